@@ -1,0 +1,31 @@
+"""POST /runs/{id}/events: an event of a worker, appended to the current attempt, with its effect on the run.
+
+200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 when the state does not allow the event, 404, 409
+for a stale ``attempt`` or a run that kept changing, 413 and 422 for the body.
+One query, one transaction, and without ``return=minimal`` one query for the answer.
+"""
+
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from gyoza_domain import use_cases
+from gyoza_domain.bootstrap import clock, runs
+from gyoza_domain.http.answers import run_response
+from gyoza_domain.http.app import rest_app
+from gyoza_domain.http.request import checked_run_id, prefers_minimal
+from gyoza_domain.http.schemas import AddEventBody, body_as
+
+app = rest_app()
+
+
+@app.post("/runs/<run_id>/events")
+def add_event(run_id: str) -> Response[str]:
+    event = app.current_event
+    draft = body_as(AddEventBody, event).draft()
+    whole = not prefers_minimal(event)
+    return run_response(use_cases.add_event(runs(), clock(), checked_run_id(run_id), draft, whole=whole))
+
+
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    return app.resolve(event, context)

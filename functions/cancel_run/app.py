@@ -1,0 +1,30 @@
+"""POST /runs/{id}/cancel: the run ends as CANCELLED.
+
+200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 when the state does not allow it, 404, 409 when
+the run kept changing, 422 for a body with fields. One query, one transaction, one query for the answer.
+"""
+
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from gyoza_domain import use_cases
+from gyoza_domain.bootstrap import clock, runs
+from gyoza_domain.domain.transitions import USER_CANCEL
+from gyoza_domain.http.answers import run_response
+from gyoza_domain.http.app import rest_app
+from gyoza_domain.http.request import checked_run_id, prefers_minimal, refuse_body_fields
+
+app = rest_app()
+
+
+@app.post("/runs/<run_id>/cancel")
+def cancel_run(run_id: str) -> Response[str]:
+    event = app.current_event
+    refuse_body_fields(event)
+    whole = not prefers_minimal(event)
+    return run_response(use_cases.add_event(runs(), clock(), checked_run_id(run_id), USER_CANCEL, whole=whole))
+
+
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    return app.resolve(event, context)

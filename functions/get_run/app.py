@@ -1,0 +1,24 @@
+"""GET /runs/{id}: the run with the newest events of its current attempt.
+
+200 with the run, 404 when there is none. Two queries.
+"""
+
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from gyoza_domain.bootstrap import runs
+from gyoza_domain.http.answers import run_response
+from gyoza_domain.http.app import rest_app
+from gyoza_domain.http.request import checked_run_id
+
+app = rest_app()
+
+
+@app.get("/runs/<run_id>")
+def get_run(run_id: str) -> Response[str]:
+    return run_response(runs().view(checked_run_id(run_id)))
+
+
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    return app.resolve(event, context)

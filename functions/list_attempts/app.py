@@ -1,0 +1,30 @@
+"""GET /runs/{id}/attempts: every attempt of the run, oldest first.
+
+200 with the array and, where there are more, a ``Link`` to the next page. 404, 422 for a parameter that does not fit.
+Two queries, and a batch read for every four attempts.
+"""
+
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from gyoza_domain.bootstrap import runs
+from gyoza_domain.http.answers import attempts_response
+from gyoza_domain.http.app import rest_app
+from gyoza_domain.http.request import checked_run_id, query_int
+
+MAX_LIMIT = 100
+
+app = rest_app()
+
+
+@app.get("/runs/<run_id>/attempts")
+def list_attempts(run_id: str) -> Response[str]:
+    limit = query_int(app.current_event, "limit", minimum=1, maximum=MAX_LIMIT)
+    limit = MAX_LIMIT if limit is None else limit
+    after = query_int(app.current_event, "after", minimum=0) or 0
+    return attempts_response(runs().attempts(checked_run_id(run_id), after, limit), limit=limit)
+
+
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    return app.resolve(event, context)

@@ -1,0 +1,36 @@
+"""GET /runs/{id}/events: the timeline of the current attempt, or of another one, or across all of them.
+
+200 with the events, oldest first. 400 for an attempt the run does not have, 404, 422 for a parameter that does not fit.
+One read and one query; one read more for an attempt that is over.
+"""
+
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from gyoza_domain.bootstrap import runs
+from gyoza_domain.domain.errors import InvalidFilter
+from gyoza_domain.http.answers import event_page_response
+from gyoza_domain.http.app import rest_app
+from gyoza_domain.http.request import checked_run_id, query_int
+
+app = rest_app()
+
+
+@app.get("/runs/<run_id>/events")
+def list_events(run_id: str) -> Response[str]:
+    event = app.current_event
+    after = query_int(event, "after", minimum=-1)
+    after_seq = query_int(event, "after_seq", minimum=-1)
+    attempt = query_int(event, "attempt", minimum=1)
+    if after_seq is None:
+        return event_page_response(
+            runs().events_of_attempt(checked_run_id(run_id), attempt, -1 if after is None else after)
+        )
+    if after is not None or attempt is not None:
+        raise InvalidFilter("after_seq reads across attempts and excludes after and attempt")
+    return event_page_response(runs().events_across_attempts(checked_run_id(run_id), after_seq))
+
+
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    return app.resolve(event, context)

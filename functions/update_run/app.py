@@ -1,0 +1,30 @@
+"""PATCH /runs/{id}: an operator's edit of ``state``, ``outputs`` and ``priority``, past the timeline and its rules.
+
+200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 for an unknown state, 404, 409 when the run
+kept changing, 413 and 422 for the body. One query, one transaction, one query for the answer.
+"""
+
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from gyoza_domain import use_cases
+from gyoza_domain.bootstrap import clock, runs
+from gyoza_domain.http.answers import run_response
+from gyoza_domain.http.app import rest_app
+from gyoza_domain.http.request import checked_run_id, prefers_minimal
+from gyoza_domain.http.schemas import UpdateRunBody, body_as
+
+app = rest_app()
+
+
+@app.patch("/runs/<run_id>")
+def update_run(run_id: str) -> Response[str]:
+    event = app.current_event
+    edit = body_as(UpdateRunBody, event).patch()
+    whole = not prefers_minimal(event)
+    return run_response(use_cases.patch_run(runs(), clock(), checked_run_id(run_id), edit, whole=whole))
+
+
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    return app.resolve(event, context)

@@ -1,0 +1,4 @@
+"""The shared layer of every gyoza function.
+
+Imports run one way: ``domain <- ports <- use_cases <- dynamodb, http <- bootstrap``; a function's ``app.py`` stands on top.
+"""

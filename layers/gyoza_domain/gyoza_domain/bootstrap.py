@@ -1,0 +1,70 @@
+"""Where the parts are put together: the only reader of the environment and the only builder of AWS clients."""
+
+import os
+import time
+from datetime import UTC, datetime
+from functools import cache
+from uuid import UUID, uuid4
+
+import boto3
+from botocore.config import Config
+
+from .dynamodb.repository import DynamoDBRunRepository
+from .ports import Clock, IdSource, RunRepository
+
+_CLIENT = Config(
+    connect_timeout=1,
+    read_timeout=5,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    parameter_validation=False,
+    tcp_keepalive=True,
+)
+"""One request at a time and a table in the same region: what takes longer is lost, and a retry is cheaper than waiting."""
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class RandomIds:
+    """UUIDs from the operating system's random source, which a snapshot does not clone."""
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+
+    def new_run_id(self) -> str:
+        return str(uuid4())
+
+    def shard_of(self, run_id: str) -> int:
+        return UUID(run_id).int % self._shards
+
+
+@cache
+def runs() -> RunRepository:
+    client = boto3.client("dynamodb", config=_CLIENT)
+    return DynamoDBRunRepository(client, os.environ["GYOZA_TABLE"], shards=_shards())
+
+
+@cache
+def clock() -> Clock:
+    return SystemClock()
+
+
+@cache
+def ids() -> IdSource:
+    return RandomIds(_shards())
+
+
+def _shards() -> int:
+    return int(os.environ["GYOZA_INDEX_SHARDS"])
+
+
+# Built in the init phase, which Lambda gives more CPU and SnapStart keeps.
+runs()

@@ -1,0 +1,178 @@
+"""The rules: each command takes a run and an instant and returns the Change, or raises why not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from .errors import InvalidTransition, RetryBudgetSpent, RunLocked, StaleAttempt
+from .run import (
+    EMPTY_OBJECT,
+    PATCHED,
+    AttemptResult,
+    Change,
+    Claim,
+    Event,
+    EventType,
+    JsonText,
+    OpAttempt,
+    OpRun,
+    State,
+)
+
+_LIVE = frozenset({State.PENDING, State.ASSIGNED, State.RUNNING})
+
+ALLOWED_IN: Mapping[EventType, frozenset[State]] = {
+    EventType.ASSIGNED: frozenset({State.PENDING}),
+    EventType.STARTED: frozenset({State.PENDING, State.ASSIGNED}),
+    EventType.PROGRESS: frozenset({State.RUNNING}),
+    EventType.INFO: _LIVE,
+    EventType.ERROR: _LIVE,
+    EventType.COMPLETED: frozenset({State.RUNNING}),
+    EventType.FAILED: _LIVE,
+    EventType.CANCELLED: _LIVE,
+    EventType.RETRIED: frozenset({State.ASSIGNED, State.FAILED, State.CANCELLED}),
+}
+"""The states an event may be posted in. ``force`` lets RETRIED into RUNNING too."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventDraft:
+    """An event as it was posted, its shape already checked.
+
+    What the type reads from the payload lies beside it; ``outputs`` and ``error_message`` have been taken out of it.
+    """
+
+    type: EventType
+    msg: str | int = ""
+    payload: JsonText = EMPTY_OBJECT
+    worker_id: str | None = None
+    gpu_id: int | None = None
+    outputs: JsonText | None = None
+    error_message: str | None = None
+    force: bool = False
+    attempt: int | None = None
+    """Fencing token: the attempt the sender believes to be current."""
+
+
+MANUAL_RETRY = EventDraft(EventType.RETRIED, "Manual retry", JsonText('{"force":true}'), force=True)
+USER_CANCEL = EventDraft(EventType.CANCELLED, "Cancelled by user")
+AUTOMATIC_RETRY = EventDraft(EventType.RETRIED, "Automatic retry")
+
+
+def append_event(run: OpRun, draft: EventDraft, now: datetime) -> Change:
+    """Append the event and apply its effect.
+
+    Raises StaleAttempt, RunLocked, InvalidTransition or RetryBudgetSpent; the run is then as it was.
+    """
+    _refuse_unless_allowed(run, draft)
+    at = max(now, run.updated_at)
+    if draft.type is EventType.RETRIED:
+        return _retry(run, draft, at)
+    after = replace(
+        run,
+        attempt=replace(_effect(run.attempt, draft, at), last_seq=run.last_seq + 1),
+        updated_at=at,
+        version=run.version + 1,
+    )
+    event = _event(after, draft, at)
+    if after.state is State.FAILED and run.has_retry_budget:
+        return _retry_at_once(run, after, event, at)
+    return Change(run, after, (event,))
+
+
+def patch(
+    run: OpRun, now: datetime, *, state: State | None = None, outputs: JsonText | None = None, priority: int | None = None
+) -> Change:
+    """Edit the run and its current attempt past the rules; None leaves a field as it is. Appends no event."""
+    at = max(now, run.updated_at)
+    attempt = run.attempt
+    if state is not None:
+        finished_at = attempt.finished_at if attempt.state.is_terminal else at
+        attempt = replace(attempt, state=state, finished_at=finished_at if state.is_terminal else None)
+    if outputs is not None:
+        result = replace(attempt.result or AttemptResult(), outputs=outputs)
+        attempt = replace(attempt, result=result, result_source=PATCHED)
+    priority = run.priority if priority is None else priority
+    return Change(run, replace(run, attempt=attempt, priority=priority, updated_at=at, version=run.version + 1))
+
+
+def _refuse_unless_allowed(run: OpRun, draft: EventDraft) -> None:
+    if draft.attempt is not None and draft.attempt != run.attempt.number:
+        raise StaleAttempt(draft.attempt, run.attempt.number)
+    allowed = run.state in ALLOWED_IN[draft.type]
+    if draft.type is EventType.RETRIED and draft.force and run.state is State.RUNNING:
+        allowed = True
+    if not allowed:
+        raise (RunLocked if run.state.is_terminal else InvalidTransition)(run.state, draft.type)
+    if draft.type is EventType.RETRIED and run.state.is_terminal and not (draft.force or run.has_retry_budget):
+        raise RetryBudgetSpent(run.state, run.max_attempts)
+
+
+def _effect(attempt: OpAttempt, draft: EventDraft, at: datetime) -> OpAttempt:
+    """The attempt as the event (of any type but RETRIED) leaves it."""
+    seq = attempt.last_seq + 1
+    match draft.type:
+        case EventType.ASSIGNED:
+            return replace(attempt, state=State.ASSIGNED, claim=Claim(seq, draft.worker_id))
+        case EventType.STARTED:
+            claim = Claim(seq, draft.worker_id, draft.gpu_id)
+            return replace(attempt, state=State.RUNNING, started_at=at, claim=claim)
+        case EventType.PROGRESS:
+            return replace(attempt, progress=int(draft.msg))
+        case EventType.COMPLETED:
+            before = attempt.result or AttemptResult()
+            result = replace(before, outputs=draft.outputs or before.outputs, duration_ms=_duration_ms(attempt, at))
+            ended = replace(attempt, state=State.COMPLETED, progress=100, finished_at=at)
+            return replace(ended, result=result, result_source=seq)
+        case EventType.FAILED:
+            before = attempt.result or AttemptResult()
+            result = replace(before, error_message=draft.error_message, duration_ms=_duration_ms(attempt, at))
+            return replace(attempt, state=State.FAILED, finished_at=at, result=result, result_source=seq)
+        case EventType.CANCELLED:
+            return replace(attempt, state=State.CANCELLED, finished_at=at)
+        case _:
+            return attempt
+
+
+def _retry(run: OpRun, draft: EventDraft, at: datetime) -> Change:
+    closed = run.attempt
+    if not closed.state.is_terminal:
+        closed = replace(closed, state=State.CANCELLED, finished_at=at)
+    given_back = run.given_back + (run.state is State.ASSIGNED)
+    after = replace(
+        run, attempt=_next_attempt(closed), given_back=given_back, updated_at=at, version=run.version + 1
+    )
+    return Change(run, after, (_event(after, draft, at),), closed)
+
+
+def _retry_at_once(run: OpRun, failed: OpRun, failure: Event, at: datetime) -> Change:
+    """The failure and the retry it causes, as one change."""
+    after = replace(failed, attempt=_next_attempt(failed.attempt))
+    failure = replace(failure, state=after.state, will_retry=True)
+    return Change(run, after, (failure, _event(after, AUTOMATIC_RETRY, at)), failed.attempt)
+
+
+def _next_attempt(closed: OpAttempt) -> OpAttempt:
+    """The attempt after ``closed``, its RETRIED event counted already."""
+    seq = closed.last_seq + 1
+    return OpAttempt(closed.number + 1, first_seq=seq, last_seq=seq)
+
+
+def _event(after: OpRun, draft: EventDraft, at: datetime) -> Event:
+    attempt = after.attempt
+    return Event(
+        seq=attempt.last_seq,
+        id=attempt.last_seq - attempt.first_seq,
+        attempt=attempt.number,
+        type=draft.type,
+        at=at,
+        state=attempt.state,
+        msg=draft.msg,
+        payload=draft.payload,
+        outputs=draft.outputs,
+        error_message=draft.error_message,
+    )
+
+
+def _duration_ms(attempt: OpAttempt, at: datetime) -> int | None:
+    return None if attempt.started_at is None else (at - attempt.started_at) // timedelta(milliseconds=1)

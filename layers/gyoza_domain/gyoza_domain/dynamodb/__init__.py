@@ -1,0 +1,1 @@
+"""The adapter that keeps runs in one DynamoDB table."""

@@ -1,0 +1,90 @@
+"""Reads in bulk: pages of a query and batches of keys, whatever size limits DynamoDB cuts them at."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..domain.errors import StorageUnavailable
+from . import keys
+from .client_errors import translated
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from .codec import StoredItem
+
+BATCH_KEYS = 100
+"""Keys one BatchGetItem takes (DynamoDB's limit)."""
+
+_BATCH_ROUNDS = 20
+"""Further calls for keys a batch left unread before the table counts as overloaded; each brings up to 16 MB."""
+
+
+class ItemKey(NamedTuple):
+    run_id: str
+    sk: str
+
+    def attributes(self) -> dict[str, Any]:
+        return {"pk": {"S": keys.run_pk(self.run_id)}, "sk": {"S": self.sk}}
+
+
+class TableReader:
+    """Consistent reads of the table."""
+
+    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def item(self, key: ItemKey) -> "StoredItem | None":
+        with translated():
+            answer = self._client.get_item(TableName=self._table, Key=key.attributes(), ConsistentRead=True)
+        return answer.get("Item")
+
+    def items(self, wanted: Sequence[ItemKey]) -> "dict[ItemKey, StoredItem]":
+        """The items that exist, by key."""
+        found: dict[ItemKey, StoredItem] = {}
+        for start in range(0, len(wanted), BATCH_KEYS):
+            for item in self._batch([key.attributes() for key in wanted[start : start + BATCH_KEYS]]):
+                found[ItemKey(item["pk"]["S"].removeprefix(keys.run_pk("")), item["sk"]["S"])] = item
+        return found
+
+    def query(
+        self, run_id: str, first_sk: str, last_sk: str, *, limit: int, newest_first: bool = False
+    ) -> "tuple[list[StoredItem], bool]":
+        """Items of a run between two sort keys, both inclusive: at most ``limit``, or 1 MB; and whether 1 MB cut them."""
+        with translated():
+            answer = self._client.query(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+                ExpressionAttributeValues={
+                    ":pk": {"S": keys.run_pk(run_id)},
+                    ":first": {"S": first_sk},
+                    ":last": {"S": last_sk},
+                },
+                ScanIndexForward=not newest_first,
+                Limit=limit,
+                ConsistentRead=True,
+            )
+        items: list[StoredItem] = list(answer["Items"])
+        return items, "LastEvaluatedKey" in answer and len(items) < limit
+
+    def query_all(self, run_id: str, first_sk: str, last_sk: str, *, limit: int) -> "Iterator[StoredItem]":
+        """Like ``query``, oldest first, going on past 1 MB."""
+        while limit > 0:
+            items, cut = self.query(run_id, first_sk, last_sk, limit=limit)
+            yield from items
+            if not cut:
+                return
+            limit -= len(items)
+            first_sk = keys.right_after(items[-1]["sk"]["S"])
+
+    def _batch(self, wanted: list[dict[str, Any]]) -> "Iterator[StoredItem]":
+        for _ in range(_BATCH_ROUNDS):
+            with translated():
+                answer = self._client.batch_get_item(
+                    RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}}
+                )
+            yield from answer["Responses"].get(self._table, [])
+            wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])  # type: ignore[assignment]
+            if not wanted:
+                return
+        raise StorageUnavailable

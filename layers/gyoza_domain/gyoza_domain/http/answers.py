@@ -1,0 +1,65 @@
+"""Responses, cut to size where an answer may grow beyond it."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from aws_lambda_powertools.event_handler import Response
+
+from ..domain.run import OpRun
+from ..ports import AttemptPage, Direction, EventPage, RunPage, RunQuery, RunView
+from . import render
+
+Key = TypeVar("Key")
+
+_FRAME_BYTES = 1_000
+"""Room for what stands around the rows: the list's own fields, status and headers."""
+
+
+def json_response(status: int, body: str, headers: dict[str, str] | None = None) -> Response[str]:
+    return Response(status_code=status, content_type="application/json", body=body, headers=dict(headers or {}))
+
+
+def run_response(outcome: OpRun | RunView, *, minimal: bool = False, status: int = 200) -> Response[str]:
+    """The whole run, or the minimal answer when it was asked for or nothing more is known."""
+    if isinstance(outcome, RunView) and not minimal:
+        return json_response(status, render.run(outcome))
+    run = outcome.run if isinstance(outcome, RunView) else outcome
+    return json_response(status, render.minimal(run), {"Preference-Applied": "return=minimal"})
+
+
+def run_page_response(page: RunPage, query: RunQuery, *, with_events: bool) -> Response[str]:
+    """Rows newest first; cut by size, those nearest the cursor stay."""
+    rows = ((view.run.id, render.run(view, with_events=with_events)) for view in page.rows)
+    shown, is_cut = _within_answer(rows)
+    next_cursor = shown[-1][0] if is_cut else page.next_cursor
+    if query.direction is Direction.NEWER:
+        shown.reverse()
+    body = render.run_page((row for _, row in shown), has_more=next_cursor is not None, next_cursor=next_cursor)
+    return json_response(200, body)
+
+
+def event_page_response(page: EventPage) -> Response[str]:
+    return json_response(200, render.event_page(page.events, page.state, has_more=page.has_more))
+
+
+def attempts_response(page: AttemptPage, *, limit: int) -> Response[str]:
+    """Attempts, and a ``Link`` to the next page where there is one."""
+    rows = ((view.attempt.number, render.attempt(page.run, page.spec, view)) for view in page.attempts)
+    shown, _ = _within_answer(rows)
+    headers = {}
+    if shown and shown[-1][0] < page.run.attempt.number:
+        path = f"/runs/{page.run.id}/attempts"
+        headers["Link"] = f'<{path}?limit={limit}&after={shown[-1][0]}>; rel="next"'
+    return json_response(200, render.attempt_list(row for _, row in shown), headers)
+
+
+def _within_answer(rows: Iterable[tuple[Key, str]]) -> tuple[list[tuple[Key, str]], bool]:
+    """The first rows that fit one answer, at least one; and whether there were more."""
+    shown: list[tuple[Key, str]] = []
+    size = _FRAME_BYTES
+    for key, row in rows:
+        size += render.answer_bytes(row)
+        if shown and size > render.ANSWER_BYTES:
+            return shown, True
+        shown.append((key, row))
+    return shown, False

@@ -1,0 +1,77 @@
+"""JSON as it comes in and as it is kept.
+
+Integers keep every digit and doubles their value. What cannot be told again as it was sent is refused: NaN, numbers beyond a
+double, lone surrogates, more than 64 levels, integers of more than 4,300 digits (the limit of Python's own ``int``).
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ..domain.run import JsonText
+from .errors import RequestError, does_not_fit, too_large
+
+MAX_DEPTH = 64
+"""Levels of nesting, the document itself being the first (contract, section 2)."""
+
+
+def parse(raw: bytes) -> Any:
+    """The value, or RequestError 422."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise _malformed("The body is not UTF-8") from None
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:
+        position = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise _malformed(f"The body is not valid JSON{position}") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_depth(value)
+    _check_tellable(value)
+    return value
+
+
+def dump(value: Any) -> JsonText:
+    """Compact JSON, characters outside ASCII as themselves. The value must have been parsed here."""
+    return JsonText(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+
+
+def dump_within(value: Any, limit_bytes: int, loc: Sequence[str]) -> JsonText:
+    """``dump``, or RequestError 413 that names ``loc``."""
+    text = dump(value)
+    if len(text.encode()) > limit_bytes:
+        raise too_large(loc, limit_bytes)
+    return text
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
+    if any(isinstance(item, dict | list) for item in level):
+        raise _too_deep()
+
+
+def _check_tellable(value: Any) -> None:
+    try:
+        dump(value).encode()
+    except UnicodeEncodeError:
+        raise _malformed("A string in the body holds half of a surrogate pair") from None
+    except ValueError:
+        raise _malformed("A number in the body is beyond what a double holds") from None
+
+
+def _malformed(msg: str) -> RequestError:
+    return does_not_fit(["body"], msg, "json_invalid")
+
+
+def _too_deep() -> RequestError:
+    return does_not_fit(["body"], f"The body is nested deeper than {MAX_DEPTH} levels", "json_too_deep")

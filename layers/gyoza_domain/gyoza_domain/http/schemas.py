@@ -1,0 +1,236 @@
+"""Request bodies. The only modules that import pydantic are this one and those that need it."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from ..domain.run import Constraints, EventDelivery, EventType, RunSpec
+from ..domain.transitions import EventDraft
+from ..use_cases import RunPatch
+from .errors import RequestError
+from .json_text import dump, dump_within
+from .request import json_body
+from .runs_query import state_named
+
+DOCUMENT_BYTES = 256 * 1024
+"""Inputs and outputs at most, as compact UTF-8 JSON (contract, section 2)."""
+
+PAYLOAD_BYTES = 16 * 1024
+"""An event's payload at most, ``outputs`` of COMPLETED aside (contract, section 2)."""
+
+MSG_BYTES = 4 * 1024
+ERROR_MESSAGE_BYTES = 16 * 1024
+
+RESERVED_ATTRIBUTES = frozenset({"run_id", "type", "state", "attempt", "seq"})
+"""Message attributes that every pushed event carries (contract, section 6)."""
+
+_TOPIC = re.compile(r"[A-Za-z0-9_-]{1,120}(\.fifo)?", re.ASCII)
+_ATTRIBUTE_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,100}(?<!\.)", re.ASCII)
+_RESERVED_PREFIX = re.compile(r"(aws|amazon)\.", re.IGNORECASE)
+_MAX_ATTRIBUTES = 5
+_MAX_ATTRIBUTE_CHARACTERS = 256
+_MAX_ATTRIBUTE_NUMBER = 1e15
+
+
+class _Body(BaseModel):
+    """Strict: a bool is no int, an unknown field is refused, a field given as null is as if absent."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: member for name, member in value.items() if member is not None}
+
+
+Amount = Annotated[int, Field(ge=0)]
+
+
+class ConstraintsBody(_Body):
+    cpu: Amount | None = None
+    ram_mb: Amount | None = None
+    vram_mb: Amount | None = None
+
+
+class RetryPolicyBody(_Body):
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 1
+
+
+def _check_topic(value: Any) -> Any:
+    if isinstance(value, str) and not _TOPIC.fullmatch(value):
+        raise PydanticCustomError("topic", "Input should be 1 to 120 of A-Z a-z 0-9 _ -, optionally ending in .fifo")
+    return value
+
+
+def _check_attributes(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if len(value) > _MAX_ATTRIBUTES:
+        raise PydanticCustomError("too_long", "At most {most} attributes", {"most": _MAX_ATTRIBUTES})
+    for name, member in value.items():
+        if name in RESERVED_ATTRIBUTES or _RESERVED_PREFIX.match(name) or not _ATTRIBUTE_NAME.fullmatch(name):
+            raise PydanticCustomError("attribute_name", "{name} is not a name for an attribute", {"name": repr(name)})
+        if not _is_attribute_value(member):
+            raise PydanticCustomError(
+                "attribute_value",
+                "{name} should be 1 to 256 printable characters, a finite number below 1e15 in size, or a boolean",
+                {"name": repr(name)},
+            )
+    return value
+
+
+def _is_attribute_value(value: Any) -> bool:
+    if isinstance(value, str):
+        return 1 <= len(value) <= _MAX_ATTRIBUTE_CHARACTERS and value.isprintable()
+    if isinstance(value, bool):
+        return True
+    return isinstance(value, int | float) and math.isfinite(value) and abs(value) < _MAX_ATTRIBUTE_NUMBER
+
+
+class EventDeliveryBody(_Body):
+    topic: Annotated[str, BeforeValidator(_check_topic)]
+    attributes: Annotated[dict[str, Any], BeforeValidator(_check_attributes)] = Field(default_factory=dict)
+
+
+Priority = Annotated[int, Field(ge=0, le=9999)]
+
+
+class CreateRunBody(_Body):
+    """Body of ``POST /runs``."""
+
+    image: Annotated[str, Field(min_length=1, max_length=512)]
+    priority: Priority = 5
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    constraints: ConstraintsBody = Field(default_factory=ConstraintsBody)
+    retry_policy: RetryPolicyBody = Field(default_factory=RetryPolicyBody)
+    event_delivery: EventDeliveryBody | None = None
+
+    def spec(self) -> RunSpec:
+        """Raises RequestError 413 for inputs above their limit."""
+        constraints, delivery = self.constraints, self.event_delivery
+        return RunSpec(
+            image=self.image,
+            inputs=dump_within(self.inputs, DOCUMENT_BYTES, ["inputs"]),
+            constraints=Constraints(constraints.cpu, constraints.ram_mb, constraints.vram_mb),
+            event_delivery=None if delivery is None else EventDelivery(delivery.topic, dump(delivery.attributes)),
+        )
+
+
+class UpdateRunBody(_Body):
+    """Body of ``PATCH /runs/{id}``."""
+
+    state: str | None = None
+    outputs: dict[str, Any] | None = None
+    priority: Priority | None = None
+
+    def patch(self) -> RunPatch:
+        """Raises InvalidState, and RequestError 413 for outputs above their limit."""
+        return RunPatch(
+            state=None if self.state is None else state_named(self.state),
+            outputs=None if self.outputs is None else dump_within(self.outputs, DOCUMENT_BYTES, ["outputs"]),
+            priority=self.priority,
+        )
+
+
+class _Payload(_Body):
+    """What an event of a type reads from its payload; the rest of the payload is the sender's own."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+WorkerId = Annotated[str, Field(max_length=128)]
+
+
+def _check_bytes(limit: int) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        text = value if isinstance(value, str) else str(value) if type(value) is int else ""
+        if len(text.encode()) > limit:
+            raise PydanticCustomError("too_long", "Input should be at most {limit} bytes", {"limit": limit})
+        return value
+
+    return check
+
+
+class _AssignedPayload(_Payload):
+    worker_id: WorkerId | None = None
+
+
+class _StartedPayload(_Payload):
+    worker_id: WorkerId
+    gpu_id: int | None = None
+
+
+class _CompletedPayload(_Payload):
+    outputs: dict[str, Any] | None = None
+
+
+class _FailedPayload(_Payload):
+    error_message: Annotated[str, BeforeValidator(_check_bytes(ERROR_MESSAGE_BYTES))] | None = None
+
+
+class _RetriedPayload(_Payload):
+    force: bool = False
+
+
+_PAYLOADS: dict[EventType, type[_Payload]] = {
+    EventType.ASSIGNED: _AssignedPayload,
+    EventType.STARTED: _StartedPayload,
+    EventType.COMPLETED: _CompletedPayload,
+    EventType.FAILED: _FailedPayload,
+    EventType.RETRIED: _RetriedPayload,
+}
+
+_KEPT_APART = ("outputs", "error_message")
+"""Fields of a payload that are stored beside it."""
+
+
+class AddEventBody(_Body):
+    """Body of ``POST /runs/{id}/events``."""
+
+    type: Annotated[EventType, Field(strict=False)]
+    msg: Annotated[str | int, BeforeValidator(_check_bytes(MSG_BYTES))] = ""
+    payload: dict[str, Any] = Field(default_factory=dict)
+    attempt: int | None = None
+
+    def draft(self) -> EventDraft:
+        """Raises RequestError: 422 where the type asks for more of ``msg`` or ``payload``, 413 above a limit."""
+        if self.type is EventType.PROGRESS:
+            _fit(_ProgressBody, {"msg": self.msg}, ())
+        read = _fit(_PAYLOADS.get(self.type, _Payload), self.payload, ("payload",))
+        fields = {name: getattr(read, name) for name in read.model_fields_set}
+        rest = {name: value for name, value in self.payload.items() if name not in fields or name not in _KEPT_APART}
+        measured = {name: value for name, value in self.payload.items() if name != "outputs" or name not in fields}
+        dump_within(measured, PAYLOAD_BYTES, ["payload"])
+        if "outputs" in fields:
+            fields["outputs"] = dump_within(fields["outputs"], DOCUMENT_BYTES, ["payload", "outputs"])
+        return EventDraft(self.type, self.msg, dump(rest), attempt=self.attempt, **fields)
+
+
+class _ProgressBody(_Body):
+    msg: Annotated[int, Field(ge=0, le=100)]
+
+
+BodyModel = TypeVar("BodyModel", bound=_Body)
+
+
+def body_as(model: type[BodyModel], event: APIGatewayProxyEvent) -> BodyModel:
+    """The request's body in the given shape, or RequestError 422 that names each field that does not fit."""
+    return _fit(model, json_body(event), ())
+
+
+def _fit(model: type[BodyModel], value: Any, loc: tuple[str, ...]) -> BodyModel:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        details = [
+            {"loc": ["body", *loc, *detail["loc"]], "msg": detail["msg"], "type": detail["type"]}
+            for detail in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise RequestError(422, "validation_error", details) from None

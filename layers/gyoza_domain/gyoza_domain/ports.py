@@ -1,0 +1,155 @@
+"""What the use cases need from the outside, each with the promise it must keep."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from .domain.run import Change, Event, OpAttempt, OpRun, RunSpec, State
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A run as a decision reads it. ``spec`` only where it was asked for."""
+
+    run: OpRun
+    spec: RunSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run with all a client sees of it, as of one version. ``events``: the newest of the current attempt, oldest first."""
+
+    run: OpRun
+    spec: RunSpec
+    events: Sequence[Event] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """An attempt with its newest events, oldest first."""
+
+    attempt: OpAttempt
+    events: Sequence[Event]
+
+
+class Direction(StrEnum):
+    OLDER = "older"
+    NEWER = "newer"
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuery:
+    """Which runs, and where from. ``after`` is a run id: the page begins right behind it, in ``direction``.
+
+    ``created_from`` and ``created_to`` bound the creation instant, both inclusive.
+    """
+
+    limit: int
+    direction: Direction = Direction.OLDER
+    after: str | None = None
+    state: State | None = None
+    image: str | None = None
+    op_definition: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Rows in the direction of travel, read as they are taken; ``next_cursor`` is None when nothing lies beyond."""
+
+    rows: Iterator[RunView]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events in ascending order; ``has_more`` tells of newer ones within what was asked for."""
+
+    state: State
+    events: Sequence[Event]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPage:
+    """Attempts of ``run``, oldest first, read as they are taken."""
+
+    run: OpRun
+    spec: RunSpec
+    attempts: Iterator[AttemptView]
+
+
+class ChangedMeanwhile(Exception):
+    """A save found the run at another version; nothing was written.
+
+    ``current`` is the run as it is now, where the failed write returned it.
+    """
+
+    def __init__(self, current: OpRun | None = None) -> None:
+        super().__init__("the run changed meanwhile")
+        self.current = current
+
+
+class RunRepository(Protocol):
+    """Runs and their timelines. Reads of one run show every write that an answer has shown.
+
+    Every method on a run id raises RunNotFound, and any method StorageUnavailable.
+    """
+
+    def add(self, run: OpRun, spec: RunSpec) -> None:
+        """Store a new run."""
+
+    def load(self, run_id: str, *, with_spec: bool = False, with_result: bool = False) -> Loaded:
+        """The run as it is, for a decision. A live run has its result, a terminal one only ``with_result``."""
+
+    def save(self, change: Change) -> None:
+        """Write the change whole, or raise ChangedMeanwhile when the run is no longer at ``change.before.version``."""
+
+    def newest_events(self, run: OpRun) -> Sequence[Event]:
+        """The newest 100 events of the current attempt, or those of them that fit 1 MB; oldest first."""
+
+    def view(self, run_id: str) -> RunView:
+        """The run with its spec, its result and its newest events, all of one version."""
+
+    def page(self, query: RunQuery, *, with_events: bool) -> RunPage:
+        """A page of runs in the order of creation. Raises InvalidCursor when ``query.after`` names no run.
+
+        Reads at most 2,000 index entries, so a page may end short of its limit with a ``next_cursor``.
+        """
+
+    def events_of_attempt(self, run_id: str, attempt: int | None, after: int) -> EventPage:
+        """Events of one attempt (None: the current one) with ``id > after``: at most 1,000, or 1 MB.
+
+        Raises InvalidFilter when the run has no such attempt.
+        """
+
+    def events_across_attempts(self, run_id: str, after_seq: int) -> EventPage:
+        """Events of the whole run with ``seq > after_seq``: at most 1,000, or 1 MB."""
+
+    def attempts(self, run_id: str, after: int, limit: int) -> AttemptPage:
+        """Attempts with ``number > after``, at most ``limit``, each with its newest 20 events."""
+
+
+class Clock(Protocol):
+    """Time and waiting."""
+
+    def now(self) -> datetime:
+        """The instant, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds since an unspecified start, never going back."""
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class IdSource(Protocol):
+    """Fresh run ids, and where a run goes in the index of runs."""
+
+    def new_run_id(self) -> str:
+        """A UUID, unpredictable and never given out before, also by a process restored from a snapshot."""
+
+    def shard_of(self, run_id: str) -> int:
+        """The shard for a new run: 0 up to the number in use, evenly."""

@@ -1,0 +1,113 @@
+"""One function a command: load, one domain call, save.
+
+Reads need no use case of their own: a handler calls the repository.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from random import SystemRandom
+
+from .domain.errors import RunBusy
+from .domain.run import Change, JsonText, OpAttempt, OpRun, RunSpec, State
+from .domain.transitions import EventDraft, append_event, patch
+from .ports import ChangedMeanwhile, Clock, IdSource, Loaded, RunRepository, RunView
+
+CONFLICT_DEADLINE_S = 3.0
+"""How long a request fights for a contended run before it answers 409 (contract, section 4)."""
+
+_BACKOFF_BASE_S = 0.02
+_BACKOFF_CAP_S = 0.4
+
+_system_random = SystemRandom()
+"""Read from the operating system each time: SnapStart would clone the state of a seeded generator."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPatch:
+    """The fields an operator edits; None leaves one as it is."""
+
+    state: State | None = None
+    outputs: JsonText | None = None
+    priority: int | None = None
+
+
+def create_run(
+    runs: RunRepository,
+    clock: Clock,
+    ids: IdSource,
+    spec: RunSpec,
+    *,
+    priority: int,
+    max_attempts: int,
+    created_by: str | None,
+) -> RunView:
+    """A new run in PENDING, attempt 1, without events."""
+    now, run_id = clock.now(), ids.new_run_id()
+    run = OpRun(
+        id=run_id,
+        created_at=now,
+        updated_at=now,
+        attempt=OpAttempt(1),
+        priority=priority,
+        max_attempts=max_attempts,
+        created_by=created_by,
+        shard=ids.shard_of(run_id),
+    )
+    runs.add(run, spec)
+    return RunView(run, spec)
+
+
+def add_event(runs: RunRepository, clock: Clock, run_id: str, draft: EventDraft, *, whole: bool) -> OpRun | RunView:
+    """Append the event; the whole run, or without ``whole`` only what is cheap to know of it.
+
+    Raises what ``append_event`` raises, RunNotFound, and RunBusy when the run kept changing for 3 seconds.
+    """
+    loaded = runs.load(run_id, with_spec=whole)
+    run = _save_decision(runs, clock, loaded, lambda run, now: append_event(run, draft, now), lambda: runs.load(run_id))
+    return _answer(runs, run, loaded.spec)
+
+
+def patch_run(runs: RunRepository, clock: Clock, run_id: str, edit: RunPatch, *, whole: bool) -> OpRun | RunView:
+    """Edit the run past its rules; an empty edit changes nothing. Raises RunNotFound and RunBusy."""
+    loaded = runs.load(run_id, with_spec=whole, with_result=True)
+    run = loaded.run
+    if edit != RunPatch():
+        run = _save_decision(
+            runs,
+            clock,
+            loaded,
+            lambda run, now: patch(run, now, state=edit.state, outputs=edit.outputs, priority=edit.priority),
+            lambda: runs.load(run_id, with_result=True),
+        )
+    return _answer(runs, run, loaded.spec)
+
+
+def _save_decision(
+    runs: RunRepository,
+    clock: Clock,
+    loaded: Loaded,
+    decide: Callable[[OpRun, datetime], Change],
+    reload: Callable[[], Loaded],
+) -> OpRun:
+    """Decide and save; decide anew on the run as it then is whenever another request was faster."""
+    run = loaded.run
+    deadline = clock.monotonic() + CONFLICT_DEADLINE_S
+    for tries in count():
+        change = decide(run, clock.now())
+        try:
+            runs.save(change)
+        except ChangedMeanwhile as conflict:
+            pause = _system_random.uniform(0, min(_BACKOFF_CAP_S, _BACKOFF_BASE_S * 2**tries))
+            if clock.monotonic() + pause >= deadline:
+                raise RunBusy(run.id) from None
+            clock.sleep(pause)
+            run = conflict.current or reload().run
+        else:
+            return change.after
+    raise AssertionError("unreachable")
+
+
+def _answer(runs: RunRepository, run: OpRun, spec: RunSpec | None) -> OpRun | RunView:
+    return run if spec is None else RunView(run, spec, runs.newest_events(run))
