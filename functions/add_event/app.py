@@ -1,7 +1,7 @@
 """POST /runs/{id}/events: an event of a worker, appended to the current attempt, with its effect on the run.
 
-200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 when the state does not allow the event, 404, 409
-for a stale ``attempt`` or a run that kept changing, 413 and 422 for the body.
+200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 when the state does not allow the event,
+404, 409 for a stale ``attempt`` or a run that kept changing, 413 and 422 for the body.
 One query, one transaction, and without ``return=minimal`` one query for the answer.
 """
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from gyoza_domain import use_cases
 from gyoza_domain.bootstrap import clock, runs
 from gyoza_domain.http.answers import run_response

@@ -8,6 +8,7 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from gyoza_domain.bootstrap import runs
 from gyoza_domain.http.answers import attempts_response
 from gyoza_domain.http.app import rest_app

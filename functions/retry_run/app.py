@@ -1,13 +1,14 @@
 """POST /runs/{id}/retry: a new attempt, whatever the retry budget says.
 
-200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 when the state does not allow it, 404, 409 when
-the run kept changing, 422 for a body with fields. One query, one transaction, one query for the answer.
+200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 when the state does not allow it, 404,
+409 when the run kept changing, 422 for a body with fields. One query, one transaction, one query for the answer.
 """
 
 from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from gyoza_domain import use_cases
 from gyoza_domain.bootstrap import clock, runs
 from gyoza_domain.domain.transitions import MANUAL_RETRY

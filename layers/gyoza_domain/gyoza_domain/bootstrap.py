@@ -19,7 +19,7 @@ _CLIENT = Config(
     parameter_validation=False,
     tcp_keepalive=True,
 )
-"""One request at a time and a table in the same region: what takes longer is lost, and a retry is cheaper than waiting."""
+"""For a table in the same region: what takes longer is lost, and a retry is cheaper than waiting."""
 
 
 class SystemClock:

@@ -19,7 +19,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run with all a client sees of it, as of one version. ``events``: the newest of the current attempt, oldest first."""
+    """A run as a client sees it, of one version; ``events`` are the current attempt's newest, oldest first."""
 
     run: OpRun
     spec: RunSpec

@@ -1,7 +1,7 @@
 """OpRun, OpAttempt and Event as values.
 
-Instants are aware datetimes in UTC with microseconds. Documents (inputs, outputs, payloads) are opaque here: they stay the
-compact JSON text they are stored and answered as, so no number in them is ever rounded.
+Instants are aware datetimes in UTC with microseconds. Documents (inputs, outputs, payloads) are opaque here: they stay
+the compact JSON text they are stored and answered as, so no number in them is ever rounded.
 """
 
 from dataclasses import dataclass, field
@@ -72,6 +72,7 @@ class RunSpec:
     constraints: Constraints = field(default_factory=Constraints)
     event_delivery: EventDelivery | None = None
     op_definition: str | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:

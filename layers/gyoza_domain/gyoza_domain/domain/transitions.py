@@ -81,7 +81,12 @@ def append_event(run: OpRun, draft: EventDraft, now: datetime) -> Change:
 
 
 def patch(
-    run: OpRun, now: datetime, *, state: State | None = None, outputs: JsonText | None = None, priority: int | None = None
+    run: OpRun,
+    now: datetime,
+    *,
+    state: State | None = None,
+    outputs: JsonText | None = None,
+    priority: int | None = None,
 ) -> Change:
     """Edit the run and its current attempt past the rules; None leaves a field as it is. Appends no event."""
     at = max(now, run.updated_at)
@@ -139,9 +144,7 @@ def _retry(run: OpRun, draft: EventDraft, at: datetime) -> Change:
     if not closed.state.is_terminal:
         closed = replace(closed, state=State.CANCELLED, finished_at=at)
     given_back = run.given_back + (run.state is State.ASSIGNED)
-    after = replace(
-        run, attempt=_next_attempt(closed), given_back=given_back, updated_at=at, version=run.version + 1
-    )
+    after = replace(run, attempt=_next_attempt(closed), given_back=given_back, updated_at=at, version=run.version + 1)
     return Change(run, after, (_event(after, draft, at),), closed)
 
 

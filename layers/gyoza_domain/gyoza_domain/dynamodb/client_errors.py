@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from ..domain.errors import StorageUnavailable
 
@@ -53,7 +54,7 @@ def translated() -> Iterator[None]:
         if code in BUSY_CODES:
             raise StorageUnavailable from error
         raise
-    except (ConnectionError, HTTPClientError) as error:
+    except (BotoConnectionError, HTTPClientError) as error:
         raise StorageUnavailable from error
 
 

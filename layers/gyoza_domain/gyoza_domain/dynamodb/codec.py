@@ -1,7 +1,8 @@
 """Items to values and back.
 
 Documents and messages are stored as JSON text: DynamoDB's own maps nest 32 levels and its numbers have 38 digits. An
-attribute without a value is left out. ``schema_version`` is on every item; attributes a reader does not know are left alone.
+attribute without a value is left out. ``schema_version`` is on every item; attributes a reader does not know are left
+alone.
 """
 
 import json
@@ -32,6 +33,7 @@ Item = dict[str, Any]
 StoredItem = Mapping[str, Any]
 
 SCHEMA_VERSION = 1
+"""Of the items written here. A reader that must change how it reads an item raises it."""
 
 
 def new_head(run: OpRun, spec: RunSpec) -> Item:
@@ -66,9 +68,9 @@ def head(run: OpRun) -> Item:
         progress=attempt.progress,
         started_at=attempt.started_at,
         finished_at=attempt.finished_at,
-        claim_seq=attempt.claim and attempt.claim.seq,
+        claim_seq=None if attempt.claim is None else attempt.claim.seq,
         result_source=attempt.result_source,
-        result_bytes=attempt.result and _size_of(attempt.result),
+        result_bytes=None if attempt.result is None else _size_of(attempt.result),
         created_key=keys.created_key(run.created_at, run.id),
         updated_at=run.updated_at,
         shard=run.shard,
@@ -132,8 +134,8 @@ def spec_item(run_id: str, spec: RunSpec) -> Item:
         image=spec.image,
         inputs=spec.inputs,
         constraints=json.dumps([constraints.cpu, constraints.ram_mb, constraints.vram_mb]),
-        topic=delivery and delivery.topic,
-        topic_attributes=delivery and delivery.attributes,
+        topic=None if delivery is None else delivery.topic,
+        topic_attributes=None if delivery is None else delivery.attributes,
         op_definition=spec.op_definition,
     )
 

@@ -1,36 +1,37 @@
 """The table: the only module that spells a key or the name of an index.
 
-Every item has ``pk = RUN#<run id>``, so one run is one partition and no id a client sends can spell another item's key
-(ids are checked to be UUIDs before they get here).
+Every item has ``pk = RUN#<run id>``: one run is one partition, and no id a client sends can spell another item's key,
+for ids are checked to be UUIDs before they get here.
 
-=======  ==============================  ==================================  ==========================  =====================
-item     sk                              holds                               written by                  read by
-=======  ==============================  ==================================  ==========================  =====================
-EVENT    ``EVENT#<seq>``                 one line of the timeline; COMPLETED every event, once           timelines, the run's
-                                         and FAILED also the result                                      outputs
-ATTEMPT  ``META#ATTEMPT#<n>``            claim; once closed, all of the      ASSIGNED, STARTED, retry    decisions, attempts
-                                         attempt
-PATCHED  ``META#ATTEMPT#<n>#PATCHED``    the result an operator wrote        PATCH of outputs            the run
-HEAD     ``META#HEAD``                   state, counters, index keys; under  every write, conditioned    everything
-                                         1 KB, its ``version`` guards the    on ``version``
-                                         whole run
-SPEC     ``META#SPEC``                   image, inputs, all that never       creation                    the run, list rows
-                                         changes
-=======  ==============================  ==================================  ==========================  =====================
+=======  ============================  =================================  ===================  =======================
+item     sk                            holds                              written by           read by
+=======  ============================  =================================  ===================  =======================
+EVENT    ``EVENT#<seq>``               a line of the timeline; the one    an event, once       timelines; the run's
+                                       that ended an attempt also holds                        outputs and error
+                                       its result
+ATTEMPT  ``META#ATTEMPT#<n>``          the claim; once closed, the whole  ASSIGNED, STARTED,   decisions, attempts
+                                       attempt but its documents          a retry
+PATCHED  ``META#ATTEMPT#<n>#PATCHED``  outputs an operator wrote          PATCH of outputs     the run
+HEAD     ``META#HEAD``                 state, counters and index keys in  every write; its     everything
+                                       less than 1 KB                     ``version`` guards
+                                                                          the whole run
+SPEC     ``META#SPEC``                 image, inputs, all that is fixed   creation             the run, list rows
+=======  ============================  =================================  ===================  =======================
 
-The order of the META keys is used: read downwards from SPEC or HEAD, one query meets all that is known of the current attempt.
+The order of the META keys is used: read downwards from SPEC or HEAD, one query meets all that is known of the current
+attempt.
 
 Only HEAD carries index keys, each a value (long ones hashed) and the run's shard. All four indexes sort by
 ``created_key`` (``<created_at>#<run id>``), which is also what a cursor stands for.
 
-====================  ========================  =====================================
-index                 hash key                  serves
-====================  ========================  =====================================
-``by_created``        ``<shard>``               no filter, or creation time only
-``by_state``          ``<state>#<shard>``       ``state``
-``by_image``          ``<hash>#<shard>``        ``image``
-``by_op_definition``  ``<hash>#<shard>``        ``op_definition``
-====================  ========================  =====================================
+====================  ====================  ==============================
+index                 hash key              serves
+====================  ====================  ==============================
+``by_created``        ``<shard>``           no filter, or creation time
+``by_state``          ``<state>#<shard>``   ``state``
+``by_image``          ``<hash>#<shard>``    ``image``
+``by_op_definition``  ``<hash>#<shard>``    ``op_definition``
+====================  ====================  ==============================
 """
 
 from collections.abc import Sequence
@@ -85,7 +86,6 @@ def index_hash_key(value: str, shard: int) -> str:
 def digest(value: str) -> str:
     """128 bits of a value that may be longer than the 2,048 bytes a key may have."""
     return sha256(value.encode()).hexdigest()[:32]
-
 
 
 def right_after(sk: str) -> str:

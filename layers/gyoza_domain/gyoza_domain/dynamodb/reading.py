@@ -1,6 +1,6 @@
 """Reads in bulk: pages of a query and batches of keys, whatever size limits DynamoDB cuts them at."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..domain.errors import StorageUnavailable
@@ -50,7 +50,7 @@ class TableReader:
     def query(
         self, run_id: str, first_sk: str, last_sk: str, *, limit: int, newest_first: bool = False
     ) -> "tuple[list[StoredItem], bool]":
-        """Items of a run between two sort keys, both inclusive: at most ``limit``, or 1 MB; and whether 1 MB cut them."""
+        """Items of a run between two sort keys, both inclusive, at most ``limit``; and whether 1 MB cut them short."""
         with translated():
             answer = self._client.query(
                 TableName=self._table,
@@ -77,14 +77,14 @@ class TableReader:
             limit -= len(items)
             first_sk = keys.right_after(items[-1]["sk"]["S"])
 
-    def _batch(self, wanted: list[dict[str, Any]]) -> "Iterator[StoredItem]":
+    def _batch(self, wanted: Sequence[Mapping[str, Any]]) -> "Iterator[StoredItem]":
         for _ in range(_BATCH_ROUNDS):
             with translated():
                 answer = self._client.batch_get_item(
                     RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}}
                 )
             yield from answer["Responses"].get(self._table, [])
-            wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])  # type: ignore[assignment]
-            if not wanted:
+            if self._table not in answer.get("UnprocessedKeys", {}):
                 return
+            wanted = answer["UnprocessedKeys"][self._table]["Keys"]
         raise StorageUnavailable

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..domain.errors import InvalidCursor, InvalidFilter, RunBusy, RunNotFound
 from ..domain.run import PATCHED, AttemptResult, Change, Event, OpAttempt, OpRun, RunSpec
@@ -14,6 +14,7 @@ from .run_index import RunIndex
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import PutTypeDef, TransactWriteItemTypeDef
 
     from .codec import Item, StoredItem
 
@@ -27,7 +28,7 @@ EVENTS_A_PAGE = 1_000
 """Events an answer of the events route holds at most; a query stops at 1 MB by itself (contract, section 2)."""
 
 ROW_BYTES_A_READ = 5_000_000
-"""Bytes of documents read ahead for a list: no answer may hold more, so no more is read before the answer is measured."""
+"""Bytes of documents read ahead for a list: no answer may hold more, so no more is read before it is measured."""
 
 _SETTLE_TRIES = 5
 """A query is not a snapshot. Reads that met the middle of a write are repeated so often."""
@@ -59,17 +60,17 @@ class DynamoDBRunRepository:
             head = conflict.items[0] if conflict.items else None
             raise ChangedMeanwhile(None if head is None else _as_returned(head, change.before)) from None
 
-    def _write(self, writes: list[dict[str, Any]]) -> None:
+    def _write(self, writes: "list[TransactWriteItemTypeDef]") -> None:
         with translated():
             self._client.transact_write_items(TransactItems=writes)
 
-    def _put(self, item: "Item", condition: str | None = None) -> dict[str, Any]:
-        put: dict[str, Any] = {"TableName": self._table, "Item": item}
+    def _put(self, item: "Item", condition: str | None = None) -> "TransactWriteItemTypeDef":
+        put: PutTypeDef = {"TableName": self._table, "Item": item}
         if condition is not None:
             put["ConditionExpression"] = condition
         return {"Put": put}
 
-    def _update_head(self, change: Change) -> dict[str, Any]:
+    def _update_head(self, change: Change) -> "TransactWriteItemTypeDef":
         """Sets what a change may touch; the rest of HEAD, also what a later version may have added, stays."""
         head = codec.head(change.after)
         key = {"pk": head.pop("pk"), "sk": head.pop("sk")}
@@ -179,9 +180,7 @@ class DynamoDBRunRepository:
         run = codec.run_from(head, None, None)
         if first_seq > last_seq:
             return EventPage(run.state, [], has_more=False)
-        items, _ = self._reader.query(
-            run.id, keys.event_sk(first_seq), keys.event_sk(last_seq), limit=EVENTS_A_PAGE
-        )
+        items, _ = self._reader.query(run.id, keys.event_sk(first_seq), keys.event_sk(last_seq), limit=EVENTS_A_PAGE)
         events = [codec.event_from(item) for item in items]
         return EventPage(run.state, events, has_more=events[-1].seq < last_seq)
 
@@ -225,10 +224,11 @@ class DynamoDBRunRepository:
         for attempt in attempts:
             events = [codec.event_from(by_sk[keys.event_sk(seq)]) for seq in newest[attempt.number]]
             source = attempt.result_source
-            if source is not None:
-                at_hand = patched[keys.patched_sk(attempt.number)] if source == PATCHED else by_sk[keys.event_sk(source)]
-                attempt = replace(attempt, result=codec.result_from(at_hand))
-            yield AttemptView(attempt, events)
+            if source is None:
+                yield AttemptView(attempt, events)
+                continue
+            carrier = patched[keys.patched_sk(attempt.number)] if source == PATCHED else by_sk[keys.event_sk(source)]
+            yield AttemptView(replace(attempt, result=codec.result_from(carrier)), events)
 
     # -- all runs
 
@@ -307,7 +307,7 @@ class _Row:
         return keys.patched_sk(number) if source == PATCHED else keys.event_sk(source)
 
     def view(self, items: "Mapping[ItemKey, StoredItem]") -> RunView | None:
-        """None when the items are not of one version: a write came between two reads, or a PATCH had reopened the run."""
+        """None when the items are not of one version: a write came between the reads, or a PATCH reopened the run."""
         third_sk = self._third_sk()
         third = {} if third_sk is None else items.get(ItemKey(self.run_id, third_sk), {})
         spec = items.get(ItemKey(self.run_id, keys.SPEC))

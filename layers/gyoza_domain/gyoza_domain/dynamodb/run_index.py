@@ -1,8 +1,8 @@
 """Pages of run ids from the indexes.
 
 One partition of an index takes 1,000 writes a second, so each index is spread over shards. A page asks every shard once
-and merges the answers by ``created_key``. A shard that stopped early (at its share of the entries a request may read) hides
-what lies beyond its last key, so the merge is trusted only up to the nearest such stop: the horizon.
+and merges the answers by ``created_key``. A shard that stopped early (at its share of the entries a request may read)
+hides what lies beyond its last key, so the merge is trusted only up to the nearest such stop: the horizon.
 """
 
 from collections.abc import Sequence
@@ -62,11 +62,12 @@ class RunIndex:
     def _ask(self, plan: "_Plan", shard: int, bounds: tuple[str, str], query: RunQuery) -> _ShardAnswer:
         filters = {name: keys.index_hash_key(value, shard) for name, value in plan.index_filters.items()}
         filters |= plan.plain_filters
-        names = {f"#{name}": name for name in ("created_key", keys.HASH_KEY_OF_INDEX[plan.index], *filters)}
+        hash_key = keys.HASH_KEY_OF_INDEX[plan.index]
+        names = {f"#{name}": name for name in ("created_key", hash_key, *filters)}
         request: dict[str, Any] = {
             "TableName": self._table,
             "IndexName": plan.index,
-            "KeyConditionExpression": f"#{keys.HASH_KEY_OF_INDEX[plan.index]} = :hash AND #created_key BETWEEN :low AND :high",
+            "KeyConditionExpression": f"#{hash_key} = :hash AND #created_key BETWEEN :low AND :high",
             "ProjectionExpression": "#created_key",
             "ExpressionAttributeNames": names,
             "ExpressionAttributeValues": {

@@ -1,6 +1,7 @@
 """The resolver of a function, with every error of ours made an answer.
 
-An exception that is not ours is not caught: the invocation fails, the metric counts it, and the gateway answers in our shape.
+An exception that is not ours is not caught: the invocation fails, the metric counts it, and the gateway answers in our
+shape.
 """
 
 import json
@@ -29,18 +30,18 @@ def rest_app() -> APIGatewayRestResolver:
             logger.warning("refused", extra={"status": status, "code": code, "request_id": request_id})
         return json_response(status, json.dumps(body))
 
-    @app.exception_handler(GyozaError)
     def refused(error: GyozaError) -> Response[str]:
         status, code = STATUS_AND_CODE[type(error)]
         return answer(status, code, str(error))
 
-    @app.exception_handler(RequestError)
     def not_accepted(error: RequestError) -> Response[str]:
         return answer(error.status, error.code, error.detail)
 
-    @app.not_found
     def not_routed(_: NotFoundError) -> Response[str]:
-        """The gateway has routed already, so what the resolver's own pattern does not match is an odd run id."""
+        # The gateway has routed already: what the resolver's own pattern does not match is an odd run id.
         return refused(RunNotFound((app.current_event.path_parameters or {}).get("id", "")))
 
+    app.exception_handler(GyozaError)(refused)
+    app.exception_handler(RequestError)(not_accepted)
+    app.not_found(not_routed)
     return app

@@ -1,7 +1,8 @@
 """JSON as it comes in and as it is kept.
 
-Integers keep every digit and doubles their value. What cannot be told again as it was sent is refused: NaN, numbers beyond a
-double, lone surrogates, more than 64 levels, integers of more than 4,300 digits (the limit of Python's own ``int``).
+Integers keep every digit and doubles their value. What cannot be told again as it was sent is refused: NaN, numbers
+beyond a double, lone surrogates, more than 64 levels, integers of more than 4,300 digits (the limit of Python's own
+``int``).
 """
 
 import json

@@ -8,11 +8,15 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from ..domain.instants import instant_to_text
-from ..domain.run import AttemptResult, Constraints, Event, OpAttempt, OpRun, RunSpec, State
+from ..domain.run import AttemptResult, Claim, Constraints, Event, OpAttempt, OpRun, RunSpec, State
 from ..ports import AttemptView, RunView
 
 ANSWER_BYTES = 5_000_000
-"""An answer's size at most, as Lambda sends it: the body as one JSON string (contract, section 2; Lambda's own limit is 6 MB)."""
+"""An answer at most, as Lambda sends it: the body as one JSON string (contract, section 2; Lambda allows 6 MB)."""
+
+
+_NO_CLAIM = Claim(seq=-1, worker_id=None)
+_NO_RESULT = AttemptResult()
 
 
 def run(view: RunView, *, with_events: bool = True) -> str:
@@ -133,11 +137,11 @@ def _payload(event: Event) -> str:
 
 
 def _execution_summary(attempt_: OpAttempt) -> str:
-    claim, result = attempt_.claim, _result(attempt_)
+    claim, result = attempt_.claim or _NO_CLAIM, _result(attempt_)
     return _object(
         {
-            "worker_id": _scalar(claim and claim.worker_id),
-            "gpu_id": _scalar(claim and claim.gpu_id),
+            "worker_id": _scalar(claim.worker_id),
+            "gpu_id": _scalar(claim.gpu_id),
             "duration_ms": _scalar(result.duration_ms),
             "error_message": _scalar(result.error_message),
         }
@@ -145,7 +149,7 @@ def _execution_summary(attempt_: OpAttempt) -> str:
 
 
 def _result(attempt_: OpAttempt) -> AttemptResult:
-    return attempt_.result or AttemptResult()
+    return attempt_.result or _NO_RESULT
 
 
 def _constraints(constraints: Constraints) -> str:

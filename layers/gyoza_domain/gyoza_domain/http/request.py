@@ -99,7 +99,8 @@ def query_int(
 
 
 def _query_values(event: APIGatewayProxyEvent, name: str) -> list[str]:
-    return (event.get("multiValueQueryStringParameters") or {}).get(name, [])
+    values: list[str] = (event.get("multiValueQueryStringParameters") or {}).get(name, [])
+    return values
 
 
 def _header_lines(event: APIGatewayProxyEvent, name: str) -> list[str]:

@@ -1,0 +1,40 @@
+"""The run API as the demo's client sees it."""
+
+import json
+import urllib.request
+from typing import Any
+
+from .stack import Endpoint
+
+_REQUEST_LIMIT_S = 30
+
+Json = dict[str, Any]
+
+
+class RunClient:
+    """Calls that are expected to succeed; any other answer raises urllib.error.HTTPError."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def create(self, **body: Any) -> Json:
+        return self._call("POST", "/runs", body)
+
+    def run(self, run_id: str) -> Json:
+        return self._call("GET", f"/runs/{run_id}")
+
+    def events(self, run_id: str, attempt: int, after: int) -> list[Json]:
+        """The events of an attempt behind the one with id ``after`` (-1: from the start), at most 1,000."""
+        events: list[Json] = self._call("GET", f"/runs/{run_id}/events?attempt={attempt}&after={after}")["events"]
+        return events
+
+    def _call(self, method: str, path: str, body: Json | None = None) -> Json:
+        request = urllib.request.Request(
+            self._endpoint.url + path,
+            None if body is None else json.dumps(body).encode(),
+            {"X-API-Key": self._endpoint.api_key, "Content-Type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=_REQUEST_LIMIT_S) as response:
+            answer: Json = json.load(response)
+            return answer

@@ -1,0 +1,77 @@
+"""The job that `make run` plays: two runs, one that succeeds and one that fails and is retried."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from .client import Json, RunClient
+from .processes import running
+from .screen import Screen
+from .stack import ROOT, WORK_DIR, Endpoint
+
+_WORKER = ROOT / "examples/text_worker.py"
+_IMAGE = "example/text-statistics:1"
+_PACE_S = 0.3
+_POLL_INTERVAL_S = 0.2
+_RUN_LIMIT_S = 60.0
+_TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
+_CHARACTERS_A_DOCUMENT = 20_000
+
+
+class DemoFailed(Exception):
+    """A run of the demo did not end as it should."""
+
+
+def play(endpoint: Endpoint, screen: Screen) -> None:
+    """Play both runs with a worker in a process of its own. The screen shows their timelines as they grow."""
+    client = RunClient(endpoint)
+    worker_env = os.environ | {
+        "GYOZA_URL": endpoint.url,
+        "GYOZA_API_KEY": endpoint.api_key,
+        "WORKER_PACE_S": str(_PACE_S),
+        "NO_PROXY": "127.0.0.1",
+    }
+    with running([sys.executable, str(_WORKER)], env=worker_env, log=WORK_DIR / "worker.log"):
+        documents = _own_sources()
+        screen.title("A run: statistics of this project's own sources")
+        run = client.create(image=_IMAGE, inputs={"documents": documents})
+        run = _follow(client, run, screen)
+        words = sum(document["words"] for document in run["outputs"]["documents"].values())
+        screen.line(f"  outputs: {words:,} words in {len(documents)} documents")
+
+        screen.title("A run whose first attempt fails, with max_attempts 2")
+        run = client.create(
+            image=_IMAGE,
+            inputs={"documents": documents, "fail_attempts": [1]},
+            retry_policy={"max_attempts": 2},
+        )
+        _follow(client, run, screen)
+
+
+def _own_sources() -> dict[str, str]:
+    paths = sorted(Path(ROOT / "functions").glob("*/app.py"))
+    return {str(path.relative_to(ROOT)): path.read_text()[:_CHARACTERS_A_DOCUMENT] for path in paths}
+
+
+def _follow(client: RunClient, run: Json, screen: Screen) -> Json:
+    """Show the run's events, attempt by attempt, until it is COMPLETED; DemoFailed when it ends otherwise."""
+    screen.line(f"  run {run['id']}")
+    deadline = time.monotonic() + _RUN_LIMIT_S
+    attempt, last_id = 1, -1
+    while time.monotonic() < deadline:
+        # The run is read first: what it calls past has all its events by then.
+        run = client.run(run["id"])
+        events = client.events(run["id"], attempt, last_id)
+        for event in events:
+            screen.event(event)
+            last_id = event["id"]
+        if run["current_attempt"] > attempt:
+            attempt, last_id = attempt + 1, -1
+        elif run["state"] in _TERMINAL:
+            if run["state"] != "COMPLETED":
+                break
+            return run
+        else:
+            time.sleep(_POLL_INTERVAL_S)
+    raise DemoFailed(f"run {run['id']} is {run['state']}; what the worker says is in {WORK_DIR / 'worker.log'}")

@@ -1,0 +1,71 @@
+"""Proves that a built layer fits Lambda: compiled for its platform, and small.
+
+    python -m tools.layer_check .aws-sam/build/DomainLayer
+
+Every compiled module must be named for CPython 3.13 on aarch64 and be an aarch64 ELF file, and the layer must stay
+within 4 MB zipped: each cold start loads it. Prints what it found, or exits with 1 and the reason why it does not fit.
+"""
+
+import io
+import struct
+import sys
+import zipfile
+from pathlib import Path
+
+ZIPPED_LIMIT_BYTES = 4_000_000
+
+_SUFFIX = ".cpython-313-aarch64-linux-gnu.so"
+_ELF_MAGIC = b"\x7fELF"
+_ELF_MACHINE_OFFSET = 18
+_EM_AARCH64 = 183
+
+
+class LayerUnfit(Exception):
+    """The layer would not work on Lambda."""
+
+
+def check_layer(layer: Path) -> tuple[list[Path], int]:
+    """The compiled modules and the zipped size in bytes of a layer that fits; LayerUnfit otherwise."""
+    modules = sorted(layer.rglob("*.so"))
+    if not modules:
+        raise LayerUnfit("the layer has no compiled module: pydantic's is missing")
+    for module in modules:
+        if not module.name.endswith(_SUFFIX):
+            raise LayerUnfit(f"{module.name} is not for CPython 3.13 on aarch64")
+        if _elf_machine(module) != _EM_AARCH64:
+            raise LayerUnfit(f"{module.name} is not an aarch64 ELF file")
+    size = _zipped_size(layer)
+    if size > ZIPPED_LIMIT_BYTES:
+        raise LayerUnfit(f"{size:,} bytes zipped are more than {ZIPPED_LIMIT_BYTES:,}")
+    return modules, size
+
+
+def _elf_machine(path: Path) -> int | None:
+    header = path.read_bytes()[: _ELF_MACHINE_OFFSET + 2]
+    if len(header) < _ELF_MACHINE_OFFSET + 2 or not header.startswith(_ELF_MAGIC):
+        return None
+    machine: int = struct.unpack_from("<H", header, _ELF_MACHINE_OFFSET)[0]
+    return machine
+
+
+def _zipped_size(folder: Path) -> int:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in folder.rglob("*"):
+            archive.write(path, path.relative_to(folder))
+    return len(buffer.getvalue())
+
+
+def main() -> int:
+    layer = Path(sys.argv[1])
+    try:
+        modules, size = check_layer(layer)
+    except LayerUnfit as error:
+        print(f"{layer}: {error}", file=sys.stderr)
+        return 1
+    print(f"{layer}: {len(modules)} compiled module(s), all aarch64 cp313; {size / 1e6:.1f} MB zipped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
