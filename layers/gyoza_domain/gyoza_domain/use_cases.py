@@ -17,8 +17,11 @@ from .ports import ChangedMeanwhile, Clock, IdSource, Loaded, RunRepository, Run
 CONFLICT_DEADLINE_S = 3.0
 """How long a request fights for a contended run before it answers 409 (contract, section 4)."""
 
-_BACKOFF_BASE_S = 0.02
-_BACKOFF_CAP_S = 0.4
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.3
+
+_FRESH_S = 0.01
+"""How long what a failed write returned is worth deciding on; after a longer pause the run is read again."""
 
 _system_random = SystemRandom()
 """Read from the operating system each time: SnapStart would clone the state of a seeded generator."""
@@ -99,14 +102,22 @@ def _save_decision(
         try:
             runs.save(change)
         except ChangedMeanwhile as conflict:
-            pause = _system_random.uniform(0, min(_BACKOFF_CAP_S, _BACKOFF_BASE_S * 2**tries))
-            if clock.monotonic() + pause >= deadline:
+            time_left_s = deadline - clock.monotonic()
+            if time_left_s <= 0:
                 raise RunBusy(run.id) from None
-            clock.sleep(pause)
-            run = conflict.current or reload().run
+            pause_s = _pause_s(tries, time_left_s)
+            clock.sleep(pause_s)
+            fresh = conflict.current if pause_s < _FRESH_S else None
+            run = fresh or reload().run
         else:
             return change.after
     raise AssertionError("unreachable")
+
+
+def _pause_s(tries: int, time_left_s: float) -> float:
+    """Full jitter: a bound that doubles with each try and shrinks with the time left, so that the eldest go first."""
+    longest = min(_FIRST_PAUSE_S * 2**tries, _LONGEST_PAUSE_S) * time_left_s / CONFLICT_DEADLINE_S
+    return _system_random.uniform(0, longest)
 
 
 def _answer(runs: RunRepository, run: OpRun, spec: RunSpec | None) -> OpRun | RunView:

@@ -26,9 +26,10 @@ def parse(raw: bytes) -> Any:
         value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
         raise _too_deep() from None
-    except ValueError as error:
-        position = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise _malformed(f"The body is not valid JSON{position}") from None
+    except json.JSONDecodeError as error:
+        raise _malformed(f"The body is not valid JSON (line {error.lineno}, column {error.colno})") from None
+    except ValueError:
+        raise _malformed("An integer in the body has more than 4,300 digits") from None
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _check_depth(value)
     _check_tellable(value)
@@ -49,7 +50,7 @@ def dump_within(value: Any, limit_bytes: int, loc: Sequence[str]) -> JsonText:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
+    raise _malformed(f"{name} is not JSON")
 
 
 def _check_depth(value: Any) -> None:

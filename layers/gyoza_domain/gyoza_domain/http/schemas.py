@@ -2,17 +2,16 @@
 
 import math
 import re
-from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from ..domain.run import Constraints, EventDelivery, EventType, RunSpec
 from ..domain.transitions import EventDraft
 from ..use_cases import RunPatch
-from .errors import RequestError
+from .errors import RequestError, does_not_fit
 from .json_text import dump, dump_within
 from .request import json_body
 from .runs_query import state_named
@@ -148,14 +147,19 @@ class _Payload(_Body):
 WorkerId = Annotated[str, Field(max_length=128)]
 
 
-def _check_bytes(limit: int) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        text = value if isinstance(value, str) else str(value) if type(value) is int else ""
-        if len(text.encode()) > limit:
+def _at_most_bytes(limit: int) -> AfterValidator:
+    def check(value: str | int) -> str | int:
+        if len(str(value).encode()) > limit:
             raise PydanticCustomError("too_long", "Input should be at most {limit} bytes", {"limit": limit})
         return value
 
-    return check
+    return AfterValidator(check)
+
+
+def _check_msg(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise PydanticCustomError("msg_type", "Input should be a valid string or integer")
+    return value
 
 
 class _AssignedPayload(_Payload):
@@ -172,7 +176,7 @@ class _CompletedPayload(_Payload):
 
 
 class _FailedPayload(_Payload):
-    error_message: Annotated[str, BeforeValidator(_check_bytes(ERROR_MESSAGE_BYTES))] | None = None
+    error_message: Annotated[str, _at_most_bytes(ERROR_MESSAGE_BYTES)] | None = None
 
 
 class _RetriedPayload(_Payload):
@@ -195,7 +199,7 @@ class AddEventBody(_Body):
     """Body of ``POST /runs/{id}/events``."""
 
     type: Annotated[EventType, Field(strict=False)]
-    msg: Annotated[str | int, BeforeValidator(_check_bytes(MSG_BYTES))] = ""
+    msg: Annotated[str | int, BeforeValidator(_check_msg), _at_most_bytes(MSG_BYTES)] = ""
     payload: dict[str, Any] = Field(default_factory=dict)
     attempt: int | None = None
 
@@ -222,7 +226,10 @@ BodyModel = TypeVar("BodyModel", bound=_Body)
 
 def body_as(model: type[BodyModel], event: APIGatewayProxyEvent) -> BodyModel:
     """The request's body in the given shape, or RequestError 422 that names each field that does not fit."""
-    return _fit(model, json_body(event), ())
+    body = json_body(event)
+    if not isinstance(body, dict):
+        raise does_not_fit(["body"], "Input should be an object", "object_type")
+    return _fit(model, body, ())
 
 
 def _fit(model: type[BodyModel], value: Any, loc: tuple[str, ...]) -> BodyModel:
