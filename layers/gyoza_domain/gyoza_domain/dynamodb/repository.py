@@ -1,7 +1,7 @@
 """RunRepository on the table of ``keys``."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..domain.errors import InvalidCursor, InvalidFilter, RunBusy, RunNotFound
@@ -11,12 +11,14 @@ from . import codec, keys
 from .client_errors import WriteConflict, translated
 from .reading import BATCH_KEYS, ItemKey, TableReader
 from .run_index import RunIndex
+from .snapshot import AroundHead, Row, by_read
+from .writing import as_returned, creation, writes_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import PutTypeDef, TransactWriteItemTypeDef
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-    from .codec import Item, StoredItem
+    from .codec import StoredItem
 
 NEWEST_EVENTS = 100
 """Events a run shows (contract, section 1)."""
@@ -27,17 +29,11 @@ NEWEST_EVENTS_OF_ATTEMPT = 20
 EVENTS_A_PAGE = 1_000
 """Events an answer of the events route holds at most; a query stops at 1 MB by itself (contract, section 2)."""
 
-ROW_BYTES_A_READ = 5_000_000
-"""Bytes of documents read ahead for a list: no answer may hold more, so no more is read before it is measured."""
-
 _SETTLE_TRIES = 5
 """A query is not a snapshot. Reads that met the middle of a write are repeated so often."""
 
-# The run is new: nothing lies under its id.
-_IS_NEW = "attribute_not_exists(pk)"
-
-# The run is still at the version the decision read; every write raises it, so nothing happened in between.
-_IS_UNCHANGED = "version = :decided_on"
+_ATTEMPTS_A_READ = BATCH_KEYS // (NEWEST_EVENTS_OF_ATTEMPT + 1)
+"""Attempts whose events and results one batch holds."""
 
 
 class DynamoDBRunRepository:
@@ -50,48 +46,18 @@ class DynamoDBRunRepository:
     # -- writing
 
     def add(self, run: OpRun, spec: RunSpec) -> None:
-        self._write([self._put(codec.new_head(run, spec), _IS_NEW), self._put(codec.spec_item(run.id, spec))])
+        self._write(creation(self._table, run, spec))
 
     def save(self, change: Change) -> None:
-        writes = [self._update_head(change), *map(self._put, _new_items(change))]
         try:
-            self._write(writes)
+            self._write(writes_of(self._table, change))
         except WriteConflict as conflict:
             head = conflict.items[0] if conflict.items else None
-            raise ChangedMeanwhile(None if head is None else _as_returned(head, change.before)) from None
+            raise ChangedMeanwhile(None if head is None else as_returned(head, change.before)) from None
 
     def _write(self, writes: "list[TransactWriteItemTypeDef]") -> None:
         with translated():
             self._client.transact_write_items(TransactItems=writes)
-
-    def _put(self, item: "Item", condition: str | None = None) -> "TransactWriteItemTypeDef":
-        put: PutTypeDef = {"TableName": self._table, "Item": item}
-        if condition is not None:
-            put["ConditionExpression"] = condition
-        return {"Put": put}
-
-    def _update_head(self, change: Change) -> "TransactWriteItemTypeDef":
-        """Sets what a change may touch; the rest of HEAD, also what a later version may have added, stays."""
-        head = codec.head(change.after)
-        key = {"pk": head.pop("pk"), "sk": head.pop("sk")}
-        gone = [name for name in codec.OPTIONAL_IN_HEAD if name not in head]
-        expression = "SET " + ", ".join(f"#{name} = :{name}" for name in head)
-        if gone:
-            expression += " REMOVE " + ", ".join(f"#{name}" for name in gone)
-        return {
-            "Update": {
-                "TableName": self._table,
-                "Key": key,
-                "UpdateExpression": expression,
-                "ConditionExpression": _IS_UNCHANGED,
-                "ExpressionAttributeNames": {f"#{name}": name for name in (*head, *gone)},
-                "ExpressionAttributeValues": {
-                    **{f":{name}": value for name, value in head.items()},
-                    ":decided_on": {"N": str(change.before.version)},
-                },
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            }
-        }
 
     # -- one run
 
@@ -111,7 +77,7 @@ class DynamoDBRunRepository:
     def newest_events(self, run: OpRun) -> Sequence[Event]:
         return [codec.event_from(item) for item in self._newest_event_items(run.id, run.attempt, NEWEST_EVENTS)]
 
-    def _around_head(self, run_id: str, *, with_spec: bool) -> "_AroundHead":
+    def _around_head(self, run_id: str, *, with_spec: bool) -> AroundHead:
         """All that is known of the current attempt, in one query downwards from HEAD or SPEC.
 
         Two items more than HEAD hold it: PATCHED and ATTEMPT.
@@ -123,7 +89,7 @@ class DynamoDBRunRepository:
             if keys.HEAD not in by_sk:
                 raise RunNotFound(run_id)
             number = codec.attempt_number_of(by_sk[keys.HEAD])
-            found = _AroundHead(
+            found = AroundHead(
                 head=by_sk[keys.HEAD],
                 attempt=by_sk.get(keys.attempt_sk(number), {}),
                 patched=by_sk.get(keys.patched_sk(number), {}),
@@ -133,7 +99,7 @@ class DynamoDBRunRepository:
                 return found
         raise RunBusy(run_id)
 
-    def _result(self, found: "_AroundHead", event_items: "Sequence[StoredItem]") -> AttemptResult | None:
+    def _result(self, found: AroundHead, event_items: "Sequence[StoredItem]") -> AttemptResult | None:
         """The current attempt's result, from ``event_items`` where they hold it."""
         source = codec.result_source_of(found.head)
         if source is None:
@@ -189,7 +155,7 @@ class DynamoDBRunRepository:
         run = found.run()
         return AttemptPage(run, codec.spec_from(found.spec), self._attempts(found, after, limit))
 
-    def _attempts(self, found: "_AroundHead", after: int, limit: int) -> Iterator[AttemptView]:
+    def _attempts(self, found: AroundHead, after: int, limit: int) -> Iterator[AttemptView]:
         run = found.run()
         last = min(after + limit, run.attempt.number)
         items: dict[str, StoredItem] = {}
@@ -251,8 +217,8 @@ class DynamoDBRunRepository:
         return RunPage(self._rows(shown, with_events=with_events), listed.next_cursor)
 
     def _rows(self, heads: "Sequence[StoredItem]", *, with_events: bool) -> Iterator[RunView]:
-        for some in _by_read(heads):
-            rows = [_Row(head) for head in some]
+        for some in by_read(heads):
+            rows = [Row(head) for head in some]
             items = self._reader.items([key for row in rows for key in row.item_keys()])
             for row in rows:
                 view = row.view(items)
@@ -262,98 +228,3 @@ class DynamoDBRunRepository:
                     yield replace(view, events=self.newest_events(view.run))
                 else:
                     yield view
-
-
-_ATTEMPTS_A_READ = BATCH_KEYS // (NEWEST_EVENTS_OF_ATTEMPT + 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _AroundHead:
-    """HEAD and what a query met beside it; an item that is not there is empty."""
-
-    head: "StoredItem"
-    attempt: "StoredItem"
-    patched: "StoredItem"
-    spec: "StoredItem"
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether HEAD and ATTEMPT were met on the same side of every claim."""
-        return codec.claim_seq_of(self.head) == codec.claim_seq_of(self.attempt)
-
-    def run(self, result: AttemptResult | None = None) -> OpRun:
-        return codec.run_from(self.head, codec.claim_from(self.attempt), result)
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A row of a list: HEAD, SPEC and at most one item more, which holds both the claim and the result."""
-
-    head: "StoredItem"
-
-    @property
-    def run_id(self) -> str:
-        return keys.run_id_of(self.head["created_key"]["S"])
-
-    def item_keys(self) -> list[ItemKey]:
-        third = self._third_sk()
-        return [ItemKey(self.run_id, sk) for sk in (keys.SPEC, third) if sk is not None]
-
-    def _third_sk(self) -> str | None:
-        source = codec.result_source_of(self.head)
-        number = codec.attempt_number_of(self.head)
-        if source is None:
-            return None if codec.claim_seq_of(self.head) is None else keys.attempt_sk(number)
-        return keys.patched_sk(number) if source == PATCHED else keys.event_sk(source)
-
-    def view(self, items: "Mapping[ItemKey, StoredItem]") -> RunView | None:
-        """None when the items are not of one version: a write came between the reads, or a PATCH reopened the run."""
-        third_sk = self._third_sk()
-        third = {} if third_sk is None else items.get(ItemKey(self.run_id, third_sk), {})
-        spec = items.get(ItemKey(self.run_id, keys.SPEC))
-        if spec is None or codec.claim_seq_of(third) != codec.claim_seq_of(self.head):
-            return None
-        has_result = codec.result_source_of(self.head) is not None
-        run = codec.run_from(self.head, codec.claim_from(third), codec.result_from(third) if has_result else None)
-        return RunView(run, codec.spec_from(spec))
-
-
-def _by_read(heads: "Sequence[StoredItem]") -> "Iterator[Sequence[StoredItem]]":
-    """The heads, cut where reading their documents would bring more than one answer can hold."""
-    start, size = 0, 0
-    for position, head in enumerate(heads):
-        size += codec.document_bytes_of(head)
-        if size > ROW_BYTES_A_READ or position - start == BATCH_KEYS // 2:
-            yield heads[start:position]
-            start, size = position, codec.document_bytes_of(head)
-    if start < len(heads):
-        yield heads[start:]
-
-
-def _new_items(change: Change) -> "Iterator[Item]":
-    """What the change adds beside HEAD."""
-    run_id, before, after = change.after.id, change.before.attempt, change.after.attempt
-    ended = change.closed or after
-    for event in change.events:
-        if event.seq == ended.result_source:
-            yield codec.ending_event_item(run_id, event, ended)
-        else:
-            yield codec.event_item(run_id, event)
-    if change.closed is not None:
-        yield codec.closed_attempt_item(run_id, change.closed)
-    elif after.claim is not None and after.claim != before.claim:
-        yield codec.claim_item(run_id, after)
-    if after.result_source == PATCHED and (before.result_source, before.result) != (PATCHED, after.result):
-        yield codec.patched_item(run_id, after)
-
-
-def _as_returned(head: "StoredItem", decided_on: OpRun) -> OpRun | None:
-    """The run whose HEAD a failed condition returned; None where what lies beside HEAD may have changed too."""
-    known = decided_on.attempt
-    claim_seq, source = codec.claim_seq_of(head), codec.result_source_of(head)
-    if claim_seq is not None and (known.claim is None or known.claim.seq != claim_seq):
-        return None
-    if source is not None and (source == PATCHED or source != known.result_source):
-        return None
-    claim = None if claim_seq is None else known.claim
-    return codec.run_from(head, claim, None if source is None else known.result)

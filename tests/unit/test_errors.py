@@ -1,0 +1,88 @@
+"""Every refusal has its answer, and the table of answers holds nothing else."""
+
+import pytest
+
+from gyoza_domain.domain import errors
+from gyoza_domain.domain.run import EventType, State
+from gyoza_domain.http.errors import STATUS_AND_CODE, RequestError, does_not_fit, too_large
+
+
+def leaves_of(error: type[errors.GyozaError]) -> set[type[errors.GyozaError]]:
+    children = error.__subclasses__()
+    return set().union(*map(leaves_of, children)) if children else {error}
+
+
+def test_every_error_that_can_be_raised_has_a_status_and_no_other_has() -> None:
+    assert set(STATUS_AND_CODE) == leaves_of(errors.GyozaError)
+
+
+def test_codes_are_stable_names_and_each_error_has_its_own() -> None:
+    assert {error.__name__: answer for error, answer in STATUS_AND_CODE.items()} == {
+        "RunNotFound": (404, "run_not_found"),
+        "RunLocked": (400, "run_locked"),
+        "InvalidTransition": (400, "invalid_transition"),
+        "RetryBudgetSpent": (400, "retry_budget_spent"),
+        "InvalidState": (400, "invalid_state"),
+        "InvalidFilter": (400, "invalid_filter"),
+        "InvalidCursor": (400, "invalid_cursor"),
+        "StaleAttempt": (409, "stale_attempt"),
+        "RunBusy": (409, "run_busy"),
+        "StorageUnavailable": (503, "unavailable"),
+    }
+
+
+RUN_ID = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (errors.RunNotFound(RUN_ID), f"OpRun '{RUN_ID}' not found"),
+        (
+            errors.RunLocked(State.FAILED, EventType.INFO),
+            "The run is locked: it is FAILED and takes no INFO event",
+        ),
+        (
+            errors.InvalidTransition(State.PENDING, EventType.PROGRESS),
+            "A run that is PENDING takes no PROGRESS event",
+        ),
+        (
+            errors.RetryBudgetSpent(State.FAILED, 3),
+            "The run is FAILED and its retry budget of 3 attempts is spent",
+        ),
+        (
+            errors.InvalidState("DONE"),
+            "Unknown state 'DONE'; one of PENDING, ASSIGNED, RUNNING, COMPLETED, FAILED, CANCELLED",
+        ),
+        (errors.StaleAttempt(1, 2), "Attempt 1 is not the current one: the run is at attempt 2"),
+        (
+            errors.RunBusy(RUN_ID),
+            f"OpRun '{RUN_ID}' kept changing under the request; nothing was written, send it again",
+        ),
+        (errors.StorageUnavailable(), "The service is busy; send the request again"),
+    ],
+)
+def test_the_text_of_an_error_is_a_sentence_fit_for_a_client(error: errors.GyozaError, text: str) -> None:
+    assert str(error) == text
+
+
+def test_a_field_that_does_not_fit_is_422_and_named() -> None:
+    error = does_not_fit(["query", "limit"], "Input should be an integer", "int_parsing")
+    assert as_told(error) == (
+        422,
+        "validation_error",
+        [{"loc": ["query", "limit"], "msg": "Input should be an integer", "type": "int_parsing"}],
+    )
+
+
+def test_a_document_above_its_limit_is_413_and_named() -> None:
+    error = too_large(["payload", "outputs"], 262_144)
+    assert as_told(error) == (
+        413,
+        "too_large",
+        "payload.outputs is larger than 262144 bytes as compact UTF-8 JSON",
+    )
+
+
+def as_told(error: RequestError) -> tuple[int, str, object]:
+    return error.status, error.code, error.detail
