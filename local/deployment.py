@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 
+from .api_settings import apply_definition, apply_usage_limits
 from .emulator import REGION, client_environment, endpoint_url
 from .processes import run
 
@@ -64,30 +65,14 @@ def deploy(sam: Path, root: Path, work_dir: Path, template: Path, port: int) -> 
 
     apigateway = _client("apigateway", port)
     template_body = cloudformation.get_template(StackName=STACK, TemplateStage="Processed")["TemplateBody"]
-    _apply_api_settings(apigateway, api_id, stage, template_body["Resources"]["RunApi"]["Properties"]["Body"])
+    definition = template_body["Resources"]["RunApi"]["Properties"]["Body"]
+    apply_definition(apigateway, api_id, stage, definition)
+    apply_usage_limits(apigateway, {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]})
     return Deployment(
         url=f"{endpoint_url(port)}/_aws/execute-api/{api_id}/{stage}",
         api_key=apigateway.get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)["value"],
         table=outputs["TableName"],
     )
-
-
-def _apply_api_settings(apigateway: Any, api_id: str, stage: str, definition: Any) -> None:
-    """Give the API what the emulator leaves out of its definition, by the calls that set it one by one."""
-    # The emulator stores a patched value as it comes: the whole list, where AWS takes a path for each media type.
-    media_types: Any = definition["x-amazon-apigateway-binary-media-types"]
-    apigateway.update_rest_api(
-        restApiId=api_id,
-        patchOperations=[{"op": "replace", "path": "/binaryMediaTypes", "value": media_types}],
-    )
-    for response_type, response in definition["x-amazon-apigateway-gateway-responses"].items():
-        apigateway.put_gateway_response(
-            restApiId=api_id,
-            responseType=response_type,
-            **({"statusCode": str(response["statusCode"])} if "statusCode" in response else {}),
-            responseTemplates=response["responseTemplates"],
-        )
-    apigateway.create_deployment(restApiId=api_id, stageName=stage)
 
 
 def _client(service: str, port: int) -> Any:

@@ -16,8 +16,10 @@ HOST = "127.0.0.1"
 REGION = "us-east-1"
 
 _START_LIMIT_S = 30.0
-_LAMBDA_CONCURRENCY = 8
-"""Invocations at once, each a process: more of them gain nothing on a laptop and cost 70 MB apiece."""
+_INVOCATIONS_AT_ONCE = 4
+"""Two for each of the two cores that a small machine has; the others queue."""
+
+_LAUNCHER = Path(__file__).with_name("launch_emulator.py")
 
 
 class PortTaken(Exception):
@@ -65,10 +67,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def emulator(command: Path, port: int, work_dir: Path, *, enforce_iam: bool) -> Iterator[None]:
+def emulator(python: Path, port: int, work_dir: Path, *, enforce_iam: bool) -> Iterator[None]:
     """Run the emulator until the block is left; it keeps no state.
 
-    ``work_dir`` holds its log and its temporary files, which are deleted. With ``enforce_iam`` a function can do only
+    ``python`` is the interpreter that has it installed and that functions run on. ``work_dir`` holds
+    its log and its temporary files, which are deleted. With ``enforce_iam`` a function can do only
     what the policies of its role allow.
     """
     check_port(port)
@@ -81,11 +84,10 @@ def emulator(command: Path, port: int, work_dir: Path, *, enforce_iam: bool) -> 
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "AUTH": "true" if enforce_iam else "false",
-        "MINISTACK_WORKER_THREADS": str(_LAMBDA_CONCURRENCY),
         "TMPDIR": str(temporary),
     }
     try:
-        with running([str(command)], env=env, log=log) as process:
+        with running([str(python), str(_LAUNCHER), str(_INVOCATIONS_AT_ONCE)], env=env, log=log) as process:
             deadline = time.monotonic() + _START_LIMIT_S
             while not _answers(port):
                 if process.poll() is not None or time.monotonic() > deadline:

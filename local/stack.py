@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WORK_DIR = ROOT / ".local"
 ENDPOINT_FILE = WORK_DIR / "endpoint.json"
 
-_MINISTACK = WORK_DIR / "venv/local/bin/ministack"
+_EMULATOR_PYTHON = WORK_DIR / "venv/local/bin/python"
 _SAM = WORK_DIR / "venv/sam/bin/sam"
 
 
@@ -38,7 +38,7 @@ def running_stack(port: int, *, enforce_iam: bool = False) -> Iterator[Endpoint]
     check_port(port)
     WORK_DIR.mkdir(exist_ok=True)
     template = build(_SAM, ROOT, WORK_DIR, port)
-    with emulator(_MINISTACK, port, WORK_DIR, enforce_iam=enforce_iam):
+    with emulator(_EMULATOR_PYTHON, port, WORK_DIR, enforce_iam=enforce_iam):
         deployed = deploy(_SAM, ROOT, WORK_DIR, template, port)
         yield Endpoint(
             url=deployed.url,

@@ -30,3 +30,10 @@ def test_writers_at_once_lose_nothing_and_see_no_conflict(api: Api) -> None:
     events = api.get(f"/runs/{run_id}/events?after=0").body["events"]
     assert [event["id"] for event in events] == list(range(1, CLIENTS + 1))
     assert {event["msg"] for event in events} == {f"m-{number}" for number in range(CLIENTS)}
+
+
+def test_a_hundred_clients_at_once_are_all_served(api: Api) -> None:
+    with ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(lambda _: api.post("/runs", {"image": "busybox:1"}), range(200)))
+    assert [answer.status for answer in answers] == [201] * 200
+    assert len({answer.body["id"] for answer in answers}) == 200

@@ -1,0 +1,33 @@
+"""What the template says of the API and the emulator leaves out, set by the calls that API Gateway has for it."""
+
+from typing import Any
+
+
+def apply_definition(apigateway: Any, api_id: str, stage: str, definition: Any) -> None:
+    """Binary media types and gateway responses of an OpenAPI definition, deployed to the stage."""
+    # The emulator stores a patched value as it comes: the whole list, where AWS takes a path for each media type.
+    media_types = definition["x-amazon-apigateway-binary-media-types"]
+    apigateway.update_rest_api(
+        restApiId=api_id,
+        patchOperations=[{"op": "replace", "path": "/binaryMediaTypes", "value": media_types}],
+    )
+    for response_type, response in definition["x-amazon-apigateway-gateway-responses"].items():
+        status = {"statusCode": str(response["statusCode"])} if "statusCode" in response else {}
+        apigateway.put_gateway_response(
+            restApiId=api_id, responseType=response_type, responseTemplates=response["responseTemplates"], **status
+        )
+    apigateway.create_deployment(restApiId=api_id, stageName=stage)
+
+
+def apply_usage_limits(apigateway: Any, parameters: dict[str, str]) -> None:
+    """The usage plan's limits as the stack's parameters say; the emulator takes the defaults of the template."""
+    limits = {
+        "/throttle/rateLimit": parameters["ThrottleRate"],
+        "/throttle/burstLimit": parameters["ThrottleBurst"],
+        "/quota/limit": parameters["QuotaPerDay"],
+    }
+    [plan] = apigateway.get_usage_plans()["items"]
+    apigateway.update_usage_plan(
+        usagePlanId=plan["id"],
+        patchOperations=[{"op": "replace", "path": path, "value": value} for path, value in limits.items()],
+    )
