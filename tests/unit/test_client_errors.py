@@ -47,7 +47,11 @@ def test_a_conflict_outside_a_transaction_is_one_too() -> None:
 
 def test_a_conflict_hands_on_what_each_failed_condition_returned() -> None:
     item = {"version": {"N": "7"}}
-    reasons = [{"Code": "ConditionalCheckFailed", "Item": item}, {"Code": "None"}, {"Code": "TransactionConflict"}]
+    reasons: list[dict[str, Any]] = [
+        {"Code": "ConditionalCheckFailed", "Item": item},
+        {"Code": "None"},
+        {"Code": "TransactionConflict"},
+    ]
     conflict = raised_for(client_error("TransactionCanceledException", reasons))
     assert isinstance(conflict, WriteConflict)
     assert conflict.items == [item, None, None]

@@ -79,7 +79,9 @@ def test_what_is_not_utf_8_is_refused(raw: bytes) -> None:
     assert refusal_of(raw) == (422, "json_invalid", "The body is not UTF-8")
 
 
-@pytest.mark.parametrize(("raw", "name"), [(b"NaN", "NaN"), (b"[Infinity]", "Infinity"), (b'{"a": -Infinity}', "-Infinity")])
+@pytest.mark.parametrize(
+    ("raw", "name"), [(b"NaN", "NaN"), (b"[Infinity]", "Infinity"), (b'{"a": -Infinity}', "-Infinity")]
+)
 def test_what_json_has_no_number_for_is_refused(raw: bytes, name: str) -> None:
     assert refusal_of(raw) == (422, "json_invalid", f"{name} is not JSON")
 

@@ -27,7 +27,7 @@ def within(low: str, high: str) -> list[str]:
 
 
 def test_keys_sort_by_instant_and_then_by_id() -> None:
-    assert EVERY_KEY == sorted(EVERY_KEY)
+    assert sorted(EVERY_KEY) == EVERY_KEY
 
 
 def test_a_created_key_tells_what_it_was_made_of() -> None:
@@ -63,7 +63,11 @@ def test_the_ends_of_the_calendar_sort_where_they_belong(instant: datetime) -> N
     ],
 )
 def test_bounds_take_instants_inclusively_and_cursors_exclusively(
-    created_from: datetime | None, created_to: datetime | None, above: str | None, below: str | None, expected: list[str]
+    created_from: datetime | None,
+    created_to: datetime | None,
+    above: str | None,
+    below: str | None,
+    expected: list[str],
 ) -> None:
     low, high = keys.created_bounds(created_from, created_to, above=above, below=below)
     assert within(low, high) == expected

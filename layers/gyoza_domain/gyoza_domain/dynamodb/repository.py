@@ -38,7 +38,7 @@ _ATTEMPTS_A_READ = BATCH_KEYS // (NEWEST_EVENTS_OF_ATTEMPT + 1)
 
 class DynamoDBRunRepository:
     def __init__(self, client: "DynamoDBClient", table: str, *, shards: int) -> None:
-        self._client = client
+        self.client = client
         self._table = table
         self._reader = TableReader(client, table)
         self._index = RunIndex(client, table, shards)
@@ -57,7 +57,7 @@ class DynamoDBRunRepository:
 
     def _write(self, writes: "list[TransactWriteItemTypeDef]") -> None:
         with translated():
-            self._client.transact_write_items(TransactItems=writes)
+            self.client.transact_write_items(TransactItems=writes)
 
     # -- one run
 

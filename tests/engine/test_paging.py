@@ -1,0 +1,140 @@
+"""Pages of runs, timelines and attempts on the real engine."""
+
+from datetime import timedelta
+
+import pytest
+
+from gyoza_domain.domain.run import RunSpec, State
+from tests.support.gateway import Gateway
+from tests.support.seeding import BEGINNING, seeded_run, store_events, store_runs
+
+
+def ids(page: dict[str, list[dict[str, str]]]) -> list[str]:
+    return [row["id"] for row in page["data"]]
+
+
+def walk(api: Gateway, cursor_name: str, cursor: str | None, **query: str | int) -> list[list[str]]:
+    """Every page from the cursor on, by ``next_cursor``; while walking, a newer run comes between the pages."""
+    pages = []
+    for _ in range(200):
+        page = api.get("/runs", **query, **({cursor_name: cursor} if cursor else {})).json
+        pages.append(ids(page))
+        assert page["has_more"] == (page["next_cursor"] is not None)
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return pages
+        api.create(image="newcomer")
+    raise AssertionError("the walk does not end")
+
+
+def test_a_walk_meets_every_run_once_with_ties_on_the_microsecond(api: Gateway) -> None:
+    runs = [seeded_run(n, created_at=BEGINNING + timedelta(microseconds=n // 7)) for n in range(50)]
+    store_runs((run, RunSpec("seeded")) for run in runs)
+    older = walk(api, "starting_after", None, image="seeded", limit=6)
+    met = [run_id for page in older for run_id in page]
+    assert sorted(met) == sorted(run.id for run in runs)
+    assert [len(page) for page in older] == [6] * 8 + [2]
+
+    newer = walk(api, "ending_before", met[-1], image="seeded", limit=6)
+    assert [run_id for page in newer for run_id in reversed(page)] == met[-2::-1]
+    assert all(page == sorted(page, key=met.index) for page in newer)
+
+
+def test_a_rare_combination_ends_a_page_short_and_goes_on_from_its_cursor(api: Gateway) -> None:
+    rare = {3, 2_600}
+    store_runs(
+        (seeded_run(n, state=State.FAILED if n in rare else State.COMPLETED), RunSpec("common")) for n in range(3_000)
+    )
+    first = api.get("/runs", image="common", state="FAILED").json
+    assert ids(first) == [seeded_run(2_600).id]
+    assert first["has_more"] is True
+    pages = walk(api, "starting_after", first["next_cursor"], image="common", state="FAILED")
+    assert [run_id for page in pages for run_id in page] == [seeded_run(3).id]
+
+
+def test_creation_bounds_are_inclusive_or_exclusive_as_named(api: Gateway) -> None:
+    store_runs((seeded_run(n), RunSpec("seeded")) for n in range(5))
+    second = int(BEGINNING.timestamp())
+
+    def numbers(**query: int) -> list[int]:
+        page = api.get("/runs", **query).json
+        return [n for n in range(5) if seeded_run(n).id in ids(page)]
+
+    assert numbers(**{"created[gte]": second + 3}) == [3, 4]
+    assert numbers(**{"created[gt]": second + 3}) == [4]
+    assert numbers(**{"created[lte]": second + 1}) == [0, 1]
+    assert numbers(**{"created[lt]": second + 1}) == [0]
+    assert numbers(**{"created[gt]": second, "created[lt]": second + 3}) == [1, 2]
+    assert numbers(**{"created[gt]": second + 3, "created[lt]": second}) == []
+
+
+def test_a_cursor_need_not_match_the_filters(api: Gateway) -> None:
+    store_runs((seeded_run(n), RunSpec("even" if n % 2 == 0 else "odd")) for n in range(6))
+    assert ids(api.get("/runs", image="even", starting_after=seeded_run(3).id).json) == [
+        seeded_run(2).id,
+        seeded_run(0).id,
+    ]
+
+
+@pytest.mark.parametrize("direction", ["starting_after", "ending_before"])
+def test_a_page_cut_by_size_keeps_the_rows_nearest_the_cursor(api: Gateway, direction: str) -> None:
+    runs = [seeded_run(n) for n in range(40)]
+    inputs = '{"text":"' + "x" * 250_000 + '"}'
+    store_runs((run, RunSpec("seeded", inputs)) for run in runs)  # type: ignore[arg-type]
+    newest_first = [run.id for run in reversed(runs)]
+    cursor = newest_first[0] if direction == "starting_after" else newest_first[-1]
+    answer = api.get("/runs", limit=100, **{direction: cursor})
+    shown = ids(answer.json)
+    assert len(answer.text.encode()) <= 5_000_000
+    assert len(shown) == 19
+    assert answer.json["has_more"] is True
+    if direction == "starting_after":
+        assert shown == newest_first[1:20]
+        assert answer.json["next_cursor"] == shown[-1]
+    else:
+        assert shown == newest_first[20:39]
+        assert answer.json["next_cursor"] == shown[0]
+
+
+def test_a_timeline_of_a_hundred_thousand_events_is_read_in_pages(api: Gateway) -> None:
+    run = seeded_run(0, events=100_000)
+    store_runs([(run, RunSpec("seeded"))])
+    store_events(run, count=100_000)
+    page = api.get(f"/runs/{run.id}/events", after=98_500).json
+    assert [event["id"] for event in page["events"]] == list(range(98_501, 99_501))
+    assert page["has_more"] is True
+    last = api.get(f"/runs/{run.id}/events", after=page["events"][-1]["id"]).json
+    assert [event["id"] for event in last["events"]] == list(range(99_501, 100_000))
+    assert last["has_more"] is False
+    whole = api.get(f"/runs/{run.id}").json
+    assert [event["id"] for event in whole["events"]] == list(range(99_900, 100_000))
+    assert api.event(run.id, "INFO").json["last_seq"] == 100_000
+
+
+def test_pages_of_events_end_at_a_megabyte(api: Gateway) -> None:
+    run = seeded_run(0, events=600)
+    store_runs([(run, RunSpec("seeded"))])
+    store_events(run, msg="m" * 4_000)
+    met: list[int] = []
+    has_more = True
+    while has_more:
+        page = api.get(f"/runs/{run.id}/events", after=len(met) - 1).json
+        assert 0 < len(page["events"]) < 300
+        met += [event["id"] for event in page["events"]]
+        has_more = page["has_more"]
+    assert met == list(range(600))
+
+
+def test_attempts_are_paged_by_link(api: Gateway) -> None:
+    run_id = api.create()["id"]
+    for _ in range(5):
+        api.start(run_id)
+        api.post(f"/runs/{run_id}/retry")
+    first = api.get(f"/runs/{run_id}/attempts", limit=4)
+    assert [attempt["attempt"] for attempt in first.json] == [1, 2, 3, 4]
+    assert first.headers["Link"] == f'</runs/{run_id}/attempts?limit=4&after=4>; rel="next"'
+    second = api.get(f"/runs/{run_id}/attempts", limit=4, after=4)
+    assert [attempt["attempt"] for attempt in second.json] == [5, 6]
+    assert "Link" not in second.headers
+    assert [attempt["state"] for attempt in first.json + second.json] == ["CANCELLED"] * 5 + ["PENDING"]
+    assert {event["type"] for attempt in second.json for event in attempt["events"]} == {"RETRIED", "STARTED"}

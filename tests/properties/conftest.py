@@ -1,0 +1,6 @@
+"""Hypothesis without time limits: a slow machine is no failure."""
+
+from hypothesis import settings
+
+settings.register_profile("gyoza", deadline=None)
+settings.load_profile("gyoza")

@@ -1,0 +1,124 @@
+"""Values of the domain, as hypothesis draws them."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import strategies as st
+
+from gyoza_domain.domain.run import (
+    EMPTY_OBJECT,
+    PATCHED,
+    AttemptResult,
+    Claim,
+    Constraints,
+    Event,
+    EventDelivery,
+    EventType,
+    JsonText,
+    OpAttempt,
+    OpRun,
+    RunSpec,
+    State,
+)
+from gyoza_domain.http.json_text import dump
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+"""Any text that UTF-8 can tell."""
+
+json_numbers = st.one_of(
+    st.integers(),
+    st.integers(-(10**60), 10**60),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([-0.0, 1e300, 5e-324, 10**4_299, 0.1]),
+)
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | json_numbers | texts,
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(texts, children, max_size=4),
+    max_leaves=15,
+)
+
+json_objects = st.dictionaries(texts, json_values, max_size=5)
+
+documents: st.SearchStrategy[JsonText] = json_objects.map(dump)
+
+instants = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
+
+run_ids = st.uuids(version=4).map(str)
+
+seqs = st.integers(0, 10**9)
+
+amounts = st.none() | st.integers(0, 10**50)
+
+claims = st.builds(Claim, seq=seqs, worker_id=st.none() | texts, gpu_id=st.none() | st.integers(-(10**50), 10**50))
+
+results = st.builds(
+    AttemptResult,
+    outputs=documents,
+    error_message=st.none() | texts,
+    duration_ms=st.none() | st.integers(0, 10**12),
+)
+
+specs = st.builds(
+    RunSpec,
+    image=texts.filter(bool),
+    inputs=documents,
+    constraints=st.builds(Constraints, cpu=amounts, ram_mb=amounts, vram_mb=amounts),
+    event_delivery=st.none() | st.builds(EventDelivery, topic=texts, attributes=documents),
+    op_definition=st.none() | texts.filter(bool),
+)
+
+events = st.builds(
+    Event,
+    seq=seqs,
+    id=seqs,
+    attempt=st.integers(1, 10**6),
+    type=st.sampled_from(EventType),
+    at=instants,
+    state=st.sampled_from(State),
+    msg=texts | st.integers(-(10**4_000), 10**4_000),
+    payload=st.just(EMPTY_OBJECT) | documents,
+    outputs=st.none() | documents,
+    error_message=st.none() | texts,
+    will_retry=st.booleans(),
+)
+
+
+@st.composite
+def attempts(draw: st.DrawFn) -> OpAttempt:
+    """An attempt, reachable or not; it has a result exactly where something says where that came from."""
+    first_seq = draw(seqs)
+    result_source = draw(st.none() | st.just(PATCHED) | seqs)
+    return OpAttempt(
+        number=draw(st.integers(1, 10**6)),
+        state=draw(st.sampled_from(State)),
+        progress=draw(st.integers(0, 100)),
+        first_seq=first_seq,
+        last_seq=first_seq - 1 + draw(seqs),
+        started_at=draw(st.none() | instants),
+        finished_at=draw(st.none() | instants),
+        claim=draw(st.none() | claims),
+        result=None if result_source is None else draw(results),
+        result_source=result_source,
+    )
+
+
+runs = st.builds(
+    OpRun,
+    id=run_ids,
+    created_at=instants,
+    updated_at=instants,
+    attempt=attempts(),
+    priority=st.integers(0, 9999),
+    max_attempts=st.integers(1, 100),
+    given_back=st.integers(0, 10**6),
+    created_by=st.none() | st.text("abcdefghij0123456789", min_size=1, max_size=32),
+    shard=st.integers(0, 99),
+    version=st.integers(1, 10**9),
+)
+
+
+def spelled(value: Any) -> str:
+    """The value as text that tells 1 from 1.0 and from true, and 0.0 from -0.0, as equality does not."""
+    return json.dumps(value)

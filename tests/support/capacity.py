@@ -1,0 +1,148 @@
+"""Calls and capacity units of what handlers send, by the rules AWS publishes.
+
+An item's size is the UTF-8 length of its names and strings, a number's about half its digits and a byte, a boolean's a
+byte. A write unit is 1 KB, twice in a transaction; a read unit is 4 KB read consistently, half that otherwise; a query
+sums what it reads, a batch rounds each item up. An index entry that comes, goes or changes costs a write of its size, a
+changed key two: these are never doubled. DynamoDB Local's own figures for transactions are wrong, hence this count.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+
+from gyoza_domain import bootstrap
+from gyoza_domain.dynamodb.repository import DynamoDBRunRepository
+from tests.support.table import table_properties
+
+Item = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass
+class Usage:
+    """What one or more requests used."""
+
+    calls: list[str] = field(default_factory=list)
+    items_asked: list[int] = field(default_factory=list)
+    """Keys asked for by each batch."""
+    read_units: float = 0.0
+    write_units: int = 0
+    head_bytes: int = 0
+    """Size of the HEAD last written."""
+
+
+def item_bytes(item: Item) -> int:
+    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+
+
+def write_units(size: int) -> int:
+    return max(1, math.ceil(size / 1024))
+
+
+def read_units(size: int, *, consistent: bool) -> float:
+    return max(1, math.ceil(size / 4096)) * (1 if consistent else 0.5)
+
+
+def index_write_units(before: Item | None, after: Item | None) -> int:
+    """Units of all index entries that the change of one item touches."""
+    return sum(_entry_units(index, before, after) for index in table_properties()["GlobalSecondaryIndexes"])
+
+
+@contextmanager
+def measured() -> Iterator[Usage]:
+    """Count what the repository in use sends while the block runs."""
+    repository = bootstrap.runs()
+    assert isinstance(repository, DynamoDBRunRepository)
+    events = repository.client.meta.events
+    usage = Usage()
+    recorder = _Recorder(usage)
+    events.register("provide-client-params.dynamodb.*", recorder.sent)
+    events.register("after-call.dynamodb.*", recorder.answered)
+    try:
+        yield usage
+    finally:
+        events.unregister("provide-client-params.dynamodb.*", recorder.sent)
+        events.unregister("after-call.dynamodb.*", recorder.answered)
+
+
+class _Recorder:
+    def __init__(self, usage: Usage) -> None:
+        self._usage = usage
+        self._plain = boto3.client("dynamodb")
+        self._sent: dict[str, Any] = {}
+        self._before: list[Item | None] = []
+
+    def sent(self, params: dict[str, Any], **_: object) -> None:
+        self._sent = params
+        writes = params.get("TransactItems", [])
+        self._before = [self._stored(self._key(write)) for write in writes]
+
+    def answered(self, parsed: dict[str, Any], model: Any, **_: object) -> None:
+        usage = self._usage
+        usage.calls.append(model.name)
+        consistent = bool(self._sent.get("ConsistentRead"))
+        if model.name == "GetItem":
+            usage.read_units += read_units(item_bytes(parsed.get("Item", {})), consistent=consistent)
+        elif model.name == "Query":
+            size = sum(item_bytes(item) for item in parsed["Items"])
+            usage.read_units += read_units(size, consistent=consistent)
+        elif model.name == "BatchGetItem":
+            (request,) = self._sent["RequestItems"].values()
+            usage.items_asked.append(len(request["Keys"]))
+            for items in parsed["Responses"].values():
+                usage.read_units += sum(
+                    read_units(item_bytes(item), consistent=bool(request["ConsistentRead"])) for item in items
+                )
+        elif model.name == "TransactWriteItems":
+            for write, before in zip(self._sent["TransactItems"], self._before, strict=True):
+                self._count_write(write, before)
+
+    def _count_write(self, write: dict[str, Any], before: Item | None) -> None:
+        after = self._stored(self._key(write))
+        assert after is not None
+        larger = max(item_bytes(after), item_bytes(before or {}))
+        self._usage.write_units += 2 * write_units(larger) + index_write_units(before, after)
+        if after["sk"]["S"] == "META#HEAD":
+            self._usage.head_bytes = item_bytes(after)
+
+    def _key(self, write: dict[str, Any]) -> dict[str, Any]:
+        (action,) = write.values()
+        source = action.get("Key") or action["Item"]
+        return {"TableName": action["TableName"], "Key": {"pk": source["pk"], "sk": source["sk"]}}
+
+    def _stored(self, key: dict[str, Any]) -> Item | None:
+        return self._plain.get_item(**key, ConsistentRead=True).get("Item")
+
+
+def _entry_units(index: dict[str, Any], before: Item | None, after: Item | None) -> int:
+    key_names = [key["AttributeName"] for key in index["KeySchema"]]
+    names = {"pk", "sk", *key_names, *index["Projection"].get("NonKeyAttributes", [])}
+    old, new = (_entry(item, key_names, names) for item in (before, after))
+    if old == new:
+        return 0
+    if old is None or new is None:
+        return write_units(item_bytes(old or new or {}))
+    if any(old[name] != new[name] for name in key_names):
+        return write_units(item_bytes(old)) + write_units(item_bytes(new))
+    return write_units(max(item_bytes(old), item_bytes(new)))
+
+
+def _entry(item: Item | None, key_names: list[str], names: set[str]) -> Item | None:
+    if item is None or not all(name in item for name in key_names):
+        return None
+    return {name: value for name, value in item.items() if name in names}
+
+
+def _value_bytes(value: Mapping[str, Any]) -> int:
+    ((kind, content),) = value.items()
+    if kind == "S":
+        return len(str(content).encode())
+    if kind == "N":
+        digits = len(content.lstrip("-").replace(".", "").strip("0")) or 1
+        return math.ceil(digits / 2) + 1 + int(content.startswith("-"))
+    if kind in ("BOOL", "NULL"):
+        return 1
+    raise ValueError(f"{kind} is not used in the table")

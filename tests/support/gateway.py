@@ -1,0 +1,95 @@
+"""API Gateway's part, in the process: a request in, the handler of its route called as Lambda would, the answer out."""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+from urllib.parse import unquote
+
+API_KEY_ID = "test-key-id"
+REQUEST_ID = "00000000-0000-4000-8000-000000000000"
+
+FUNCTION_OF_ROUTE = {
+    ("POST", "/runs"): "create_run",
+    ("GET", "/runs"): "list_runs",
+    ("GET", "/runs/{id}"): "get_run",
+    ("PATCH", "/runs/{id}"): "update_run",
+    ("POST", "/runs/{id}/retry"): "retry_run",
+    ("POST", "/runs/{id}/cancel"): "cancel_run",
+    ("POST", "/runs/{id}/events"): "add_event",
+    ("GET", "/runs/{id}/events"): "list_events",
+    ("GET", "/runs/{id}/attempts"): "list_attempts",
+}
+
+Query = Mapping[str, str | int | list[str]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+class Gateway:
+    """Calls functions by method and path; the path's run id is percent-encoded as in a URL."""
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Query | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """``body``: bytes go base64-encoded, text as it is, anything else as JSON."""
+        parts = path.split("/")
+        run_id = unquote(parts[2]) if len(parts) > 2 else None
+        resource = "/".join(["", "runs", *(["{id}"] if run_id is not None else []), *parts[3:]])
+        app = import_module(f"functions.{FUNCTION_OF_ROUTE[method, resource]}.app")
+        text = b64encode(body).decode() if isinstance(body, bytes) else body
+        values = {name: value if isinstance(value, list) else [str(value)] for name, value in (query or {}).items()}
+        event = {
+            "resource": resource,
+            "path": path,
+            "httpMethod": method,
+            "headers": dict(headers or {}),
+            "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},
+            "queryStringParameters": {name: value[-1] for name, value in values.items()} or None,
+            "multiValueQueryStringParameters": values or None,
+            "pathParameters": None if run_id is None else {"id": run_id},
+            "requestContext": {"requestId": REQUEST_ID, "identity": {"apiKeyId": API_KEY_ID}},
+            "body": text if isinstance(text, str | None) else json.dumps(text),
+            "isBase64Encoded": isinstance(body, bytes),
+        }
+        answer = app.lambda_handler(event, None)
+        headers_out = {name: values[-1] for name, values in answer["multiValueHeaders"].items()}
+        return Answer(answer["statusCode"], headers_out, answer["body"])
+
+    def get(self, path: str, **query: str | int | list[str]) -> Answer:
+        return self.call("GET", path, query=query)
+
+    def post(self, path: str, body: Any = None, *, minimal: bool = False) -> Answer:
+        return self.call("POST", path, body, headers={"Prefer": "return=minimal"} if minimal else {})
+
+    def patch(self, path: str, body: Any) -> Answer:
+        return self.call("PATCH", path, body)
+
+    def create(self, **fields: Any) -> Any:
+        """A new run."""
+        answer = self.post("/runs", {"image": "busybox:1"} | fields)
+        assert answer.status == 201, answer.text
+        return answer.json
+
+    def event(self, run_id: str, type_: str, *, minimal: bool = False, **fields: Any) -> Answer:
+        return self.post(f"/runs/{run_id}/events", {"type": type_} | fields, minimal=minimal)
+
+    def start(self, run_id: str, worker_id: str = "worker-1") -> Answer:
+        return self.event(run_id, "STARTED", payload={"worker_id": worker_id})
