@@ -12,9 +12,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gyoza_domain import use_cases
 from gyoza_domain.bootstrap import clock, runs
-from gyoza_domain.http.answers import run_response
+from gyoza_domain.http.answers import outcome_response
 from gyoza_domain.http.app import rest_app
-from gyoza_domain.http.request import checked_run_id, prefers_minimal
+from gyoza_domain.http.request import checked_run_id, idempotency_key, prefers_minimal
 from gyoza_domain.http.schemas import AddEventBody, body_as
 
 app = rest_app()
@@ -24,8 +24,11 @@ app = rest_app()
 def add_event(run_id: str) -> Response[str]:
     event = app.current_event
     draft = body_as(AddEventBody, event).draft()
-    whole = not prefers_minimal(event)
-    return run_response(use_cases.add_event(runs(), clock(), checked_run_id(run_id), draft, whole=whole))
+    minimal = prefers_minimal(event)
+    outcome = use_cases.add_event(
+        runs(), clock(), checked_run_id(run_id), draft, whole=not minimal, key=idempotency_key(event)
+    )
+    return outcome_response(outcome, minimal=minimal)
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from gyoza_domain import use_cases
 from gyoza_domain.bootstrap import clock, runs
 from gyoza_domain.domain.transitions import USER_CANCEL
-from gyoza_domain.http.answers import run_response
+from gyoza_domain.http.answers import outcome_response
 from gyoza_domain.http.app import rest_app
-from gyoza_domain.http.request import checked_run_id, prefers_minimal, refuse_body_fields
+from gyoza_domain.http.request import checked_run_id, idempotency_key, prefers_minimal, refuse_body_fields
 
 app = rest_app()
 
@@ -23,8 +23,11 @@ app = rest_app()
 def cancel_run(run_id: str) -> Response[str]:
     event = app.current_event
     refuse_body_fields(event)
-    whole = not prefers_minimal(event)
-    return run_response(use_cases.add_event(runs(), clock(), checked_run_id(run_id), USER_CANCEL, whole=whole))
+    minimal = prefers_minimal(event)
+    outcome = use_cases.add_event(
+        runs(), clock(), checked_run_id(run_id), USER_CANCEL, whole=not minimal, key=idempotency_key(event)
+    )
+    return outcome_response(outcome, minimal=minimal)
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """POST /runs: a new run in PENDING.
 
 201 with the run, or the minimal answer with ``Prefer: return=minimal``. 413 and 422 for the body.
-One transaction: HEAD and SPEC.
+One transaction: HEAD and SPEC. A replay of an Idempotency-Key reads the run instead: two queries.
 """
 
 from typing import Any
@@ -11,9 +11,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gyoza_domain import use_cases
 from gyoza_domain.bootstrap import clock, ids, runs
-from gyoza_domain.http.answers import run_response
+from gyoza_domain.http.answers import outcome_response
 from gyoza_domain.http.app import rest_app
-from gyoza_domain.http.request import api_key_id, prefers_minimal
+from gyoza_domain.http.request import api_key_id, idempotency_key, prefers_minimal
 from gyoza_domain.http.schemas import CreateRunBody, body_as
 
 app = rest_app()
@@ -23,7 +23,7 @@ app = rest_app()
 def create_run() -> Response[str]:
     event = app.current_event
     body = body_as(CreateRunBody, event)
-    view = use_cases.create_run(
+    outcome = use_cases.create_run(
         runs(),
         clock(),
         ids(),
@@ -31,8 +31,9 @@ def create_run() -> Response[str]:
         priority=body.priority,
         max_attempts=body.retry_policy.max_attempts,
         created_by=api_key_id(event),
+        key=idempotency_key(event),
     )
-    return run_response(view, minimal=prefers_minimal(event), status=201)
+    return outcome_response(outcome, minimal=prefers_minimal(event), status=201)
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gyoza_domain import use_cases
 from gyoza_domain.bootstrap import clock, runs
-from gyoza_domain.http.answers import run_response
+from gyoza_domain.http.answers import outcome_response
 from gyoza_domain.http.app import rest_app
 from gyoza_domain.http.request import checked_run_id, prefers_minimal
 from gyoza_domain.http.schemas import UpdateRunBody, body_as
@@ -23,8 +23,9 @@ app = rest_app()
 def update_run(run_id: str) -> Response[str]:
     event = app.current_event
     edit = body_as(UpdateRunBody, event).patch()
-    whole = not prefers_minimal(event)
-    return run_response(use_cases.patch_run(runs(), clock(), checked_run_id(run_id), edit, whole=whole))
+    minimal = prefers_minimal(event)
+    outcome = use_cases.patch_run(runs(), clock(), checked_run_id(run_id), edit, whole=not minimal)
+    return outcome_response(outcome, minimal=minimal)
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -26,7 +26,7 @@ ROUTES = {
 
 READ_AND_WRITE = {"GetItem", "PutItem", "Query", "UpdateItem"}
 ALLOWED: dict[str, list[tuple[set[str], Any]]] = {
-    "CreateRun": [({"PutItem"}, TABLE)],
+    "CreateRun": [({"GetItem", "PutItem", "Query"}, TABLE)],
     "ListRuns": [({"Query"}, INDEXES), ({"BatchGetItem", "GetItem", "Query"}, TABLE)],
     "GetRun": [({"GetItem", "Query"}, TABLE)],
     "UpdateRun": [(READ_AND_WRITE, TABLE)],

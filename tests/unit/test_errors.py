@@ -25,6 +25,7 @@ def test_codes_are_stable_names_and_each_error_has_its_own() -> None:
         "InvalidState": (400, "invalid_state"),
         "InvalidFilter": (400, "invalid_filter"),
         "InvalidCursor": (400, "invalid_cursor"),
+        "IdempotencyKeyReused": (422, "idempotency_key_reused"),
         "StaleAttempt": (409, "stale_attempt"),
         "RunBusy": (409, "run_busy"),
         "StorageUnavailable": (503, "unavailable"),

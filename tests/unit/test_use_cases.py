@@ -11,7 +11,16 @@ from gyoza_domain import use_cases
 from gyoza_domain.domain.errors import InvalidTransition, RunBusy, RunLocked
 from gyoza_domain.domain.run import Change, Event, EventType, JsonText, OpAttempt, OpRun, RunSpec, State
 from gyoza_domain.domain.transitions import EventDraft, append_event, patch
-from gyoza_domain.ports import AttemptPage, ChangedMeanwhile, EventPage, Loaded, RunPage, RunQuery, RunView
+from gyoza_domain.ports import (
+    AttemptPage,
+    ChangedMeanwhile,
+    EventPage,
+    IdempotencyKey,
+    Loaded,
+    RunPage,
+    RunQuery,
+    RunView,
+)
 from gyoza_domain.use_cases import RunPatch, add_event, create_run, patch_run
 
 NOW = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
@@ -46,6 +55,9 @@ class FixedIds:
     def new_run_id(self) -> str:
         return RUN_ID
 
+    def run_id_for(self, key: IdempotencyKey) -> str:
+        raise NotImplementedError
+
     def shard_of(self, run_id: str) -> int:
         assert run_id == RUN_ID
         return 3
@@ -63,7 +75,8 @@ class ContendedRuns:
         self.saved: list[Change] = []
         self._conflicts = list(conflicts)
 
-    def add(self, run: OpRun, spec: RunSpec) -> None:
+    def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
+        assert key is None
         self.calls.append("add")
         self.run, self.spec = run, spec
 
@@ -72,13 +85,17 @@ class ContendedRuns:
         self.calls.append("load" + "+spec" * with_spec + "+result" * with_result)
         return Loaded(self.run, SPEC if with_spec else None)
 
-    def save(self, change: Change) -> None:
+    def save(self, change: Change, key: IdempotencyKey | None = None) -> None:
+        assert key is None
         self.calls.append("save")
         if self._conflicts:
             self.run, is_returned = self._conflicts.pop(0)
             raise ChangedMeanwhile(self.run if is_returned else None)
         assert change.before == self.run
         self.saved.append(change)
+
+    def fingerprint_of(self, run_id: str, key: IdempotencyKey) -> str | None:
+        raise NotImplementedError
 
     def newest_events(self, run: OpRun) -> Sequence[Event]:
         assert run.id == RUN_ID
@@ -110,7 +127,8 @@ class AlwaysContendedRuns(ContendedRuns):
         self.save_s = save_s
         self.decided_on: list[int] = []
 
-    def save(self, change: Change) -> None:
+    def save(self, change: Change, key: IdempotencyKey | None = None) -> None:
+        assert key is None
         self.decided_on.append(change.before.version)
         self.clock.seconds += self.save_s
         self.run = replace(self.run, version=self.run.version + 1)
@@ -139,14 +157,14 @@ STARTED = EventDraft(EventType.STARTED, worker_id="worker-7")
 def test_an_event_is_one_load_one_save_and_the_newest_events(clock: FakeClock) -> None:
     runs = ContendedRuns(a_run())
     change = append_event(a_run(), INFO, clock.now())
-    assert add_event(runs, clock, RUN_ID, INFO, whole=True) == RunView(change.after, SPEC, NEWEST)
+    assert add_event(runs, clock, RUN_ID, INFO, whole=True).run == RunView(change.after, SPEC, NEWEST)
     assert runs.saved == [change]
     assert runs.calls == ["load+spec", "save", "newest_events"]
 
 
 def test_the_minimal_answer_to_an_event_costs_one_load_and_one_save(clock: FakeClock) -> None:
     runs = ContendedRuns(a_run())
-    assert add_event(runs, clock, RUN_ID, INFO, whole=False) == append_event(a_run(), INFO, clock.now()).after
+    assert add_event(runs, clock, RUN_ID, INFO, whole=False).run == append_event(a_run(), INFO, clock.now()).after
     assert runs.calls == ["load", "save"]
 
 
@@ -163,7 +181,7 @@ def test_after_a_conflict_the_decision_is_made_anew_on_the_run_that_the_write_re
     pausing(monkeypatch, lambda _: 0.0)
     other = append_event(a_run(), STARTED, clock.now()).after
     runs = ContendedRuns(a_run(), [(other, True)])
-    assert add_event(runs, clock, RUN_ID, INFO, whole=False) == append_event(other, INFO, clock.now()).after
+    assert add_event(runs, clock, RUN_ID, INFO, whole=False).run == append_event(other, INFO, clock.now()).after
     assert runs.calls == ["load", "save", "save"]
 
 
@@ -173,7 +191,7 @@ def test_a_write_that_returned_nothing_is_followed_by_a_reload(
     pausing(monkeypatch, lambda _: 0.0)
     other = append_event(a_run(), STARTED, clock.now()).after
     runs = ContendedRuns(a_run(), [(other, False)])
-    assert add_event(runs, clock, RUN_ID, INFO, whole=False) == append_event(other, INFO, clock.now()).after
+    assert add_event(runs, clock, RUN_ID, INFO, whole=False).run == append_event(other, INFO, clock.now()).after
     assert runs.calls == ["load", "save", "load", "save"]
 
 
@@ -200,7 +218,7 @@ def test_of_two_workers_that_start_a_run_the_slower_is_refused(clock: FakeClock,
 def test_each_conflict_is_decided_on_anew(clock: FakeClock, conflicts: int) -> None:
     others = [replace(a_run(), attempt=OpAttempt(1, last_seq=seq), version=seq + 2) for seq in range(conflicts)]
     runs = ContendedRuns(a_run(), [(other, seq % 2 == 0) for seq, other in enumerate(others)])
-    run = add_event(runs, clock, RUN_ID, INFO, whole=False)
+    run = add_event(runs, clock, RUN_ID, INFO, whole=False).run
     assert isinstance(run, OpRun)
     assert (run.last_seq, run.version) == (conflicts, conflicts + 2)
     assert len(clock.pauses) == conflicts
@@ -256,7 +274,7 @@ def test_pauses_are_drawn_from_the_system_s_randomness_not_from_a_seed() -> None
 def test_a_patch_is_one_load_with_the_result_and_one_save(clock: FakeClock, edit: RunPatch) -> None:
     runs = ContendedRuns(a_run())
     change = patch(a_run(), clock.now(), state=edit.state, outputs=edit.outputs, priority=edit.priority)
-    assert patch_run(runs, clock, RUN_ID, edit, whole=True) == RunView(change.after, SPEC, NEWEST)
+    assert patch_run(runs, clock, RUN_ID, edit, whole=True).run == RunView(change.after, SPEC, NEWEST)
     assert runs.saved == [change]
     assert runs.calls == ["load+spec+result", "save", "newest_events"]
 
@@ -264,7 +282,7 @@ def test_a_patch_is_one_load_with_the_result_and_one_save(clock: FakeClock, edit
 def test_a_patch_that_conflicts_is_applied_to_the_run_as_it_then_is(clock: FakeClock) -> None:
     other = append_event(a_run(), STARTED, clock.now()).after
     runs = ContendedRuns(a_run(), [(other, False)])
-    run = patch_run(runs, clock, RUN_ID, RunPatch(priority=9), whole=False)
+    run = patch_run(runs, clock, RUN_ID, RunPatch(priority=9), whole=False).run
     assert run == replace(other, priority=9, updated_at=clock.now(), version=other.version + 1)
     assert runs.calls == ["load+result", "save", "load+result", "save"]
 
@@ -277,14 +295,14 @@ def test_a_patch_that_keeps_conflicting_is_given_up(clock: FakeClock) -> None:
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_empty_patch_saves_nothing(clock: FakeClock, whole: bool) -> None:
     runs = ContendedRuns(a_run())
-    answer = patch_run(runs, clock, RUN_ID, RunPatch(), whole=whole)
+    answer = patch_run(runs, clock, RUN_ID, RunPatch(), whole=whole).run
     assert answer == (RunView(a_run(), SPEC, NEWEST) if whole else a_run())
     assert "save" not in runs.calls
 
 
 def test_a_new_run_is_pending_in_its_first_attempt_without_events(clock: FakeClock) -> None:
     runs = ContendedRuns(a_run())
-    view = create_run(runs, clock, FixedIds(), SPEC, priority=7, max_attempts=3, created_by="key-1")
+    view = create_run(runs, clock, FixedIds(), SPEC, priority=7, max_attempts=3, created_by="key-1").run
     run = OpRun(
         id=RUN_ID,
         created_at=clock.now(),

@@ -10,7 +10,7 @@ import boto3
 from botocore.config import Config
 
 from .dynamodb.repository import DynamoDBRunRepository
-from .ports import Clock, IdSource, RunRepository
+from .ports import Clock, IdempotencyKey, IdSource, RunRepository
 
 _CLIENT = Config(
     connect_timeout=1,
@@ -41,6 +41,9 @@ class RandomIds:
 
     def new_run_id(self) -> str:
         return str(uuid4())
+
+    def run_id_for(self, key: IdempotencyKey) -> str:
+        return str(UUID(hex=key.digest, version=4))
 
     def shard_of(self, run_id: str) -> int:
         return UUID(run_id).int % self._shards

@@ -82,6 +82,25 @@ class AttemptPage:
     attempts: Iterator[AttemptView]
 
 
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A client's name for one intended effect.
+
+    ``digest``: of the caller, the method, the path and the key itself. ``fingerprint``: of the body as canonical JSON.
+    """
+
+    digest: str
+    fingerprint: str
+
+
+class KeyUsed(Exception):
+    """A write found its idempotency key used; nothing was written. ``fingerprint``: of the body it first came with."""
+
+    def __init__(self, fingerprint: str) -> None:
+        super().__init__("the idempotency key is used")
+        self.fingerprint = fingerprint
+
+
 class ChangedMeanwhile(Exception):
     """A save found the run at another version; nothing was written.
 
@@ -99,14 +118,20 @@ class RunRepository(Protocol):
     Every method on a run id raises RunNotFound, and any method StorageUnavailable.
     """
 
-    def add(self, run: OpRun, spec: RunSpec) -> None:
-        """Store a new run."""
+    def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
+        """Store a new run and the key that asked for it, or raise KeyUsed when the run exists by that key."""
 
     def load(self, run_id: str, *, with_spec: bool = False, with_result: bool = False) -> Loaded:
         """The run as it is, for a decision. A live run has its result, a terminal one only ``with_result``."""
 
-    def save(self, change: Change) -> None:
-        """Write the change whole, or raise ChangedMeanwhile when the run is no longer at ``change.before.version``."""
+    def save(self, change: Change, key: IdempotencyKey | None = None) -> None:
+        """Write the change whole, with the key that asked for it.
+
+        Raises KeyUsed, and ChangedMeanwhile when the run is no longer at ``change.before.version``.
+        """
+
+    def fingerprint_of(self, run_id: str, key: IdempotencyKey) -> str | None:
+        """The fingerprint that came with the key when it was used on this run; None when it was not."""
 
     def newest_events(self, run: OpRun) -> Sequence[Event]:
         """The newest 100 events of the current attempt, or those of them that fit 1 MB; oldest first."""
@@ -150,6 +175,9 @@ class IdSource(Protocol):
 
     def new_run_id(self) -> str:
         """A UUID, unpredictable and never given out before, also by a process restored from a snapshot."""
+
+    def run_id_for(self, key: IdempotencyKey) -> str:
+        """The UUID of the one run that the key can create: a repeat meets it without a search."""
 
     def shard_of(self, run_id: str) -> int:
         """The shard for a new run: 0 up to the number in use, evenly."""

@@ -9,10 +9,10 @@ from datetime import datetime
 from itertools import count
 from random import SystemRandom
 
-from .domain.errors import RunBusy
+from .domain.errors import GyozaError, IdempotencyKeyReused, RunBusy
 from .domain.run import Change, JsonText, OpAttempt, OpRun, RunSpec, State
 from .domain.transitions import EventDraft, append_event, patch
-from .ports import ChangedMeanwhile, Clock, IdSource, Loaded, RunRepository, RunView
+from .ports import ChangedMeanwhile, Clock, IdempotencyKey, IdSource, KeyUsed, Loaded, RunRepository, RunView
 
 CONFLICT_DEADLINE_S = 3.0
 """How long a request fights for a contended run before it answers 409 (contract, section 4)."""
@@ -36,6 +36,15 @@ class RunPatch:
     priority: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The run after a command: whole, or as much as is cheap to know of it."""
+
+    run: OpRun | RunView
+    is_replay: bool = False
+    """The command had taken effect before, by the same idempotency key; this time it changed nothing."""
+
+
 def create_run(
     runs: RunRepository,
     clock: Clock,
@@ -45,9 +54,11 @@ def create_run(
     priority: int,
     max_attempts: int,
     created_by: str | None,
-) -> RunView:
-    """A new run in PENDING, attempt 1, without events."""
-    now, run_id = clock.now(), ids.new_run_id()
+    key: IdempotencyKey | None = None,
+) -> Outcome:
+    """A new run in PENDING, attempt 1, without events. Raises IdempotencyKeyReused."""
+    now = clock.now()
+    run_id = ids.new_run_id() if key is None else ids.run_id_for(key)
     run = OpRun(
         id=run_id,
         created_at=now,
@@ -58,21 +69,44 @@ def create_run(
         created_by=created_by,
         shard=ids.shard_of(run_id),
     )
-    runs.add(run, spec)
-    return RunView(run, spec)
+    try:
+        runs.add(run, spec, key)
+    except KeyUsed as used:
+        return _replay(runs, run_id, key, used.fingerprint, whole=True)
+    return Outcome(RunView(run, spec))
 
 
-def add_event(runs: RunRepository, clock: Clock, run_id: str, draft: EventDraft, *, whole: bool) -> OpRun | RunView:
+def add_event(
+    runs: RunRepository,
+    clock: Clock,
+    run_id: str,
+    draft: EventDraft,
+    *,
+    whole: bool,
+    key: IdempotencyKey | None = None,
+) -> Outcome:
     """Append the event; the whole run, or without ``whole`` only what is cheap to know of it.
 
-    Raises what ``append_event`` raises, RunNotFound, and RunBusy when the run kept changing for 3 seconds.
+    Raises what ``append_event`` raises, RunNotFound, IdempotencyKeyReused, and RunBusy when the run kept changing for
+    3 seconds.
     """
     loaded = runs.load(run_id, with_spec=whole)
-    run = _save_decision(runs, clock, loaded, lambda run, now: append_event(run, draft, now), lambda: runs.load(run_id))
-    return _answer(runs, run, loaded.spec)
+    try:
+        run = _save_decision(
+            runs, clock, loaded, lambda run, now: append_event(run, draft, now), lambda: runs.load(run_id), key=key
+        )
+    except KeyUsed as used:
+        return _replay(runs, run_id, key, used.fingerprint, whole=whole)
+    except GyozaError:
+        # The run may refuse a repeat only because the first request has been there.
+        fingerprint = None if key is None else runs.fingerprint_of(run_id, key)
+        if fingerprint is None:
+            raise
+        return _replay(runs, run_id, key, fingerprint, whole=whole)
+    return Outcome(_answer(runs, run, loaded.spec))
 
 
-def patch_run(runs: RunRepository, clock: Clock, run_id: str, edit: RunPatch, *, whole: bool) -> OpRun | RunView:
+def patch_run(runs: RunRepository, clock: Clock, run_id: str, edit: RunPatch, *, whole: bool) -> Outcome:
     """Edit the run past its rules; an empty edit changes nothing. Raises RunNotFound and RunBusy."""
     loaded = runs.load(run_id, with_spec=whole, with_result=True)
     run = loaded.run
@@ -84,7 +118,7 @@ def patch_run(runs: RunRepository, clock: Clock, run_id: str, edit: RunPatch, *,
             lambda run, now: patch(run, now, state=edit.state, outputs=edit.outputs, priority=edit.priority),
             lambda: runs.load(run_id, with_result=True),
         )
-    return _answer(runs, run, loaded.spec)
+    return Outcome(_answer(runs, run, loaded.spec))
 
 
 def _save_decision(
@@ -93,6 +127,8 @@ def _save_decision(
     loaded: Loaded,
     decide: Callable[[OpRun, datetime], Change],
     reload: Callable[[], Loaded],
+    *,
+    key: IdempotencyKey | None = None,
 ) -> OpRun:
     """Decide and save; decide anew on the run as it then is whenever another request was faster."""
     run = loaded.run
@@ -100,7 +136,7 @@ def _save_decision(
     for tries in count():
         change = decide(run, clock.now())
         try:
-            runs.save(change)
+            runs.save(change, key)
         except ChangedMeanwhile as conflict:
             time_left_s = deadline - clock.monotonic()
             if time_left_s <= 0:
@@ -118,6 +154,13 @@ def _pause_s(tries: int, time_left_s: float) -> float:
     """Full jitter: a bound that doubles with each try and shrinks with the time left, so that the eldest go first."""
     longest = min(_FIRST_PAUSE_S * 2**tries, _LONGEST_PAUSE_S) * time_left_s / CONFLICT_DEADLINE_S
     return _system_random.uniform(0, longest)
+
+
+def _replay(runs: RunRepository, run_id: str, key: IdempotencyKey | None, fingerprint: str, *, whole: bool) -> Outcome:
+    """The run as it stands, for a request whose key was used with that fingerprint."""
+    if key is None or key.fingerprint != fingerprint:
+        raise IdempotencyKeyReused
+    return Outcome(runs.view(run_id) if whole else runs.load(run_id).run, is_replay=True)
 
 
 def _answer(runs: RunRepository, run: OpRun, spec: RunSpec | None) -> OpRun | RunView:

@@ -12,6 +12,7 @@
     │   ├── InvalidState
     │   ├── InvalidFilter
     │   └── InvalidCursor
+    ├── IdempotencyKeyReused   the key came before, with another body
     ├── StaleAttempt           the fencing token is not the current attempt
     ├── RunBusy                the run changed under the request for too long; safe to send again
     └── StorageUnavailable     the table did not take the request; whether a write stands is unknown
@@ -73,6 +74,11 @@ class InvalidFilter(InvalidRequest):
 
 class InvalidCursor(InvalidRequest):
     pass
+
+
+class IdempotencyKeyReused(GyozaError):
+    def __init__(self) -> None:
+        super().__init__("The Idempotency-Key was used before with another body")
 
 
 class StaleAttempt(GyozaError):

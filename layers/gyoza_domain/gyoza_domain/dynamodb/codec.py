@@ -25,6 +25,7 @@ from ..domain.run import (
     RunSpec,
     State,
 )
+from ..ports import IdempotencyKey
 from . import keys
 
 Item = dict[str, Any]
@@ -149,6 +150,14 @@ def spec_from(item: StoredItem) -> RunSpec:
         event_delivery=None if topic is None else EventDelivery(topic, JsonText(_text(item, "topic_attributes"))),
         op_definition=_optional_text(item, "op_definition"),
     )
+
+
+def idempotency_item(run_id: str, key: IdempotencyKey) -> Item:
+    return _item(run_id, keys.idempotency_sk(key.digest), fingerprint=key.fingerprint)
+
+
+def fingerprint_from(item: StoredItem) -> str:
+    return _text(item, "fingerprint")
 
 
 def claim_item(run_id: str, attempt: OpAttempt) -> Item:

@@ -9,6 +9,8 @@ item     sk                            holds                              writte
 EVENT    ``EVENT#<seq>``               a line of the timeline; the one    an event, once       timelines; the run's
                                        that ended an attempt also holds                        outputs and error
                                        its result
+KEY      ``KEY#<digest>``              what an idempotency key came with  the POST it came     a repeat, a refusal
+                                                                          with
 ATTEMPT  ``META#ATTEMPT#<n>``          the claim; once closed, the whole  ASSIGNED, STARTED,   decisions, attempts
                                        attempt but its documents          a retry
 PATCHED  ``META#ATTEMPT#<n>#PATCHED``  outputs an operator wrote          PATCH of outputs     the run
@@ -68,6 +70,10 @@ def run_pk(run_id: str) -> str:
 def event_sk(seq: int) -> str:
     """Ten digits: a run may have ten thousand million events."""
     return f"EVENT#{seq:010d}"
+
+
+def idempotency_sk(digest: str) -> str:
+    return f"KEY#{digest}"
 
 
 def attempt_sk(number: int) -> str:

@@ -4,9 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..domain.errors import InvalidCursor, InvalidFilter, RunBusy, RunNotFound
+from ..domain.errors import InvalidCursor, InvalidFilter, RunBusy, RunNotFound, StorageUnavailable
 from ..domain.run import PATCHED, AttemptResult, Change, Event, OpAttempt, OpRun, RunSpec
-from ..ports import AttemptPage, AttemptView, ChangedMeanwhile, EventPage, Loaded, RunPage, RunQuery, RunView
+from ..ports import (
+    AttemptPage,
+    AttemptView,
+    ChangedMeanwhile,
+    EventPage,
+    IdempotencyKey,
+    KeyUsed,
+    Loaded,
+    RunPage,
+    RunQuery,
+    RunView,
+)
 from . import codec, keys
 from .client_errors import WriteConflict, translated
 from .reading import BATCH_KEYS, ItemKey, TableReader
@@ -45,19 +56,32 @@ class DynamoDBRunRepository:
 
     # -- writing
 
-    def add(self, run: OpRun, spec: RunSpec) -> None:
-        self._write(creation(self._table, run, spec))
+    def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
+        for _ in range(_SETTLE_TRIES):
+            try:
+                self._write(creation(self._table, run, spec, key))
+            except WriteConflict as conflict:
+                # Either the key is used, or a repeat is being written at this moment.
+                _raise_if_used(conflict, key)
+            else:
+                return
+        raise StorageUnavailable
 
-    def save(self, change: Change) -> None:
+    def save(self, change: Change, key: IdempotencyKey | None = None) -> None:
         try:
-            self._write(writes_of(self._table, change))
+            self._write(writes_of(self._table, change, key))
         except WriteConflict as conflict:
+            _raise_if_used(conflict, key)
             head = conflict.items[0] if conflict.items else None
             raise ChangedMeanwhile(None if head is None else as_returned(head, change.before)) from None
 
     def _write(self, writes: "list[TransactWriteItemTypeDef]") -> None:
         with translated():
             self.client.transact_write_items(TransactItems=writes)
+
+    def fingerprint_of(self, run_id: str, key: IdempotencyKey) -> str | None:
+        item = self._reader.item(ItemKey(run_id, keys.idempotency_sk(key.digest)))
+        return None if item is None else codec.fingerprint_from(item)
 
     # -- one run
 
@@ -228,3 +252,10 @@ class DynamoDBRunRepository:
                     yield replace(view, events=self.newest_events(view.run))
                 else:
                     yield view
+
+
+def _raise_if_used(conflict: WriteConflict, key: IdempotencyKey | None) -> None:
+    """KeyUsed, where the condition on the key, the second write, is what failed."""
+    used = conflict.items[1] if key is not None and len(conflict.items) > 1 else None
+    if used is not None:
+        raise KeyUsed(codec.fingerprint_from(used)) from None

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..domain.run import PATCHED, Change, OpRun, RunSpec
+from ..ports import IdempotencyKey
 from . import codec
 
 if TYPE_CHECKING:
@@ -11,27 +12,34 @@ if TYPE_CHECKING:
 
     from .codec import Item, StoredItem
 
-# The run is new: nothing lies under its id.
+# Nothing lies under the key yet: the run is new, the idempotency key is not used.
 _IS_NEW = "attribute_not_exists(pk)"
 
 # The run is still at the version the decision read; every write raises it, so nothing happened in between.
 _IS_UNCHANGED = "version = :decided_on"
 
 
-def creation(table: str, run: OpRun, spec: RunSpec) -> "list[TransactWriteItemTypeDef]":
-    """HEAD and SPEC of a new run."""
-    return [_put(table, codec.new_head(run, spec), _IS_NEW), _put(table, codec.spec_item(run.id, spec))]
+def creation(table: str, run: OpRun, spec: RunSpec, key: IdempotencyKey | None) -> "list[TransactWriteItemTypeDef]":
+    """HEAD of a new run, first, the key, second where there is one, and SPEC."""
+    head = _put(table, codec.new_head(run, spec), _IS_NEW)
+    return [head, *_use_of_key(table, run.id, key), _put(table, codec.spec_item(run.id, spec))]
 
 
-def writes_of(table: str, change: Change) -> "list[TransactWriteItemTypeDef]":
-    """HEAD, first and conditioned on the version the decision read, and the new items beside it."""
-    return [_update_head(table, change), *(_put(table, item) for item in _new_items(change))]
+def writes_of(table: str, change: Change, key: IdempotencyKey | None) -> "list[TransactWriteItemTypeDef]":
+    """HEAD, first and on the version the decision read, the key, second where there is one, and what is new beside."""
+    new_items = [_put(table, item) for item in _new_items(change)]
+    return [_update_head(table, change), *_use_of_key(table, change.after.id, key), *new_items]
+
+
+def _use_of_key(table: str, run_id: str, key: IdempotencyKey | None) -> "list[TransactWriteItemTypeDef]":
+    return [] if key is None else [_put(table, codec.idempotency_item(run_id, key), _IS_NEW)]
 
 
 def _put(table: str, item: "Item", condition: str | None = None) -> "TransactWriteItemTypeDef":
     put: PutTypeDef = {"TableName": table, "Item": item}
     if condition is not None:
         put["ConditionExpression"] = condition
+        put["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
     return {"Put": put}
 
 

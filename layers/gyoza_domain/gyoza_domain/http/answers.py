@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from aws_lambda_powertools.event_handler import Response
 
-from ..domain.run import OpRun
 from ..ports import AttemptPage, Direction, EventPage, RunPage, RunQuery, RunView
+from ..use_cases import Outcome
 from . import render
 
 Key = TypeVar("Key")
@@ -19,12 +19,17 @@ def json_response(status: int, body: str, headers: dict[str, str] | None = None)
     return Response(status_code=status, content_type="application/json", body=body, headers=dict(headers or {}))
 
 
-def run_response(outcome: OpRun | RunView, *, minimal: bool = False, status: int = 200) -> Response[str]:
-    """The whole run, or the minimal answer when it was asked for or nothing more is known."""
-    if isinstance(outcome, RunView) and not minimal:
-        return json_response(status, render.run(outcome))
-    run = outcome.run if isinstance(outcome, RunView) else outcome
-    return json_response(status, render.minimal(run), {"Preference-Applied": "return=minimal"})
+def run_response(view: RunView) -> Response[str]:
+    return json_response(200, render.run(view))
+
+
+def outcome_response(outcome: Outcome, *, minimal: bool, status: int = 200) -> Response[str]:
+    """The whole run, or the minimal answer when it was asked for; a replay says that it is one."""
+    headers = {"Idempotent-Replayed": "true"} if outcome.is_replay else {}
+    if isinstance(outcome.run, RunView) and not minimal:
+        return json_response(status, render.run(outcome.run), headers)
+    run = outcome.run.run if isinstance(outcome.run, RunView) else outcome.run
+    return json_response(status, render.minimal(run), headers | {"Preference-Applied": "return=minimal"})
 
 
 def run_page_response(page: RunPage, query: RunQuery, *, with_events: bool) -> Response[str]:

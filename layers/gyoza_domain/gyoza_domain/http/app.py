@@ -10,7 +10,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
-from ..domain.errors import GyozaError, RunNotFound
+from ..domain.errors import GyozaError, IdempotencyKeyReused, RunNotFound
 from .answers import json_response
 from .errors import STATUS_AND_CODE, RequestError
 
@@ -32,6 +32,9 @@ def rest_app() -> APIGatewayRestResolver:
 
     def refused(error: GyozaError) -> Response[str]:
         status, code = STATUS_AND_CODE[type(error)]
+        if isinstance(error, IdempotencyKeyReused):
+            loc = ["header", "Idempotency-Key"]
+            return answer(status, code, [{"loc": loc, "msg": str(error), "type": code}])
         return answer(status, code, str(error))
 
     def not_accepted(error: RequestError) -> Response[str]:

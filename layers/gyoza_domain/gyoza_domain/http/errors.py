@@ -13,6 +13,7 @@ STATUS_AND_CODE: Mapping[type[errors.GyozaError], tuple[int, str]] = {
     errors.InvalidState: (400, "invalid_state"),
     errors.InvalidFilter: (400, "invalid_filter"),
     errors.InvalidCursor: (400, "invalid_cursor"),
+    errors.IdempotencyKeyReused: (422, "idempotency_key_reused"),
     errors.StaleAttempt: (409, "stale_attempt"),
     errors.RunBusy: (409, "run_busy"),
     errors.StorageUnavailable: (503, "unavailable"),

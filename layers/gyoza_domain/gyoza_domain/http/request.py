@@ -1,18 +1,22 @@
 """What a handler reads from an API Gateway event, without pydantic."""
 
+import json
 import re
 from base64 import b64decode
 from collections.abc import Collection
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from ..domain.errors import RunNotFound
+from ..ports import IdempotencyKey
 from . import json_text
 from .errors import does_not_fit
 
 _INTEGER = re.compile(r"-?[0-9]{1,4300}", re.ASCII)
+_KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
 _RETURN_MINIMAL = re.compile(r'return\s*=\s*"?minimal"?', re.IGNORECASE)
 
 
@@ -41,6 +45,29 @@ def prefers_minimal(event: APIGatewayProxyEvent) -> bool:
         for preference in line.split(",")
     ]
     return any(_RETURN_MINIMAL.fullmatch(preference) for preference in preferences)
+
+
+def idempotency_key(event: APIGatewayProxyEvent) -> IdempotencyKey | None:
+    """The request's Idempotency-Key, within the caller, the method and the path; RequestError 422 for an unfit one."""
+    lines = _header_lines(event, "idempotency-key")
+    if not lines:
+        return None
+    if not _KEY.fullmatch(lines[-1]):
+        loc = ["header", "Idempotency-Key"]
+        raise does_not_fit(loc, "Input should be 1 to 255 printable ASCII characters", "idempotency_key")
+    scope = [_caller(event), event.http_method, event.path, lines[-1]]
+    body = json_body(event) if event.body else {}
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return IdempotencyKey(digest=_digest(json.dumps(scope)), fingerprint=_digest(canonical))
+
+
+def _caller(event: APIGatewayProxyEvent) -> str:
+    """The API key's id; where the gateway does not tell it, a digest of the key."""
+    return api_key_id(event) or _digest("".join(_header_lines(event, "x-api-key")))
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:32]
 
 
 def json_body(event: APIGatewayProxyEvent) -> Any:

@@ -1,6 +1,5 @@
 """Request bodies. The only modules that import pydantic are this one and those that need it."""
 
-import math
 import re
 from typing import Annotated, Any, TypeVar
 
@@ -90,7 +89,7 @@ def _is_attribute_value(value: Any) -> bool:
         return 1 <= len(value) <= _MAX_ATTRIBUTE_CHARACTERS and value.isprintable()
     if isinstance(value, bool):
         return True
-    return isinstance(value, int | float) and math.isfinite(value) and abs(value) < _MAX_ATTRIBUTE_NUMBER
+    return isinstance(value, int | float) and abs(value) < _MAX_ATTRIBUTE_NUMBER
 
 
 class EventDeliveryBody(_Body):
