@@ -9,7 +9,8 @@ Inputs of its image, ``example/text-statistics:1``: ``documents``, an object of 
 and words, its most frequent words and its SHA-256.
 
 Any number of workers may run at once. Each event names the attempt it belongs to: once a run was retried, cancelled or
-taken by another, the API refuses the event and the worker drops the run. SIGTERM ends the worker.
+taken by another, the API refuses the event and the worker drops the run. Each event has an Idempotency-Key, and is sent
+again when its answer was lost. SIGTERM ends the worker.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from collections import Counter
 from http import HTTPStatus
 from typing import Any
@@ -42,7 +44,7 @@ class RunLost(Exception):
 
 
 class GyozaApi:
-    """The few calls a worker makes. Over the usage plan (429), a call waits and is sent again."""
+    """The few calls a worker makes. Over the usage plan, or when no answer came, a call waits and is sent again."""
 
     def __init__(self, url: str, api_key: str) -> None:
         self._url = url.rstrip("/")
@@ -64,13 +66,18 @@ class GyozaApi:
 
     def _call(self, method: str, path: str, body: Json | None = None) -> Json:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._url + path, data, self._headers, method=method)
+        headers = dict(self._headers)
+        if method == "POST":
+            headers |= {"Idempotency-Key": str(uuid.uuid4()), "Prefer": "return=minimal"}
+        request = urllib.request.Request(self._url + path, data, headers, method=method)
         for pause_s in _PAUSES_S:
             try:
                 return _send(request)
             except urllib.error.HTTPError as refusal:
-                if refusal.code != HTTPStatus.TOO_MANY_REQUESTS:
+                if refusal.code != HTTPStatus.TOO_MANY_REQUESTS and refusal.code < HTTPStatus.INTERNAL_SERVER_ERROR:
                     raise
+            except OSError:
+                pass  # The answer is lost; whether the request took effect is for the key to settle.
             time.sleep(pause_s)
         return _send(request)
 

@@ -52,6 +52,24 @@ def test_a_run_fails_is_retried_and_cancelled(api: Api) -> None:
     assert api.get(f"/runs/{run_id}/events?attempt=1").status == 200
 
 
+def test_every_post_is_repeated_by_its_key(api: Api) -> None:
+    created = [api.post("/runs", {"image": "once:1"}, **{"Idempotency-Key": "policies"}) for _ in range(2)]
+    assert [(answer.status, answer.headers["Idempotent-Replayed"]) for answer in created] == [
+        (201, None),
+        (201, "true"),
+    ]
+    assert created[0].body == created[1].body
+    run_id = created[0].body["id"]
+    for path, body in [("events", {"type": "INFO"}), ("cancel", None), ("retry", None)]:
+        answers = [api.post(f"/runs/{run_id}/{path}", body, **{"Idempotency-Key": "k"}) for _ in range(2)]
+        assert [(a.status, a.headers["Idempotent-Replayed"]) for a in answers] == [(200, None), (200, "true")]
+    assert [event["type"] for event in api.get(f"/runs/{run_id}/events?after_seq=-1").body["events"]] == [
+        "INFO",
+        "CANCELLED",
+        "RETRIED",
+    ]
+
+
 def test_an_operator_edits_a_run(api: Api) -> None:
     run_id = api.new_run()
     api.start(run_id)
