@@ -212,7 +212,7 @@ def patched_item(run_id: str, attempt: OpAttempt) -> Item:
         run_id,
         keys.patched_sk(attempt.number),
         outputs=result.outputs,
-        error_message=result.error_message,
+        error_message=_json(result.error_message),
         duration_ms=result.duration_ms,
         **_claim_attributes(attempt.claim),
     )
@@ -228,10 +228,10 @@ def event_item(run_id: str, event: Event) -> Item:
         type=event.type,
         at=event.at,
         state=event.state,
-        msg=json.dumps(event.msg, ensure_ascii=False),
+        msg=_json(event.msg),
         payload=None if event.payload == EMPTY_OBJECT else event.payload,
         outputs=event.outputs,
-        error_message=event.error_message,
+        error_message=_json(event.error_message),
         will_retry=event.will_retry or None,
     )
 
@@ -246,7 +246,7 @@ def ending_event_item(run_id: str, event: Event, ended: OpAttempt) -> Item:
     kept_outputs = None if event.outputs is not None or result.outputs == EMPTY_OBJECT else result.outputs
     return event_item(run_id, event) | _attributes(
         kept_outputs=kept_outputs,
-        kept_error_message=None if event.error_message is not None else result.error_message,
+        kept_error_message=None if event.error_message is not None else _json(result.error_message),
         duration_ms=result.duration_ms,
         **_claim_attributes(ended.claim),
     )
@@ -264,7 +264,7 @@ def event_from(item: StoredItem) -> Event:
         msg=json.loads(_text(item, "msg")),
         payload=JsonText(_optional_text(item, "payload") or EMPTY_OBJECT),
         outputs=None if outputs is None else JsonText(outputs),
-        error_message=_optional_text(item, "error_message"),
+        error_message=_error_message(item, "error_message"),
         will_retry="will_retry" in item,
     )
 
@@ -272,10 +272,10 @@ def event_from(item: StoredItem) -> Event:
 def result_from(item: StoredItem) -> AttemptResult:
     """The result that a PATCHED or an EVENT that ended an attempt carries."""
     outputs = _optional_text(item, "outputs") or _optional_text(item, "kept_outputs") or EMPTY_OBJECT
-    error_message = _optional_text(item, "error_message")
+    error_message = _error_message(item, "error_message")
     return AttemptResult(
         outputs=JsonText(outputs),
-        error_message=_optional_text(item, "kept_error_message") if error_message is None else error_message,
+        error_message=_error_message(item, "kept_error_message") if error_message is None else error_message,
         duration_ms=_optional_int(item, "duration_ms"),
     )
 
@@ -285,6 +285,17 @@ def _claim_attributes(claim: Claim | None) -> dict[str, str | int | None]:
         return {}
     gpu_id = None if claim.gpu_id is None else str(claim.gpu_id)
     return {"claim_seq": claim.seq, "worker_id": claim.worker_id, "gpu_id": gpu_id}
+
+
+def _json(value: str | int | None) -> str | None:
+    """Client's text as JSON text, so that a page that fits in bytes stored fits an answer too; None stays None."""
+    return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _error_message(item: StoredItem, name: str) -> str | None:
+    text = _optional_text(item, name)
+    message: str | None = None if text is None else json.loads(text)
+    return message
 
 
 def _size_of(result: AttemptResult) -> int:

@@ -227,7 +227,7 @@ class DynamoDBRunRepository:
         if query.after is not None:
             cursor = self._reader.item(ItemKey(query.after, keys.HEAD))
             if cursor is None:
-                raise InvalidCursor(query.after)
+                raise InvalidCursor(f"The cursor '{query.after}' names no run")
             cursor_key = cursor["created_key"]["S"]
         listed = self._index.page(query, cursor_key)
         heads = self._reader.items([ItemKey(run_id, keys.HEAD) for run_id in listed.run_ids])

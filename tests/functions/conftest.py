@@ -1,0 +1,60 @@
+"""One table a module, emptied after each test, and a clock that steps."""
+
+import os
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import boto3
+import pytest
+from moto import mock_aws
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.table import Table
+
+from gyoza_domain import bootstrap
+from tests.functions.expected import StepClock
+from tests.support.gateway import Gateway
+from tests.support.table import create_table
+
+Stored = Callable[[], list[str]]
+"""Every item of the table, as text, in a fixed order."""
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Gateway]:
+    name = f"runs-{uuid4()}"
+    with mock_aws(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GYOZA_TABLE", name)
+        create_table(boto3.client("dynamodb"), name)
+        bootstrap.runs.cache_clear()
+        yield Gateway()
+    bootstrap.runs.cache_clear()
+
+
+@pytest.fixture
+def api(gateway: Gateway, clock: StepClock) -> Iterator[Gateway]:
+    """Handlers on an empty table, with time standing still between decisions."""
+    assert clock.decisions == 0
+    yield gateway
+    moto_table().items.clear()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> StepClock:
+    """In force for the test: its first decision is at ``at(0)``, each further one a second later."""
+    clock = StepClock()
+    monkeypatch.setattr(bootstrap.SystemClock, "now", lambda _: clock.now())
+    return clock
+
+
+@pytest.fixture
+def stored(api: Gateway) -> Stored:
+    """What the table holds, to compare before and after a request."""
+    assert api
+    return lambda: sorted(repr(item) for item in moto_table().all_items())
+
+
+def moto_table() -> Table:
+    """The table past its API: a scan before and after each of some hundred tests would take as long as they do."""
+    region = os.environ["AWS_DEFAULT_REGION"]
+    return dynamodb_backends[DEFAULT_ACCOUNT_ID][region].tables[os.environ["GYOZA_TABLE"]]

@@ -1,0 +1,259 @@
+"""POST /runs"""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.functions.conftest import Stored
+from tests.functions.expected import a_run, assert_does_not_fit, assert_minimal, assert_refused
+from tests.support.gateway import API_KEY_ID, Gateway
+
+KIB_256 = 256 * 1024
+
+
+def test_a_run_needs_only_an_image(api: Gateway) -> None:
+    answer = api.post("/runs", {"image": "busybox:1"})
+    assert (answer.status, answer.headers["Content-Type"]) == (201, "application/json")
+    assert answer.json == a_run(answer.json["id"])
+
+
+def test_a_run_keeps_every_field_it_was_given(api: Gateway) -> None:
+    fields = {
+        "image": "registry.example/thumbnails@sha256:0123",
+        "priority": 7,
+        "inputs": {"source": "März/cat.jpg", "widths": [320, 640], "deep": {"": [None, True, 0.5]}},
+        "constraints": {"cpu": 2, "ram_mb": 4096, "vram_mb": 0},
+        "retry_policy": {"max_attempts": 3},
+        "event_delivery": {"topic": "thumbnails.fifo", "attributes": {"team": "media", "tier": 2, "urgent": True}},
+    }
+    answer = api.post("/runs", fields)
+    assert (answer.status, answer.json) == (201, a_run(answer.json["id"], **fields))
+    assert api.get(f"/runs/{answer.json['id']}").json == answer.json
+
+
+def test_each_run_has_an_id_of_its_own(api: Gateway) -> None:
+    assert len({api.create()["id"] for _ in range(10)}) == 10
+
+
+def test_the_minimal_answer_is_there_for_the_asking(api: Gateway) -> None:
+    answer = api.post("/runs", {"image": "busybox:1"}, minimal=True)
+    assert_minimal(answer, a_run(answer.json["id"]), status=201)
+
+
+def test_who_created_a_run_is_kept_and_not_told(api: Gateway, stored: Stored) -> None:
+    answer = api.post("/runs", {"image": "busybox:1"})
+    assert API_KEY_ID in "".join(stored())
+    assert API_KEY_ID not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"constraints": {}}, {}),
+        ({"constraints": {"ram_mb": 512}}, {"constraints": {"cpu": None, "ram_mb": 512, "vram_mb": None}}),
+        ({"constraints": {"cpu": 10**50}}, {"constraints": {"cpu": 10**50, "ram_mb": None, "vram_mb": None}}),
+        ({"retry_policy": {}}, {}),
+        ({"event_delivery": {"topic": "t"}}, {"event_delivery": {"topic": "t", "attributes": {}}}),
+    ],
+)
+def test_what_an_object_leaves_out_has_its_default(api: Gateway, given: dict[str, Any], told: dict[str, Any]) -> None:
+    run = api.create(**given)
+    assert run == a_run(run["id"], **told)
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("image", ["i", "i" * 512, "🥟" * 512]),
+        ("priority", [0, 9999]),
+        ("retry_policy", [{"max_attempts": 1}, {"max_attempts": 100}]),
+        ("constraints", [{"cpu": 0, "ram_mb": 0, "vram_mb": 0}]),
+        ("inputs", [{"": ""}, {"a": {}}]),
+    ],
+)
+def test_the_ends_of_a_range_are_within_it(api: Gateway, field: str, values: list[Any]) -> None:
+    assert [api.create(**{field: value})[field] for value in values] == values
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"priority": None},
+        {"inputs": None},
+        {"constraints": None},
+        {"constraints": {"cpu": None, "ram_mb": None, "vram_mb": None}},
+        {"retry_policy": None},
+        {"retry_policy": {"max_attempts": None}},
+        {"event_delivery": None},
+        {"note": None},
+    ],
+)
+def test_a_field_given_as_null_is_as_if_absent(api: Gateway, fields: dict[str, Any]) -> None:
+    run = api.create(**fields)
+    assert run == a_run(run["id"])
+
+
+def test_null_attributes_are_as_if_absent(api: Gateway) -> None:
+    run = api.create(event_delivery={"topic": "t", "attributes": None})
+    assert run["event_delivery"] == {"topic": "t", "attributes": {}}
+
+
+def test_a_null_within_inputs_is_a_value(api: Gateway) -> None:
+    assert api.create(inputs={"a": None})["inputs"] == {"a": None}
+
+
+@pytest.mark.parametrize(
+    ("fields", "loc"),
+    [
+        ({"image": None}, ["image"]),
+        ({"image": ""}, ["image"]),
+        ({"image": "i" * 513}, ["image"]),
+        ({"image": 5}, ["image"]),
+        ({"image": ["busybox"]}, ["image"]),
+        ({"priority": -1}, ["priority"]),
+        ({"priority": 10_000}, ["priority"]),
+        ({"priority": "5"}, ["priority"]),
+        ({"priority": 5.0}, ["priority"]),
+        ({"priority": True}, ["priority"]),
+        ({"inputs": []}, ["inputs"]),
+        ({"inputs": "{}"}, ["inputs"]),
+        ({"constraints": []}, ["constraints"]),
+        ({"constraints": {"cpu": -1}}, ["constraints", "cpu"]),
+        ({"constraints": {"cpu": 0.5}}, ["constraints", "cpu"]),
+        ({"constraints": {"ram_mb": True}}, ["constraints", "ram_mb"]),
+        ({"constraints": {"vram_mb": "512"}}, ["constraints", "vram_mb"]),
+        ({"constraints": {"disk": 1}}, ["constraints", "disk"]),
+        ({"retry_policy": 3}, ["retry_policy"]),
+        ({"retry_policy": {"max_attempts": 0}}, ["retry_policy", "max_attempts"]),
+        ({"retry_policy": {"max_attempts": 101}}, ["retry_policy", "max_attempts"]),
+        ({"retry_policy": {"max_attempts": 2.0}}, ["retry_policy", "max_attempts"]),
+        ({"retry_policy": {"delay": 1}}, ["retry_policy", "delay"]),
+        ({"event_delivery": "topic"}, ["event_delivery"]),
+        ({"event_delivery": {}}, ["event_delivery", "topic"]),
+        ({"event_delivery": {"topic": None}}, ["event_delivery", "topic"]),
+        ({"event_delivery": {"topic": "t", "arn": "x"}}, ["event_delivery", "arn"]),
+        ({"event_delivery": {"topic": "t", "attributes": []}}, ["event_delivery", "attributes"]),
+        ({"id": "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"}, ["id"]),
+        ({"state": "RUNNING"}, ["state"]),
+        ({"outputs": {}}, ["outputs"]),
+        ({"op_definition": "resize"}, ["op_definition"]),
+        ({"Image": "busybox:1"}, ["Image"]),
+        ({"": 1}, [""]),
+    ],
+)
+def test_a_field_that_does_not_fit_is_named_and_nothing_is_stored(
+    api: Gateway, stored: Stored, fields: dict[str, Any], loc: list[str]
+) -> None:
+    assert_does_not_fit(api.post("/runs", {"image": "busybox:1"} | fields), "body", *loc)
+    assert stored() == []
+
+
+def test_every_field_that_does_not_fit_is_named(api: Gateway) -> None:
+    answer = api.post("/runs", {"priority": -1, "constraints": {"cpu": True}, "color": "red"})
+    for loc in (["image"], ["priority"], ["constraints", "cpu"], ["color"]):
+        assert_does_not_fit(answer, "body", *loc)
+
+
+@pytest.mark.parametrize("topic", ["t", "T" * 120, "T" * 120 + ".fifo", "a-b_c-9", "a.fifo", "-", "fifo"])
+def test_a_topic_may_be_named(api: Gateway, topic: str) -> None:
+    assert api.create(event_delivery={"topic": topic})["event_delivery"] == {"topic": topic, "attributes": {}}
+
+
+@pytest.mark.parametrize(
+    "topic", ["", "T" * 121, "T" * 121 + ".fifo", ".fifo", "a.b", "a.fifo.fifo", "a.FIFO", "ä", "a b", "a\n", "a/b", 5]
+)
+def test_a_topic_may_not_be_named(api: Gateway, stored: Stored, topic: object) -> None:
+    answer = api.post("/runs", {"image": "busybox:1", "event_delivery": {"topic": topic}})
+    assert_does_not_fit(answer, "body", "event_delivery", "topic")
+    assert stored() == []
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "a.b.c", "x" * 100, "AWS", "awsome", "Amazonia.x", "_", "-", "9", "Type", "seq_"]
+)
+def test_an_attribute_may_be_named(api: Gateway, name: str) -> None:
+    delivery = {"topic": "t", "attributes": {name: "x"}}
+    assert api.create(event_delivery=delivery)["event_delivery"] == delivery
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["", "x" * 101, ".a", "a.", "a..b", ".", "a b", "ä", "a\n", "a/b"],
+        *["AWS.a", "aws.a", "aWs.a", "Amazon.a", "amazon.a", "AMAZON.a"],
+        *["run_id", "type", "state", "attempt", "seq"],
+    ],
+)
+def test_an_attribute_may_not_be_named(api: Gateway, stored: Stored, name: str) -> None:
+    delivery = {"topic": "t", "attributes": {name: "x"}}
+    answer = api.post("/runs", {"image": "busybox:1", "event_delivery": delivery})
+    assert_does_not_fit(answer, "body", "event_delivery", "attributes")
+    assert stored() == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x", " ", "y" * 256, "🥟" * 256, "März", True, False, 0, -1, 1.5, -0.0, 5e-324, 10**15 - 1, -(10**15) + 1, 999e12],
+)
+def test_an_attribute_may_be(api: Gateway, value: object) -> None:
+    delivery = {"topic": "t", "attributes": {"a": value}}
+    run_id = api.create(event_delivery=delivery)["id"]
+    assert json.dumps(api.get(f"/runs/{run_id}").json["event_delivery"]) == json.dumps(delivery)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "y" * 257,
+        "a\nb",
+        "a\x7f",
+        "\u200b",
+        10**15,
+        -(10**15),
+        1e15,
+        1e300,
+        pytest.param(10**400, id="beyond a double"),
+        pytest.param(-(10**4_000), id="far below a double"),
+        None,
+        [],
+        {},
+        ["x"],
+    ],
+)
+def test_an_attribute_may_not_be(api: Gateway, stored: Stored, value: object) -> None:
+    delivery = {"topic": "t", "attributes": {"a": value}}
+    answer = api.post("/runs", {"image": "busybox:1", "event_delivery": delivery})
+    assert_does_not_fit(answer, "body", "event_delivery", "attributes")
+    assert stored() == []
+
+
+def test_a_run_may_carry_five_attributes_but_not_six(api: Gateway) -> None:
+    five = {f"a{number}": number for number in range(5)}
+    assert api.create(event_delivery={"topic": "t", "attributes": five})["event_delivery"]["attributes"] == five
+    answer = api.post("/runs", {"image": "i", "event_delivery": {"topic": "t", "attributes": five | {"a5": 5}}})
+    assert_does_not_fit(answer, "body", "event_delivery", "attributes")
+
+
+def inputs_of(size: int, character: str = "x") -> dict[str, str]:
+    """An object of that many bytes as compact UTF-8 JSON."""
+    frame, width = len('{"a":""}'), len(character.encode())
+    assert (size - frame) % width == 0
+    return {"a": character * ((size - frame) // width)}
+
+
+@pytest.mark.parametrize("character", ["x", "🥟"])
+def test_inputs_may_have_256_kib(api: Gateway, character: str) -> None:
+    inputs = inputs_of(KIB_256, character)
+    body = json.dumps({"image": "busybox:1", "inputs": inputs}, indent=8, ensure_ascii=True)
+    answer = api.post("/runs", body)
+    assert (answer.status, answer.json["inputs"]) == (201, inputs)
+    assert api.get(f"/runs/{answer.json['id']}").json["inputs"] == inputs
+
+
+@pytest.mark.parametrize("inputs", [inputs_of(KIB_256 + 1), inputs_of(KIB_256 + 4, "🥟"), inputs_of(300 * 1024)])
+def test_inputs_above_256_kib_are_too_large(api: Gateway, stored: Stored, inputs: dict[str, str]) -> None:
+    answer = api.post("/runs", {"image": "busybox:1", "inputs": inputs})
+    assert_refused(answer, 413, "too_large", "inputs", "262144")
+    assert stored() == []
