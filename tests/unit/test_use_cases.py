@@ -256,7 +256,7 @@ def test_the_bounds_of_the_pauses_grow_up_to_a_limit(clock: FakeClock, monkeypat
         add_event(AlwaysContendedRuns(clock, save_s=0.005), clock, RUN_ID, INFO, whole=False)
     assert bounds[:4] == sorted(bounds[:4])
     assert bounds[0] <= 0.05
-    assert max(bounds) <= 0.5
+    assert max(bounds) == 0.8
 
 
 def test_pauses_are_drawn_from_the_system_s_randomness_not_from_a_seed() -> None:

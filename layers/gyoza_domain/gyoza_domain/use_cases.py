@@ -17,8 +17,8 @@ from .ports import ChangedMeanwhile, Clock, IdempotencyKey, IdSource, KeyUsed, L
 CONFLICT_DEADLINE_S = 3.0
 """How long a request fights for a contended run before it answers 409 (contract, section 4)."""
 
-_FIRST_PAUSE_S = 0.02
-_LONGEST_PAUSE_S = 0.3
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 0.8
 
 _FRESH_S = 0.01
 """How long what a failed write returned is worth deciding on; after a longer pause the run is read again."""
@@ -151,9 +151,9 @@ def _save_decision(
 
 
 def _pause_s(tries: int, time_left_s: float) -> float:
-    """Full jitter: a bound that doubles with each try and shrinks with the time left, so that the eldest go first."""
-    longest = min(_FIRST_PAUSE_S * 2**tries, _LONGEST_PAUSE_S) * time_left_s / CONFLICT_DEADLINE_S
-    return _system_random.uniform(0, longest)
+    """Full jitter, below a bound that doubles with each try."""
+    longest = min(_FIRST_PAUSE_S * 2**tries, _LONGEST_PAUSE_S)
+    return min(_system_random.uniform(0, longest), time_left_s)
 
 
 def _replay(runs: RunRepository, run_id: str, key: IdempotencyKey | None, fingerprint: str, *, whole: bool) -> Outcome:
