@@ -225,15 +225,18 @@ def test_each_conflict_is_decided_on_anew(clock: FakeClock, conflicts: int) -> N
 
 
 @pytest.mark.parametrize("save_s", [0.005, 0.05, 0.4])
-def test_a_run_that_keeps_changing_is_given_up_after_three_seconds(clock: FakeClock, save_s: float) -> None:
+def test_a_run_that_keeps_changing_is_given_up_after_three_seconds(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, save_s: float
+) -> None:
+    pausing(monkeypatch, lambda longest: longest / 2)
     runs = AlwaysContendedRuns(clock, save_s)
     began = clock.seconds
     with pytest.raises(RunBusy) as refusal:
         add_event(runs, clock, RUN_ID, INFO, whole=False)
     assert refusal.value.run_id == RUN_ID
-    assert 2.5 < clock.seconds - began < 3 + save_s + 0.001
+    assert 3 <= clock.seconds - began < 3 + save_s + 0.001
     assert runs.decided_on == list(range(1, len(runs.decided_on) + 1))
-    assert len(runs.decided_on) > 5
+    assert len(runs.decided_on) >= 5
 
 
 def test_a_save_that_takes_all_the_time_is_not_tried_again(clock: FakeClock) -> None:

@@ -48,13 +48,12 @@ def event_page_response(page: EventPage) -> Response[str]:
 
 
 def attempts_response(page: AttemptPage, *, limit: int) -> Response[str]:
-    """Attempts, and a ``Link`` to the next page where there is one."""
+    """Attempts, and a ``Link`` to the next page where there is one; relative, so that it keeps the stage."""
     rows = ((view.attempt.number, render.attempt(page.run, page.spec, view)) for view in page.attempts)
     shown, _ = _within_answer(rows)
     headers = {}
     if shown and shown[-1][0] < page.run.attempt.number:
-        path = f"/runs/{page.run.id}/attempts"
-        headers["Link"] = f'<{path}?limit={limit}&after={shown[-1][0]}>; rel="next"'
+        headers["Link"] = f'<attempts?limit={limit}&after={shown[-1][0]}>; rel="next"'
     return json_response(200, render.attempt_list(row for _, row in shown), headers)
 
 
