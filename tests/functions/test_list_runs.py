@@ -1,14 +1,17 @@
 """GET /runs"""
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
+import boto3
 import pytest
 
 from gyoza_domain import bootstrap
 from gyoza_domain.domain.run import OpRun, RunSpec, State
+from gyoza_domain.dynamodb import keys
 from tests.functions.expected import BEGINNING, Body, assert_does_not_fit, assert_refused, bytes_as_sent
 from tests.support.gateway import Gateway
 from tests.support.seeding import seeded_run, store_runs
@@ -222,6 +225,18 @@ def test_a_run_is_found_under_the_state_it_is_in(api: Gateway, state: str) -> No
     api.patch(f"/runs/{run_id}", {"state": state})
     for name in ("state", "status"):
         assert ids(api.get("/runs", **{name: state}).json) == ([run_id, *others] if state == "PENDING" else [run_id])
+
+
+def test_a_run_is_not_shown_under_a_state_that_only_the_trailing_index_still_has(api: Gateway) -> None:
+    run_id, still_pending = create(api, 2)
+    run = api.start(run_id).json
+    client, table = boto3.client("dynamodb"), os.environ["GYOZA_TABLE"]
+    key = {"pk": {"S": keys.run_pk(run_id)}, "sk": {"S": keys.HEAD}}
+    head = client.get_item(TableName=table, Key=key)["Item"]
+    trailing = keys.index_hash_key("PENDING", int(head["shard"]["N"]))
+    client.put_item(TableName=table, Item={**head, "index_state": {"S": trailing}})
+    assert ids(api.get("/runs", state="PENDING").json) == [still_pending]
+    assert api.get(f"/runs/{run_id}").json == run
 
 
 @pytest.mark.parametrize(

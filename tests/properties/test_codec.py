@@ -91,11 +91,12 @@ def test_an_attempt_that_another_followed(run_id: str, attempt: OpAttempt) -> No
     assert codec.closed_attempt_from(item, attempt.result) == attempt
 
 
-@given(run_ids, attempts(), results)
-def test_a_result_that_an_operator_wrote(run_id: str, attempt: OpAttempt, result: AttemptResult) -> None:
+@given(runs, attempts(), results)
+def test_a_result_that_an_operator_wrote(run: OpRun, attempt: OpAttempt, result: AttemptResult) -> None:
     attempt = replace(attempt, result=result, result_source=PATCHED)
-    item = codec.patched_item(run_id, attempt)
+    item = codec.patched_item(replace(run, attempt=attempt))
     assert (codec.result_from(item), codec.claim_from(item)) == (result, attempt.claim)
+    assert codec.version_of(item) == run.version
 
 
 @given(run_ids, events)
@@ -139,7 +140,7 @@ def test_every_item_has_its_key_and_its_version_and_nothing_dynamodb_cannot_hold
         keys.SPEC: codec.spec_item(run.id, spec),
         keys.event_sk(event.seq): codec.event_item(run.id, event),
         keys.attempt_sk(attempt.number): codec.closed_attempt_item(run.id, attempt),
-        keys.patched_sk(attempt.number): codec.patched_item(run.id, attempt),
+        keys.patched_sk(attempt.number): codec.patched_item(replace(run, attempt=attempt)),
     }
     for sk, item in items.items():
         assert (item["pk"], item["sk"]) == ({"S": f"RUN#{run.id}"}, {"S": sk})

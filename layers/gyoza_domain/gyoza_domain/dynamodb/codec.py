@@ -121,6 +121,11 @@ def attempt_number_of(head_item: StoredItem) -> int:
     return _int(head_item, "current_attempt")
 
 
+def version_of(item: StoredItem) -> int:
+    """The run's version: of HEAD the present one, of PATCHED the one that wrote it; 0 where there is no item."""
+    return _optional_int(item, "version") or 0
+
+
 def document_bytes_of(head_item: StoredItem) -> int:
     """Bytes of inputs, outputs and error message together: what reading the whole run brings at least."""
     return _int(head_item, "spec_bytes") + (_optional_int(head_item, "result_bytes") or 0)
@@ -206,11 +211,14 @@ def claim_from(item: StoredItem) -> Claim | None:
     return Claim(seq, _optional_text(item, "worker_id"), None if gpu_id is None else int(gpu_id))
 
 
-def patched_item(run_id: str, attempt: OpAttempt) -> Item:
+def patched_item(run: OpRun) -> Item:
+    """PATCHED of the current attempt. It is written over by the next PATCH, so it tells the version it belongs to."""
+    attempt = run.attempt
     result = attempt.result or AttemptResult()
     return _item(
-        run_id,
+        run.id,
         keys.patched_sk(attempt.number),
+        version=run.version,
         outputs=result.outputs,
         error_message=_json(result.error_message),
         duration_ms=result.duration_ms,

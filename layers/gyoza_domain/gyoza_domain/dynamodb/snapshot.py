@@ -27,8 +27,10 @@ class AroundHead:
 
     @property
     def is_settled(self) -> bool:
-        """Whether HEAD and ATTEMPT were met on the same side of every claim."""
-        return codec.claim_seq_of(self.head) == codec.claim_seq_of(self.attempt)
+        """Whether HEAD and ATTEMPT were met on the same side of every claim, and PATCHED not later than HEAD."""
+        return codec.claim_seq_of(self.head) == codec.claim_seq_of(self.attempt) and codec.version_of(
+            self.patched
+        ) <= codec.version_of(self.head)
 
     def run(self, result: AttemptResult | None = None) -> OpRun:
         return codec.run_from(self.head, codec.claim_from(self.attempt), result)
@@ -61,6 +63,8 @@ class Row:
         third = {} if third_sk is None else items.get(ItemKey(self.run_id, third_sk), {})
         spec = items.get(ItemKey(self.run_id, keys.SPEC))
         if spec is None or codec.claim_seq_of(third) != codec.claim_seq_of(self.head):
+            return None
+        if codec.version_of(third) > codec.version_of(self.head):
             return None
         has_result = codec.result_source_of(self.head) is not None
         run = codec.run_from(self.head, codec.claim_from(third), codec.result_from(third) if has_result else None)

@@ -81,7 +81,7 @@ def _new_items(change: Change) -> "Iterator[Item]":
     elif after.claim is not None and after.claim != before.claim:
         yield codec.claim_item(run_id, after)
     if after.result_source == PATCHED and (before.result_source, before.result) != (PATCHED, after.result):
-        yield codec.patched_item(run_id, after)
+        yield codec.patched_item(change.after)
 
 
 def as_returned(head: "StoredItem", decided_on: OpRun) -> OpRun | None:
