@@ -54,6 +54,11 @@ def _on_new_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     name = f"runs-{uuid4()}"
     monkeypatch.setenv("GYOZA_TABLE", name)
     create_table(boto3.client("dynamodb"), name)
-    bootstrap.runs.cache_clear()
+    _forget_clients()
     yield Gateway()
+    _forget_clients()
+
+
+def _forget_clients() -> None:
     bootstrap.runs.cache_clear()
+    bootstrap.dynamodb.cache_clear()

@@ -4,6 +4,7 @@ import os
 import time
 from datetime import UTC, datetime
 from functools import cache
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import boto3
@@ -12,14 +13,17 @@ from botocore.config import Config
 from .dynamodb.repository import DynamoDBRunRepository
 from .ports import Clock, IdempotencyKey, IdSource, RunRepository
 
-_CLIENT = Config(
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+CLIENT = Config(
     connect_timeout=1,
     read_timeout=5,
     retries={"mode": "standard", "total_max_attempts": 3},
     parameter_validation=False,
     tcp_keepalive=True,
 )
-"""For a table in the same region: what takes longer is lost, and a retry is cheaper than waiting."""
+"""For services of the same region: what takes longer is lost, and a retry is cheaper than waiting."""
 
 
 class SystemClock:
@@ -51,8 +55,16 @@ class RandomIds:
 
 @cache
 def runs() -> RunRepository:
-    client = boto3.client("dynamodb", config=_CLIENT)
-    return DynamoDBRunRepository(client, os.environ["GYOZA_TABLE"], shards=_shards())
+    return DynamoDBRunRepository(dynamodb(), table(), shards=_shards())
+
+
+@cache
+def dynamodb() -> "DynamoDBClient":
+    return boto3.client("dynamodb", config=CLIENT)
+
+
+def table() -> str:
+    return os.environ["GYOZA_TABLE"]
 
 
 @cache

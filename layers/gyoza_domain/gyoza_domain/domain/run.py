@@ -9,6 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from .json_parts import json_scalar
+
 JsonText = NewType("JsonText", str)
 """Valid, compact JSON."""
 
@@ -162,6 +164,17 @@ class Event:
     outputs: JsonText | None = None
     error_message: str | None = None
     will_retry: bool = False
+    """Whether the same write began another attempt because of this failure."""
+
+    @property
+    def posted_payload(self) -> JsonText:
+        """The payload as it was posted: what is kept beside it is put back in."""
+        members = [] if self.payload == EMPTY_OBJECT else [self.payload[1:-1]]
+        if self.outputs is not None:
+            members.append(f'"outputs":{self.outputs}')
+        if self.error_message is not None:
+            members.append(f'"error_message":{json_scalar(self.error_message)}')
+        return JsonText("{" + ",".join(members) + "}")
 
 
 @dataclass(frozen=True, slots=True)

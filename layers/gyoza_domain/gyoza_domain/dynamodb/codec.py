@@ -6,9 +6,9 @@ alone.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from ..domain.instants import instant_from_text, instant_to_text
 from ..domain.run import (
@@ -35,6 +35,24 @@ StoredItem = Mapping[str, Any]
 
 SCHEMA_VERSION = 1
 """Of the items written here. A reader that must change how it reads an item raises it."""
+
+
+Value = TypeVar("Value")
+
+
+class UnreadableItem(Exception):
+    """The item is not what it should be, or of a later schema; the text says how, to follow its name."""
+
+
+def readable(item: StoredItem, decode: Callable[[StoredItem], Value]) -> Value:
+    """``decode(item)``, or UnreadableItem: for readers that must get past an item whatever it holds."""
+    try:
+        schema_version = _int(item, "schema_version")
+        if schema_version > SCHEMA_VERSION:
+            raise UnreadableItem(f"is of schema version {schema_version}; this reader knows {SCHEMA_VERSION}")
+        return decode(item)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableItem(f"is malformed ({type(error).__name__}: {error})") from error
 
 
 def new_head(run: OpRun, spec: RunSpec) -> Item:
@@ -96,7 +114,7 @@ def run_from(head_item: StoredItem, claim: Claim | None, result: AttemptResult |
     )
     return OpRun(
         id=keys.run_id_of(created_key),
-        created_at=instant_from_text(keys.created_at_text_of(created_key)),
+        created_at=created_at_of(head_item),
         updated_at=instant_from_text(_text(head_item, "updated_at")),
         attempt=attempt,
         priority=_int(head_item, "priority"),
@@ -126,6 +144,19 @@ def version_of(item: StoredItem) -> int:
     return _optional_int(item, "version") or 0
 
 
+def last_seq_of(head_item: StoredItem) -> int:
+    return _int(head_item, "last_seq")
+
+
+def created_at_of(head_item: StoredItem) -> datetime:
+    return instant_from_text(keys.created_at_text_of(_text(head_item, "created_key")))
+
+
+def delivers(head_item: StoredItem) -> bool:
+    """Whether somebody wants the run's events pushed."""
+    return "delivers" in head_item
+
+
 def document_bytes_of(head_item: StoredItem) -> int:
     """Bytes of inputs, outputs and error message together: what reading the whole run brings at least."""
     return _int(head_item, "spec_bytes") + (_optional_int(head_item, "result_bytes") or 0)
@@ -147,14 +178,23 @@ def spec_item(run_id: str, spec: RunSpec) -> Item:
 
 
 def spec_from(item: StoredItem) -> RunSpec:
-    topic = _optional_text(item, "topic")
+    image, op_definition = image_and_definition_of(item)
     return RunSpec(
-        image=_text(item, "image"),
+        image=image,
         inputs=JsonText(_text(item, "inputs")),
         constraints=Constraints(*json.loads(_text(item, "constraints"))),
-        event_delivery=None if topic is None else EventDelivery(topic, JsonText(_text(item, "topic_attributes"))),
-        op_definition=_optional_text(item, "op_definition"),
+        event_delivery=delivery_from(item),
+        op_definition=op_definition,
     )
+
+
+def image_and_definition_of(spec_item_: StoredItem) -> tuple[str, str | None]:
+    return _text(spec_item_, "image"), _optional_text(spec_item_, "op_definition")
+
+
+def delivery_from(spec_item_: StoredItem) -> EventDelivery | None:
+    topic = _optional_text(spec_item_, "topic")
+    return None if topic is None else EventDelivery(topic, JsonText(_text(spec_item_, "topic_attributes")))
 
 
 def idempotency_item(run_id: str, key: IdempotencyKey) -> Item:

@@ -67,6 +67,10 @@ def run_pk(run_id: str) -> str:
     return f"RUN#{run_id}"
 
 
+def run_id_of_pk(pk: str) -> str:
+    return pk.removeprefix(run_pk(""))
+
+
 def event_sk(seq: int) -> str:
     """Ten digits: a run may have ten thousand million events."""
     return f"EVENT#{seq:010d}"

@@ -1,6 +1,6 @@
 """Reads in bulk: pages of a query and batches of keys, whatever size limits DynamoDB cuts them at."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..domain.errors import StorageUnavailable
@@ -9,6 +9,7 @@ from .client_errors import translated
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import KeysAndAttributesTypeDef
 
     from .codec import StoredItem
 
@@ -39,12 +40,17 @@ class TableReader:
             answer = self._client.get_item(TableName=self._table, Key=key.attributes(), ConsistentRead=True)
         return answer.get("Item")
 
-    def items(self, wanted: Sequence[ItemKey]) -> "dict[ItemKey, StoredItem]":
-        """The items that exist, by key."""
+    def items(self, wanted: Sequence[ItemKey], attributes: Sequence[str] = ()) -> "dict[ItemKey, StoredItem]":
+        """The items that exist, by key; of each those ``attributes`` only, or all where none is named."""
         found: dict[ItemKey, StoredItem] = {}
+        names = {f"#{name}": name for name in ("pk", "sk", *attributes)}
+        request: KeysAndAttributesTypeDef = {"Keys": [], "ConsistentRead": True}
+        if attributes:
+            request |= {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
         for start in range(0, len(wanted), BATCH_KEYS):
-            for item in self._batch([key.attributes() for key in wanted[start : start + BATCH_KEYS]]):
-                found[ItemKey(item["pk"]["S"].removeprefix(keys.run_pk("")), item["sk"]["S"])] = item
+            request["Keys"] = [key.attributes() for key in wanted[start : start + BATCH_KEYS]]
+            for item in self._batch(request):
+                found[ItemKey(keys.run_id_of_pk(item["pk"]["S"]), item["sk"]["S"])] = item
         return found
 
     def query(
@@ -77,14 +83,12 @@ class TableReader:
             limit -= len(items)
             first_sk = keys.right_after(items[-1]["sk"]["S"])
 
-    def _batch(self, wanted: Sequence[Mapping[str, Any]]) -> "Iterator[StoredItem]":
+    def _batch(self, request: "KeysAndAttributesTypeDef") -> "Iterator[StoredItem]":
         for _ in range(_BATCH_ROUNDS):
             with translated():
-                answer = self._client.batch_get_item(
-                    RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}}
-                )
+                answer = self._client.batch_get_item(RequestItems={self._table: request})
             yield from answer["Responses"].get(self._table, [])
             if self._table not in answer.get("UnprocessedKeys", {}):
                 return
-            wanted = answer["UnprocessedKeys"][self._table]["Keys"]
+            request = {**request, "Keys": answer["UnprocessedKeys"][self._table]["Keys"]}
         raise StorageUnavailable

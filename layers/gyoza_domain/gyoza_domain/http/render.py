@@ -3,11 +3,11 @@
 Documents are JSON text already and are set in as they are, never parsed: an answer costs what its own fields cost.
 """
 
-import json
 from collections.abc import Iterable
 from datetime import datetime
 
 from ..domain.instants import instant_to_text
+from ..domain.json_parts import json_array, json_object, json_scalar
 from ..domain.run import AttemptResult, Claim, Constraints, Event, OpAttempt, OpRun, RunSpec, State
 from ..ports import AttemptView, RunView
 
@@ -23,17 +23,17 @@ def run(view: RunView, *, with_events: bool = True) -> str:
     """An OpRun."""
     run_, spec, attempt = view.run, view.spec, view.run.attempt
     members = {
-        "id": _text(run_.id),
-        "state": _text(run_.state),
+        "id": json_scalar(run_.id),
+        "state": json_scalar(run_.state),
         "priority": str(run_.priority),
-        "image": _text(spec.image),
+        "image": json_scalar(spec.image),
         "inputs": spec.inputs,
         "outputs": _result(attempt).outputs,
         "progress": str(attempt.progress),
         "constraints": _constraints(spec.constraints),
-        "retry_policy": _object({"max_attempts": str(run_.max_attempts)}),
+        "retry_policy": json_object({"max_attempts": str(run_.max_attempts)}),
         "event_delivery": _event_delivery(spec),
-        "op_definition": _scalar(spec.op_definition),
+        "op_definition": json_scalar(spec.op_definition),
         "current_attempt": str(attempt.number),
         "event_count": str(attempt.event_count),
         "last_seq": str(run_.last_seq),
@@ -43,15 +43,15 @@ def run(view: RunView, *, with_events: bool = True) -> str:
     }
     if with_events:
         members["events"] = _events(view.events, run_.state)
-    return _object(members)
+    return json_object(members)
 
 
 def minimal(run_: OpRun) -> str:
     """What ``Prefer: return=minimal`` asks for."""
-    return _object(
+    return json_object(
         {
-            "id": _text(run_.id),
-            "state": _text(run_.state),
+            "id": json_scalar(run_.id),
+            "state": json_scalar(run_.state),
             "current_attempt": str(run_.attempt.number),
             "event_count": str(run_.attempt.event_count),
             "last_seq": str(run_.last_seq),
@@ -61,30 +61,30 @@ def minimal(run_: OpRun) -> str:
 
 
 def run_page(rows: Iterable[str], *, has_more: bool, next_cursor: str | None) -> str:
-    return _object(
+    return json_object(
         {
             "object": '"list"',
-            "data": _array(rows),
-            "has_more": _scalar(has_more),
-            "next_cursor": _scalar(next_cursor),
+            "data": json_array(rows),
+            "has_more": json_scalar(has_more),
+            "next_cursor": json_scalar(next_cursor),
             "url": '"/runs"',
         }
     )
 
 
 def event_page(events: Iterable[Event], state: State, *, has_more: bool) -> str:
-    return _object({"events": _events(events, state), "has_more": _scalar(has_more)})
+    return json_object({"events": _events(events, state), "has_more": json_scalar(has_more)})
 
 
 def attempt(run_: OpRun, spec: RunSpec, view: AttemptView) -> str:
     """An OpAttempt."""
     attempt_ = view.attempt
-    return _object(
+    return json_object(
         {
-            "id": _text(f"{run_.id}/{attempt_.number}"),
-            "op_run_id": _text(run_.id),
+            "id": json_scalar(f"{run_.id}/{attempt_.number}"),
+            "op_run_id": json_scalar(run_.id),
             "attempt": str(attempt_.number),
-            "state": _text(attempt_.state),
+            "state": json_scalar(attempt_.state),
             "progress": str(attempt_.progress),
             "events": _events(view.events, run_.state),
             "event_count": str(attempt_.event_count),
@@ -99,51 +99,41 @@ def attempt(run_: OpRun, spec: RunSpec, view: AttemptView) -> str:
 
 
 def attempt_list(attempts: Iterable[str]) -> str:
-    return _array(attempts)
+    return json_array(attempts)
 
 
 def answer_bytes(text: str) -> int:
     """What the text adds to an answer, as Lambda sends it."""
-    return len(_text(text).encode())
+    return len(json_scalar(text).encode())
 
 
 def _events(events: Iterable[Event], state: State) -> str:
-    return _array(_event(event, state) for event in events)
+    return json_array(_event(event, state) for event in events)
 
 
 def _event(event: Event, state: State) -> str:
-    return _object(
+    return json_object(
         {
             "id": str(event.id),
             "seq": str(event.seq),
             "attempt": str(event.attempt),
-            "type": _text(event.type),
+            "type": json_scalar(event.type),
             "t": _instant(event.at),
-            "msg": _scalar(event.msg),
-            "state": _text(state),
-            "payload": _payload(event),
+            "msg": json_scalar(event.msg),
+            "state": json_scalar(state),
+            "payload": event.posted_payload,
         }
     )
 
 
-def _payload(event: Event) -> str:
-    """The payload as it was posted: what is kept beside it is put back in."""
-    members = [] if event.payload == "{}" else [event.payload[1:-1]]
-    if event.outputs is not None:
-        members.append(f'"outputs":{event.outputs}')
-    if event.error_message is not None:
-        members.append(f'"error_message":{_text(event.error_message)}')
-    return "{" + ",".join(members) + "}"
-
-
 def _execution_summary(attempt_: OpAttempt) -> str:
     claim, result = attempt_.claim or _NO_CLAIM, _result(attempt_)
-    return _object(
+    return json_object(
         {
-            "worker_id": _scalar(claim.worker_id),
-            "gpu_id": _scalar(claim.gpu_id),
-            "duration_ms": _scalar(result.duration_ms),
-            "error_message": _scalar(result.error_message),
+            "worker_id": json_scalar(claim.worker_id),
+            "gpu_id": json_scalar(claim.gpu_id),
+            "duration_ms": json_scalar(result.duration_ms),
+            "error_message": json_scalar(result.error_message),
         }
     )
 
@@ -153,29 +143,17 @@ def _result(attempt_: OpAttempt) -> AttemptResult:
 
 
 def _constraints(constraints: Constraints) -> str:
-    return _object({name: _scalar(getattr(constraints, name)) for name in ("cpu", "ram_mb", "vram_mb")})
+    return json_object({name: json_scalar(getattr(constraints, name)) for name in ("cpu", "ram_mb", "vram_mb")})
 
 
 def _event_delivery(spec: RunSpec) -> str:
     delivery = spec.event_delivery
-    return "null" if delivery is None else _object({"topic": _text(delivery.topic), "attributes": delivery.attributes})
+    return (
+        "null"
+        if delivery is None
+        else json_object({"topic": json_scalar(delivery.topic), "attributes": delivery.attributes})
+    )
 
 
 def _instant(instant: datetime | None) -> str:
     return "null" if instant is None else f'"{instant_to_text(instant)}"'
-
-
-def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _scalar(value: str | int | None) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _object(members: dict[str, str]) -> str:
-    return "{" + ",".join(f'"{name}":{value}' for name, value in members.items()) + "}"
-
-
-def _array(items: Iterable[str]) -> str:
-    return "[" + ",".join(items) + "]"

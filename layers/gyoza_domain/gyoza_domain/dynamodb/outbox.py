@@ -1,0 +1,94 @@
+"""Outbox on the table of ``keys``: the EVENT items are what is to be sent."""
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from ..domain.errors import RunNotFound
+from ..domain.run import Event
+from ..publishing.messages import CREATION, Subject
+from ..publishing.ports import EventRange, Outgoing
+from ..publishing.recent import Recent
+from . import codec, keys
+from .reading import ItemKey, TableReader
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from .codec import StoredItem
+
+_SUBJECTS_REMEMBERED = 10_000
+
+_ATTRIBUTES = (
+    "schema_version",
+    *("image", "op_definition", "topic", "topic_attributes"),
+    *("seq", "id", "attempt", "type", "at", "state", "msg", "payload", "outputs", "error_message", "will_retry"),
+)
+"""Of SPEC and of EVENT, what a message tells: inputs, which may be large, do not travel."""
+
+
+class DynamoDBOutbox:
+    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+        self._reader = TableReader(client, table)
+        # SPEC never changes, so what a process has read of it stays true.
+        self._subjects: Recent[Subject] = Recent(_SUBJECTS_REMEMBERED)
+
+    def read(self, ranges: Sequence[EventRange]) -> Mapping[str, Outgoing | str]:
+        wanted = [key for each in ranges for key in self._keys(each)]
+        items = self._reader.items(wanted, _ATTRIBUTES)
+        return {each.run_id: self._outgoing(each, items) for each in ranges}
+
+    def range_of(self, run_id: str, first_seq: int, last_seq: int | None = None) -> EventRange:
+        head = self._reader.item(ItemKey(run_id, keys.HEAD))
+        if head is None:
+            raise RunNotFound(run_id)
+        newest = codec.last_seq_of(head)
+        return EventRange(
+            run_id, codec.created_at_of(head), first_seq, newest if last_seq is None else min(last_seq, newest)
+        )
+
+    def _keys(self, wanted: EventRange) -> list[ItemKey]:
+        events = [ItemKey(wanted.run_id, keys.event_sk(seq)) for seq in _seqs(wanted)]
+        known = self._subjects.get(wanted.run_id) is not None
+        return events if known else [ItemKey(wanted.run_id, keys.SPEC), *events]
+
+    def _outgoing(self, wanted: EventRange, items: "Mapping[ItemKey, StoredItem]") -> Outgoing | str:
+        run_id = wanted.run_id
+        subject = self._subjects.get(run_id)
+        if subject is None:
+            spec = items.get(ItemKey(run_id, keys.SPEC))
+            if spec is None:
+                return "The run's SPEC is gone"
+            try:
+                subject = codec.readable(spec, lambda item: _subject(run_id, item))
+            except codec.UnreadableItem as unreadable:
+                return f"The run's SPEC {unreadable}"
+            self._subjects.put(run_id, subject)
+        return Outgoing(subject, {seq: _event(items.get(ItemKey(run_id, keys.event_sk(seq)))) for seq in _seqs(wanted)})
+
+
+def _seqs(wanted: EventRange) -> range:
+    """The range's events; the creation has no item."""
+    return range(max(wanted.first_seq, CREATION + 1), wanted.last_seq + 1)
+
+
+def _event(item: "StoredItem | None") -> Event | str:
+    if item is None:
+        return "The EVENT item is gone"
+    try:
+        return codec.readable(item, codec.event_from)
+    except codec.UnreadableItem as unreadable:
+        return f"The EVENT item {unreadable}"
+
+
+def _subject(run_id: str, spec: "StoredItem") -> Subject:
+    delivery = codec.delivery_from(spec)
+    if delivery is None:
+        raise ValueError("no event_delivery")
+    attributes = json.loads(delivery.attributes, parse_float=Decimal, parse_int=Decimal)
+    if not isinstance(attributes, dict) or not all(
+        isinstance(each, str | bool | Decimal) for each in attributes.values()
+    ):
+        raise TypeError("topic_attributes")
+    return Subject(run_id, delivery.topic, attributes, *codec.image_and_definition_of(spec))

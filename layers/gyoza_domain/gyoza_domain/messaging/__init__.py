@@ -1,0 +1,1 @@
+"""The adapters of publishing: topics on SNS, parked events on SQS."""

@@ -1,0 +1,121 @@
+"""Topics on SNS."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
+
+from ..publishing.messages import Message
+from ..publishing.ports import FIFO, Fate, Verdict
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sns.type_defs import PublishBatchRequestEntryTypeDef, PublishBatchResponseTypeDef
+
+DELAYING_CODES = frozenset(
+    {
+        "ConcurrentAccess",
+        "ExpiredToken",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "KMSThrottling",
+        "KMSThrottlingException",
+        "RequestExpired",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "Throttled",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+    }
+)
+"""Codes of SNS, and common ones of AWS, that another try may outlive; all others stand until somebody acts."""
+
+ENTRY_CODES = frozenset(
+    {"InvalidParameter", "InvalidParameterException", "InvalidParameterValue", "ParameterValueInvalid"}
+)
+"""Codes that tell of one message, also where SNS refuses a whole batch with them."""
+
+_NO_TOPIC = frozenset({"NotFound", "NotFoundException"})
+
+_FIFO_ATTRIBUTES = {
+    "FifoTopic": "true",
+    "ContentBasedDeduplication": "false",
+    # Deduplication and throughput are each run's own, and an id names one event of one run.
+    "FifoThroughputScope": "MessageGroup",
+}
+
+_SERVER_ERROR = 500
+
+
+class SnsTopics:
+    """``arn_prefix``: of every topic of this deployment, which a local name completes."""
+
+    def __init__(self, client: "SNSClient", arn_prefix: str) -> None:
+        self._client = client
+        self._arn_prefix = arn_prefix
+
+    def publish(self, topic: str, messages: Sequence[Message]) -> Sequence[Verdict]:
+        try:
+            return _verdicts(self._publish_or_create(topic, messages), len(messages))
+        except ClientError as error:
+            if _code(error) in ENTRY_CODES and len(messages) > 1:
+                # One of them spoils the batch for the others. Sent one by one, it is the only one refused.
+                return [verdict for message in messages for verdict in self.publish(topic, [message])]
+            return [_verdict_of(error)] * len(messages)
+        except (BotoConnectionError, HTTPClientError) as error:
+            return [Verdict(Fate.DELAYED, type(error).__name__)] * len(messages)
+
+    def _publish_or_create(self, topic: str, messages: Sequence[Message]) -> "PublishBatchResponseTypeDef":
+        arn = self._arn_prefix + topic
+        entries = [_entry(index, message, is_fifo=topic.endswith(FIFO)) for index, message in enumerate(messages)]
+        try:
+            return self._client.publish_batch(TopicArn=arn, PublishBatchRequestEntries=entries)
+        except ClientError as error:
+            if _code(error) not in _NO_TOPIC:
+                raise
+        attributes = _FIFO_ATTRIBUTES if topic.endswith(FIFO) else {}
+        self._client.create_topic(Name=arn.rpartition(":")[2], Attributes=attributes)
+        return self._client.publish_batch(TopicArn=arn, PublishBatchRequestEntries=entries)
+
+
+def _entry(index: int, message: Message, *, is_fifo: bool) -> "PublishBatchRequestEntryTypeDef":
+    entry: PublishBatchRequestEntryTypeDef = {
+        "Id": str(index),
+        "Message": message.body,
+        "MessageAttributes": {
+            name: {"DataType": attribute.type, "StringValue": attribute.value}
+            for name, attribute in message.attributes.items()
+        },
+    }
+    if is_fifo:
+        entry["MessageGroupId"] = message.run_id
+        entry["MessageDeduplicationId"] = message.id
+    return entry
+
+
+def _verdicts(answer: "PublishBatchResponseTypeDef", count: int) -> list[Verdict]:
+    """A message that the answer does not name may or may not have been accepted: it is sent again."""
+    verdicts = [Verdict(Fate.DELAYED, "SNS did not answer for it")] * count
+    for accepted in answer.get("Successful", []):
+        verdicts[int(accepted["Id"])] = Verdict(Fate.ACCEPTED)
+    for failed in answer.get("Failed", []):
+        is_final = failed["SenderFault"] and failed["Code"] not in DELAYING_CODES
+        reason = f"{failed['Code']}: {failed.get('Message', '')}"
+        verdicts[int(failed["Id"])] = Verdict(Fate.REFUSED if is_final else Fate.DELAYED, reason)
+    return verdicts
+
+
+def _verdict_of(error: ClientError) -> Verdict:
+    """Of a call that failed as a whole. A topic that is not there although it was just created appears soon."""
+    code = _code(error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    is_for_now = code in DELAYING_CODES | _NO_TOPIC or status >= _SERVER_ERROR
+    reason = f"{code}: {error.response['Error'].get('Message', '')}"
+    return Verdict(Fate.DELAYED if is_for_now else Fate.REFUSED, reason)
+
+
+def _code(error: ClientError) -> str:
+    return error.response["Error"]["Code"]

@@ -1,0 +1,150 @@
+"""The message of an event: CloudEvents 1.0 as structured JSON, and the attributes that filter policies see.
+
+Contract, section 6.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Context, Decimal
+
+from ..domain.instants import instant_to_text
+from ..domain.json_parts import json_object, json_scalar
+from ..domain.run import EMPTY_OBJECT, Event, State
+
+CREATION = -1
+"""The place of a run's creation among its events: right before the one with ``seq`` 0."""
+
+_CREATED = "CREATED"
+
+MESSAGE_BYTES = 262_144
+"""Body and attributes of a message, or of all messages of a batch together, at most (SNS quota: 256 KB)."""
+
+_NUMBER = Context(prec=38, Emin=-128, Emax=126)
+"""Digits and exponents that an SNS attribute of type Number may have; what is nearer to zero is sent as zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """``type``: String or Number. ``value``: its text."""
+
+    type: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """``id`` names the event for all time: ``<run id>/<seq>``, or ``<run id>/created``."""
+
+    run_id: str
+    seq: int
+    id: str
+    body: str
+    attributes: Mapping[str, Attribute]
+
+    @property
+    def size_bytes(self) -> int:
+        return _size_bytes(self.body, self.attributes)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What all messages of a run have in common.
+
+    ``attributes``: the run's own, numbers with the digits they came with.
+    """
+
+    run_id: str
+    topic: str
+    attributes: Mapping[str, str | bool | Decimal]
+    image: str
+    op_definition: str | None
+
+
+def event_message(subject: Subject, event: Event) -> Message:
+    """The message of an event; without its payload where it would not fit SNS with it."""
+    attributes = _attributes(subject, event.type, event.state, event.attempt)
+    attributes["seq"] = Attribute("Number", str(event.seq))
+    data = {
+        "run_id": json_scalar(subject.run_id),
+        "attempt": str(event.attempt),
+        "seq": str(event.seq),
+        "id": str(event.id),
+        "type": json_scalar(event.type),
+        "msg": json_scalar(event.msg),
+        "payload": event.posted_payload,
+        "t": json_scalar(instant_to_text(event.at)),
+        "state": json_scalar(event.state),
+        **_of_run(subject),
+    }
+    if event.will_retry:
+        data["will_retry"] = "true"
+    suffix = str(event.seq)
+    body = _cloud_event(subject, suffix, event.type, event.at, data)
+    if _size_bytes(body, attributes) > MESSAGE_BYTES:
+        data |= {"payload": "null", "payload_omitted": "true"}
+        body = _cloud_event(subject, suffix, event.type, event.at, data)
+    return Message(subject.run_id, event.seq, f"{subject.run_id}/{suffix}", body, attributes)
+
+
+def creation_message(subject: Subject, created_at: datetime) -> Message:
+    """The message of a run's creation, which has no entry in the timeline."""
+    data = {
+        "run_id": json_scalar(subject.run_id),
+        "attempt": "1",
+        "seq": "null",
+        "id": "null",
+        "type": json_scalar(_CREATED),
+        "msg": '""',
+        "payload": EMPTY_OBJECT,
+        "t": json_scalar(instant_to_text(created_at)),
+        "state": json_scalar(State.PENDING),
+        **_of_run(subject),
+    }
+    body = _cloud_event(subject, "created", _CREATED, created_at, data)
+    attributes = _attributes(subject, _CREATED, State.PENDING, 1)
+    return Message(subject.run_id, CREATION, f"{subject.run_id}/created", body, attributes)
+
+
+def _of_run(subject: Subject) -> dict[str, str]:
+    return {"image": json_scalar(subject.image), "op_definition": json_scalar(subject.op_definition)}
+
+
+def _cloud_event(subject: Subject, suffix: str, event_type: str, time: datetime, data: Mapping[str, str]) -> str:
+    run_id = subject.run_id
+    body = json_object(
+        {
+            "specversion": '"1.0"',
+            "id": json_scalar(f"{run_id}/{suffix}"),
+            "source": json_scalar(f"/runs/{run_id}"),
+            "type": json_scalar(f"gyoza.run.{event_type.lower()}"),
+            "subject": json_scalar(run_id),
+            "time": json_scalar(instant_to_text(time)),
+            "datacontenttype": '"application/json"',
+            "data": json_object(data),
+        }
+    )
+    # SNS takes no character that XML 1.0 lacks. JSON escapes the others of them by itself.
+    return body.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
+
+
+def _attributes(subject: Subject, event_type: str, state: State, attempt: int) -> dict[str, Attribute]:
+    return {name: _own_attribute(value) for name, value in subject.attributes.items()} | {
+        "run_id": Attribute("String", subject.run_id),
+        "type": Attribute("String", str(event_type)),
+        "state": Attribute("String", str(state)),
+        "attempt": Attribute("Number", str(attempt)),
+    }
+
+
+def _own_attribute(value: str | bool | Decimal) -> Attribute:
+    if isinstance(value, bool):
+        return Attribute("String", "true" if value else "false")
+    if isinstance(value, Decimal):
+        return Attribute("Number", format(_NUMBER.plus(value), "f"))
+    return Attribute("String", value)
+
+
+def _size_bytes(body: str, attributes: Mapping[str, Attribute]) -> int:
+    texts = [body, *(text for name, each in attributes.items() for text in (name, each.type, each.value))]
+    return sum(len(text.encode()) for text in texts)

@@ -1,0 +1,68 @@
+"""What invokes the publishing function, and what tells an operator that it is in trouble."""
+
+import json
+from typing import Any
+
+from gyoza_domain.publishing.delivery import CALL_S
+from tests.template.cloudformation import load_template, resources_of_type
+
+TEMPLATE = load_template()
+FUNCTIONS = resources_of_type(TEMPLATE, "AWS::Serverless::Function")
+MAPPING: dict[str, Any] = FUNCTIONS["PublishEvents"]["Events"]["Stream"]["Properties"]
+QUEUE = {"Fn::GetAtt": "ParkedEvents.Arn"}
+STREAM_KEEPS_S = 24 * 3600
+
+
+def test_the_stream_is_read_from_its_beginning_and_as_long_as_it_keeps_records() -> None:
+    assert MAPPING["Stream"] == {"Fn::GetAtt": "RunTable.StreamArn"}
+    assert MAPPING["StartingPosition"] == "TRIM_HORIZON"
+    assert MAPPING["MaximumRetryAttempts"] == -1
+    assert MAPPING["MaximumRecordAgeInSeconds"] == STREAM_KEEPS_S - 3600
+
+
+def test_what_fails_is_reported_by_record_and_what_is_given_up_is_told() -> None:
+    assert MAPPING["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert MAPPING["BisectBatchOnFunctionError"] is True
+    assert MAPPING["DestinationConfig"] == {"OnFailure": {"Type": "SQS", "Destination": QUEUE}}
+
+
+def test_only_heads_of_runs_with_an_event_delivery_invoke_the_function() -> None:
+    patterns = [json.loads(each["Pattern"]) for each in MAPPING["FilterCriteria"]["Filters"]]
+    assert patterns == [
+        {
+            "eventName": ["INSERT", "MODIFY"],
+            "dynamodb": {
+                "Keys": {"sk": {"S": ["META#HEAD"]}},
+                "NewImage": {"delivers": {"BOOL": [{"exists": True}]}},
+            },
+        }
+    ]
+
+
+def test_there_is_time_for_a_slow_call_and_for_others_before_it() -> None:
+    assert FUNCTIONS["PublishEvents"]["Timeout"] >= 3 * CALL_S
+
+
+def test_no_replay_meets_a_parked_event_twice() -> None:
+    queue = resources_of_type(TEMPLATE, "AWS::SQS::Queue")["ParkedEvents"]
+    assert queue["VisibilityTimeout"] > FUNCTIONS["ReplayParkedEvents"]["Timeout"]
+    assert queue["MessageRetentionPeriod"] == 14 * STREAM_KEEPS_S
+    assert queue["SqsManagedSseEnabled"] is True
+
+
+def test_an_operator_hears_of_late_failing_and_parked_events() -> None:
+    alarms = resources_of_type(TEMPLATE, "AWS::CloudWatch::Alarm")
+    watched = {name: (alarm["Namespace"], alarm["MetricName"]) for name, alarm in alarms.items()}
+    assert watched == {
+        "EventsAreLate": ("AWS/Lambda", "IteratorAge"),
+        "PublishingFails": ("AWS/Lambda", "Errors"),
+        "EventsAreParked": ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+    }
+    actions = {"Fn::If": ["NotifiesOfAlarms", [{"Ref": "AlarmTopicArn"}], []]}
+    assert all(alarm["AlarmActions"] == actions for alarm in alarms.values())
+
+
+def test_a_function_publishes_to_topics_of_this_stack_only() -> None:
+    prefix = {"Fn::Sub": "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}_"}
+    for name in ("PublishEvents", "RedeliverEvents", "ReplayParkedEvents"):
+        assert FUNCTIONS[name]["Environment"]["Variables"]["GYOZA_TOPIC_ARN_PREFIX"] == prefix
