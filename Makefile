@@ -17,7 +17,7 @@ export DYNAMODB_LOCAL_DIR ?= $(abspath $(dir $(wildcard $(ENGINE)/package/lib/*/
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine run test test-long check format build deploy clean
+.PHONY: help setup engine run test test-long check format build deploy redeliver replay clean
 
 help:  ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -53,6 +53,12 @@ build: $(VENVS)/sam/ready  ## Build for AWS (arm64, python3.13) from any host, a
 deploy: build  ## Deploy to AWS (ENV names a section of samconfig.toml)
 	$(SAM)/python -m tools.shard_check --config-env $(ENV)
 	$(SAM)/sam deploy --config-env $(ENV)
+
+redeliver: $(VENVS)/sam/ready  ## Publish a run's events again (RUN=<id> FROM_SEQ=<n>, ENV as above, local for `make run`)
+	@$(SAM)/python -m tools.push redeliver --config-env $(ENV) --run '$(RUN)' --from-seq '$(FROM_SEQ)'
+
+replay: $(VENVS)/sam/ready  ## Try every parked event once more (ENV as above)
+	@$(SAM)/python -m tools.push replay --config-env $(ENV)
 
 clean:  ## Remove everything that was made
 	rm -rf .local .aws-sam

@@ -1,4 +1,7 @@
-"""The job that `make run` plays: two runs, one that succeeds and one that fails and is retried."""
+"""The job that `make run` plays: two runs, one that succeeds and one that fails and is retried.
+
+A queue is subscribed to their topic and shows what is pushed.
+"""
 
 import os
 import sys
@@ -9,9 +12,11 @@ from .client import Json, RunClient
 from .processes import running
 from .screen import Screen
 from .stack import ROOT, WORK_DIR, Endpoint
+from .subscriber import Subscriber
 
 _WORKER = ROOT / "examples/text_worker.py"
 _IMAGE = "example/text-statistics:1"
+_TOPIC = "demo.fifo"
 _PACE_S = 0.3
 _POLL_INTERVAL_S = 0.2
 _RUN_LIMIT_S = 60.0
@@ -26,6 +31,8 @@ class DemoFailed(Exception):
 def play(endpoint: Endpoint, screen: Screen) -> None:
     """Play both runs with a worker in a process of its own. The screen shows their timelines as they grow."""
     client = RunClient(endpoint)
+    subscriber = Subscriber(endpoint, _TOPIC)
+    delivery = {"topic": _TOPIC}
     worker_env = os.environ | {
         "GYOZA_URL": endpoint.url,
         "GYOZA_API_KEY": endpoint.api_key,
@@ -35,8 +42,8 @@ def play(endpoint: Endpoint, screen: Screen) -> None:
     with running([sys.executable, str(_WORKER)], env=worker_env, log=WORK_DIR / "worker.log"):
         documents = _own_sources()
         screen.title("A run: statistics of this project's own sources")
-        run = client.create(image=_IMAGE, inputs={"documents": documents})
-        run = _follow(client, run, screen)
+        run = client.create(image=_IMAGE, inputs={"documents": documents}, event_delivery=delivery)
+        run = _follow(client, subscriber, run, screen)
         words = sum(document["words"] for document in run["outputs"]["documents"].values())
         screen.line(f"  outputs: {words:,} words in {len(documents)} documents")
 
@@ -45,8 +52,9 @@ def play(endpoint: Endpoint, screen: Screen) -> None:
             image=_IMAGE,
             inputs={"documents": documents, "fail_attempts": [1]},
             retry_policy={"max_attempts": 2},
+            event_delivery=delivery,
         )
-        _follow(client, run, screen)
+        _follow(client, subscriber, run, screen)
 
 
 def _own_sources() -> dict[str, str]:
@@ -54,24 +62,32 @@ def _own_sources() -> dict[str, str]:
     return {str(path.relative_to(ROOT)): path.read_text()[:_CHARACTERS_A_DOCUMENT] for path in paths}
 
 
-def _follow(client: RunClient, run: Json, screen: Screen) -> Json:
-    """Show the run's events, attempt by attempt, until it is COMPLETED; DemoFailed when it ends otherwise."""
+def _follow(client: RunClient, subscriber: Subscriber, run: Json, screen: Screen) -> Json:
+    """Show the run's events, attempt by attempt, and each as it is pushed, until it is COMPLETED and all are there.
+
+    DemoFailed when it ends otherwise, or when an event is not pushed.
+    """
     screen.line(f"  run {run['id']}")
     deadline = time.monotonic() + _RUN_LIMIT_S
-    attempt, last_id = 1, -1
+    attempt, last_id, last_pushed = 1, -1, None
     while time.monotonic() < deadline:
         # The run is read first: what it calls past has all its events by then.
         run = client.run(run["id"])
-        events = client.events(run["id"], attempt, last_id)
-        for event in events:
+        for event in client.events(run["id"], attempt, last_id):
             screen.event(event)
             last_id = event["id"]
+        for message, _ in subscriber.receive(wait_s=0):
+            screen.pushed(message)
+            last_pushed = message["data"]["seq"]
         if run["current_attempt"] > attempt:
             attempt, last_id = attempt + 1, -1
-        elif run["state"] in _TERMINAL:
+        elif run["state"] in _TERMINAL and last_pushed == run["last_seq"]:
             if run["state"] != "COMPLETED":
                 break
             return run
         else:
             time.sleep(_POLL_INTERVAL_S)
-    raise DemoFailed(f"run {run['id']} is {run['state']}; what the worker says is in {WORK_DIR / 'worker.log'}")
+    raise DemoFailed(
+        f"run {run['id']} is {run['state']} and was pushed up to {last_pushed} of {run['last_seq']};"
+        f" what the worker says is in {WORK_DIR / 'worker.log'}"
+    )

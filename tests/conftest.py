@@ -14,14 +14,15 @@ os.environ |= {
     "AWS_DEFAULT_REGION": "us-east-1",
     "GYOZA_TABLE": "none",
     "GYOZA_INDEX_SHARDS": "4",
+    "GYOZA_TOPIC_ARN_PREFIX": "arn:aws:sns:us-east-1:000000000000:gyoza_",
+    "GYOZA_PARKED_QUEUE_URL": "https://sqs.invalid/parked",
     "POWERTOOLS_SERVICE_NAME": "gyoza",
     "POWERTOOLS_LOG_LEVEL": "ERROR",
 }
 
-from gyoza_domain import bootstrap
 from tests.support.dynamodb_local import EngineMissing, dynamodb_local
 from tests.support.gateway import Gateway
-from tests.support.table import create_table
+from tests.support.table import create_table, forget_clients
 
 
 @pytest.fixture
@@ -54,11 +55,6 @@ def _on_new_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     name = f"runs-{uuid4()}"
     monkeypatch.setenv("GYOZA_TABLE", name)
     create_table(boto3.client("dynamodb"), name)
-    _forget_clients()
+    forget_clients()
     yield Gateway()
-    _forget_clients()
-
-
-def _forget_clients() -> None:
-    bootstrap.runs.cache_clear()
-    bootstrap.dynamodb.cache_clear()
+    forget_clients()

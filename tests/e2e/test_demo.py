@@ -41,6 +41,9 @@ def test_the_demo_shows_both_runs_to_their_end(endpoint: Endpoint) -> None:
     lines = shown.getvalue()
     assert lines.count("COMPLETED") == 2
     assert "attempt 2 #0   RETRIED" in lines
+    assert lines.count("gyoza.run.created") == 2
+    assert lines.count("gyoza.run.completed") == 2
+    assert lines.count("pushed  seq") == lines.count("  attempt ")
     assert "[##############################] 100 %" in lines
     assert "\x1b" not in lines
 

@@ -1,12 +1,18 @@
 """HTTP in, SQS out."""
 
+import json
+import os
+import subprocess
+import sys
 import time
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
-from local.stack import Endpoint
+from local.stack import ROOT, Endpoint
 from local.subscriber import Json, Subscriber
 from tests.e2e.api import Api
 
@@ -129,3 +135,66 @@ def test_a_topic_nobody_made_is_made_at_first_use(api: Api, endpoint: Endpoint) 
         time.sleep(0.2)
     attributes = sns.get_topic_attributes(TopicArn=arns[f"{endpoint.stack}_first-use.fifo"])["Attributes"]
     assert (attributes["FifoTopic"], attributes["ContentBasedDeduplication"]) == ("true", "false")
+
+
+def test_a_run_is_delivered_again_by_an_operators_command(api: Api, endpoint: Endpoint, tmp_path: Path) -> None:
+    subscriber = Subscriber(endpoint, "again")
+    run_id = play(api, event_delivery={"topic": "again"})
+    assert len(arrivals(subscriber, 8)) == 8
+    command = ["redeliver", "--run", run_id, "--from-seq", "5"]
+    assert run_tool(command, endpoint, tmp_path) == (0, "2 published\n", "")
+    assert {body["id"] for body, _ in arrivals(subscriber, 2)} == {f"{run_id}/5", f"{run_id}/6"}
+    unknown = ["redeliver", "--run", "nothing", "--from-seq", "0"]
+    assert run_tool(unknown, endpoint, tmp_path) == (1, "", "OpRun 'nothing' not found\n")
+
+
+def test_what_sns_refuses_is_parked_and_replayed_once_it_takes_it(api: Api, endpoint: Endpoint, tmp_path: Path) -> None:
+    session: Any = boto3.Session("test", "test", region_name=endpoint.region)
+    sns = session.client("sns", endpoint_url=endpoint.aws_endpoint_url)
+    sqs = session.client("sqs", endpoint_url=endpoint.aws_endpoint_url)
+    cloudformation = session.client("cloudformation", endpoint_url=endpoint.aws_endpoint_url)
+    [stack] = cloudformation.describe_stacks(StackName=endpoint.stack)["Stacks"]
+    [queue_url] = [each["OutputValue"] for each in stack["Outputs"] if each["OutputKey"] == "ParkedEventsUrl"]
+    subscriber = Subscriber(endpoint, "closed")
+    topic_arn = sns.create_topic(Name=f"{endpoint.stack}_closed")["TopicArn"]
+    policy = sns.get_topic_attributes(TopicArn=topic_arn)["Attributes"]["Policy"]
+    closed = {"Effect": "Deny", "Principal": "*", "Action": "sns:Publish", "Resource": topic_arn}
+    sns.set_topic_attributes(
+        TopicArn=topic_arn,
+        AttributeName="Policy",
+        AttributeValue=json.dumps({"Version": "2012-10-17", "Statement": [closed]}),
+    )
+
+    run_id = api.new_run(event_delivery={"topic": "closed"})
+    deadline = time.monotonic() + ARRIVAL_LIMIT_S
+    while _waiting(sqs, queue_url) == 0 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    exit_code, said, why = run_tool(["replay"], endpoint, tmp_path)
+    assert (exit_code, said) == (1, "")
+    assert why.startswith("0 published, 1 kept: \n  run " + run_id)
+
+    sns.set_topic_attributes(TopicArn=topic_arn, AttributeName="Policy", AttributeValue=policy)
+    assert run_tool(["replay"], endpoint, tmp_path) == (0, "1 published\n", "")
+    assert [body["id"] for body, _ in arrivals(subscriber, 1)] == [f"{run_id}/created"]
+    assert _waiting(sqs, queue_url) == 0
+
+
+def run_tool(arguments: list[str], endpoint: Endpoint, folder: Path) -> tuple[int, str, str]:
+    """An operator's tool on the stack under test: exit code, output and errors."""
+    (folder / ".local").mkdir(exist_ok=True)
+    (folder / ".local/endpoint.json").write_text(json.dumps(asdict(endpoint)))
+    (folder / "samconfig.toml").write_bytes((ROOT / "samconfig.toml").read_bytes())
+    ended = subprocess.run(
+        [sys.executable, "-m", "tools.push", *arguments, "--config-env", "local"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def _waiting(sqs: Any, queue_url: str) -> int:
+    name = "ApproximateNumberOfMessages"
+    return int(sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=[name])["Attributes"][name])

@@ -14,7 +14,7 @@ from moto.dynamodb.models.table import Table
 from gyoza_domain import bootstrap
 from tests.functions.expected import StepClock
 from tests.support.gateway import Gateway
-from tests.support.table import create_table
+from tests.support.table import create_table, forget_clients
 
 Stored = Callable[[], list[str]]
 """Every item of the table, as text, in a fixed order."""
@@ -26,9 +26,9 @@ def gateway() -> Iterator[Gateway]:
     with mock_aws(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("GYOZA_TABLE", name)
         create_table(boto3.client("dynamodb"), name)
-        bootstrap.runs.cache_clear()
+        forget_clients()
         yield Gateway()
-    bootstrap.runs.cache_clear()
+    forget_clients()
 
 
 @pytest.fixture

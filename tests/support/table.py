@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from gyoza_domain import bootstrap, bootstrap_push
 from tests.template.cloudformation import load_template, resources_of_type
 
 if TYPE_CHECKING:
@@ -15,5 +16,18 @@ def table_properties() -> dict[str, Any]:
     return {name: properties[name] for name in names}
 
 
-def create_table(client: "DynamoDBClient", name: str) -> None:
-    client.create_table(TableName=name, **table_properties())
+def create_table(client: "DynamoDBClient", name: str, *, with_stream: bool = False) -> None:
+    """``with_stream``: as the template has it; most tests do without, for it keeps every write."""
+    stream: dict[str, Any] = {}
+    if with_stream:
+        (properties,) = resources_of_type(load_template(), "AWS::DynamoDB::Table").values()
+        stream = {"StreamSpecification": {"StreamEnabled": True, **properties["StreamSpecification"]}}
+    client.create_table(TableName=name, **table_properties(), **stream)
+
+
+def forget_clients() -> None:
+    """Let the next request meet the table and the engine that the environment names now."""
+    bootstrap.runs.cache_clear()
+    bootstrap.dynamodb.cache_clear()
+    bootstrap_push.outbox.cache_clear()
+    bootstrap_push.delivery.cache_clear()

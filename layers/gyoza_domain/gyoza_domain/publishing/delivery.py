@@ -134,33 +134,41 @@ class Delivery:
             # The longest first: towards the end many runs are left to fill a batch from, not one.
             moving.sort(key=lambda lane: len(lane.waiting), reverse=True)
             batch = next_batch([lane.waiting for lane in moving], one_of_each=topic.endswith(FIFO))
-            verdicts = self._topics.publish(topic, batch)
-            by_run = {lane.run_id: lane for lane in moving}
+            verdicts = self._park_refused(topic, batch, self._topics.publish(topic, batch), report)
+            of_run = {lane.run_id: lane for lane in moving}
             for message, verdict in zip(batch, verdicts, strict=True):
-                self._settle(by_run[message.run_id], message, verdict, report)
+                self._settle(of_run[message.run_id], verdict, report)
             if all(verdict.fate is Fate.DELAYED for verdict in verdicts):
                 return
 
-    def _settle(self, lane: _Lane, message: Message, verdict: Verdict, report: Report) -> None:
-        """Take the message off its lane, unless it or one before it must be sent again."""
+    def _settle(self, lane: _Lane, verdict: Verdict, report: Report) -> None:
+        """Take the lane's first message off it, unless it or one before it must be sent again."""
         if lane.is_stopped:
             return
         if verdict.fate is Fate.DELAYED:
             lane.is_stopped = True
             report.delays.add(verdict.reason)
             return
-        if verdict.fate is Fate.REFUSED:
-            parked = ParkedEvent(verdict.reason, lane.run_id, message.seq, lane.topic)
-            try:
-                self._park([parked])
-            except ParkingUnavailable:
-                lane.is_stopped = True
-                report.delays.add(_NOT_PARKED)
-                return
-            report.parked.append(parked)
-        else:
+        if verdict.fate is Fate.ACCEPTED:
             report.published += 1
         lane.waiting.popleft()
+
+    def _park_refused(
+        self, topic: str, batch: Sequence[Message], verdicts: Sequence[Verdict], report: Report
+    ) -> Sequence[Verdict]:
+        """The verdicts, those refused parked; what could not be parked is delayed."""
+        refused = [
+            ParkedEvent(verdict.reason, message.run_id, message.seq, topic)
+            for message, verdict in zip(batch, verdicts, strict=True)
+            if verdict.fate is Fate.REFUSED
+        ]
+        try:
+            self._park(refused)
+        except ParkingUnavailable:
+            not_parked = Verdict(Fate.DELAYED, _NOT_PARKED)
+            return [not_parked if verdict.fate is Fate.REFUSED else verdict for verdict in verdicts]
+        report.parked += refused
+        return verdicts
 
     def _park_unreadable(self, lane: _Lane, report: Report) -> None:
         try:

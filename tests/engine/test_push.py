@@ -1,0 +1,426 @@
+"""From the table's stream to SNS: the function under Lambda's part, with SNS, SQS and the process failing at random."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+
+from functions.publish_events.app import lambda_handler as publish
+from functions.redeliver_events.app import lambda_handler as redeliver
+from functions.replay_parked_events.app import lambda_handler as replay
+from gyoza_domain import bootstrap, bootstrap_push
+from gyoza_domain.dynamodb import keys
+from gyoza_domain.messaging.sns import SnsTopics
+from gyoza_domain.messaging.sqs import SqsParkedEvents
+from tests.support.gateway import Gateway
+from tests.support.push import (
+    ARN_PREFIX,
+    QUEUE_URL,
+    Context,
+    EventSourceMapping,
+    Faults,
+    Json,
+    ShortContext,
+    SimulatedSns,
+    SimulatedSqs,
+    matching,
+    stream_records,
+)
+from tests.support.table import create_table, forget_clients
+from tests.template.cloudformation import load_template, resources_of_type
+
+MAPPING = resources_of_type(load_template(), "AWS::Serverless::Function")["PublishEvents"]["Events"]["Stream"]
+PATTERNS = [json.loads(each["Pattern"]) for each in MAPPING["Properties"]["FilterCriteria"]["Filters"]]
+BATCH_SIZE = MAPPING["Properties"]["BatchSize"]
+
+SEEDS = (1, 2, 3, 4, 5)
+TOPICS = ("plain", "other", "orders.fifo", "denied", "denied.fifo")
+CREATED = "created"
+
+
+@pytest.fixture
+def api(engine_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    """Handlers on DynamoDB Local and a table with a stream."""
+    name = f"runs-{uuid4()}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", engine_url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB_STREAMS", engine_url)
+    monkeypatch.setenv("GYOZA_TABLE", name)
+    create_table(boto3.client("dynamodb"), name, with_stream=True)
+    forget_clients()
+    yield Gateway()
+    forget_clients()
+
+
+@dataclass
+class Push:
+    """The publishing functions with simulated services behind them."""
+
+    sns: SimulatedSns
+    sqs: SimulatedSqs
+    faults: Faults
+
+    def publish(self, records: Sequence[Json], *, batch_size: int = BATCH_SIZE, shards: int = 3) -> EventSourceMapping:
+        mapping = EventSourceMapping(
+            lambda event: publish(event, Context()),
+            bootstrap_push.delivery.cache_clear,
+            self.faults,
+            batch_size=batch_size,
+            shards=shards,
+        )
+        mapping.run(records)
+        return mapping
+
+
+Connect = Callable[[Faults], Push]
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
+    def connected(faults: Faults) -> Push:
+        push = Push(SimulatedSns(faults), SimulatedSqs(faults), faults)
+        topics, parked_events = SnsTopics(push.sns, ARN_PREFIX), SqsParkedEvents(push.sqs, QUEUE_URL)  # type: ignore[arg-type]
+        monkeypatch.setattr(bootstrap_push, "topics", lambda: topics)
+        monkeypatch.setattr("functions.redeliver_events.app.topics", lambda: topics)
+        monkeypatch.setattr(bootstrap_push, "_parked_events", lambda: parked_events)
+        bootstrap_push.delivery.cache_clear()
+        bootstrap_push.outbox.cache_clear()
+        return push
+
+    return connected
+
+
+@pytest.fixture
+def push(connect: Connect) -> Push:
+    return connect(Faults())
+
+
+def records() -> list[Json]:
+    """What the event source mapping lets through of the table's stream."""
+    stream_arn = boto3.client("dynamodb").describe_table(TableName=os.environ["GYOZA_TABLE"])["Table"][
+        "LatestStreamArn"
+    ]
+    return matching(stream_records(boto3.client("dynamodbstreams"), stream_arn), PATTERNS)
+
+
+def play(api: Gateway, topic: str | None, events: int) -> str:
+    """A run with so many events; now and then an attempt fails, and its RETRIED is written in the same transaction."""
+    delivery = {} if topic is None else {"event_delivery": {"topic": topic}}
+    run_id: str = api.create(retry_policy={"max_attempts": 100}, **delivery)["id"]
+    attempt: list[tuple[str, dict[str, Any]]] = [
+        ("STARTED", {"payload": {"worker_id": "w"}}),
+        *[("PROGRESS", {"msg": percent}) for percent in (20, 40, 60, 80)],
+        ("INFO", {"msg": "x" * 3_000}),
+        ("FAILED", {"payload": {"error_message": "no"}}),
+    ]
+    written = 0
+    for type_, fields in cycle(attempt):
+        if written + (2 if type_ == "FAILED" else 1) > events:
+            break
+        answer = api.event(run_id, type_, minimal=True, **fields)
+        assert answer.status == 200, answer.text
+        written += 2 if type_ == "FAILED" else 1
+    for _ in range(events - written):
+        assert api.event(run_id, "ERROR", minimal=True).status == 200
+    return run_id
+
+
+def expected_ids(events: int) -> list[str]:
+    return [CREATED, *map(str, range(events))]
+
+
+def test_every_event_arrives_or_is_parked_whatever_fails(api: Gateway, connect: Connect) -> None:
+    """20 runs of 50 events on five topics, two of which nobody may publish to."""
+    events = 50
+    runs = [(play(api, topic, events), topic) for topic in islice(cycle(TOPICS), 20)]
+    quiet = play(api, None, 5)
+    of_stream = records()
+    for seed in SEEDS:
+        faults = Faults(
+            random=Random(seed),
+            throttled=0.1,
+            lost_answer=0.1,
+            failed_entry=0.05,
+            queue_down=0.1,
+            crash=0.02,
+            denied=frozenset({"denied", "denied.fifo"}),
+        )
+        push = connect(faults)
+        mapping = push.publish(of_stream)
+        assert faults.clock.now_s < 300, "the outage outlasted the window in which SNS drops repeats"
+        repeats = 0
+        parked = Counter((each["run_id"], each["seq"]) for each in push.sqs.parked)
+        for run_id, topic in runs:
+            ids = push.sns.ids(topic, run_id)
+            if topic in faults.denied:
+                assert ids == []
+                assert {seq for run, seq in parked if run == run_id} == set(range(-1, events))
+            elif topic.endswith(".fifo"):
+                assert ids == expected_ids(events)
+            else:
+                assert set(ids) == set(expected_ids(events))
+                repeats += len(ids) - len(set(ids))
+        assert {run for run, _ in parked} == {run for run, topic in runs if topic in faults.denied}
+        assert all("AuthorizationError" in each["reason"] for each in push.sqs.parked)
+        assert all(each["gap"] is each["topic"].endswith(".fifo") for each in push.sqs.parked)
+        assert quiet not in json.dumps(push.sns.accepted)
+        print(
+            f"\nseed {seed}: {len(of_stream)} records in {mapping.invocations} invocations,"
+            f" {faults.clock.now_s:.0f} simulated s; injected {dict(faults.injected)};"
+            f" {repeats} repeats on standard topics, {parked.total() - len(parked)} parked twice"
+        )
+
+
+@pytest.mark.parametrize("topic", ["plain", "orders.fifo"])
+def test_a_process_that_saw_a_repeat_before_sends_nothing_twice(api: Gateway, push: Push, topic: str) -> None:
+    """SNS takes nothing of one run; Lambda brings the other one's records again with it."""
+    stuck, fine = play(api, topic, 3), play(api, topic, 3)
+    of_stream = [record for record in records() if stuck in json.dumps(record)]
+    of_stream += [record for record in records() if fine in json.dumps(record)]
+    push.sns.create_topic(Name=f"gyoza_{topic}", Attributes={"FifoTopic": "true"} if "fifo" in topic else {})
+    push.sns.delayed_run = stuck
+    again = publish({"Records": of_stream}, Context())["batchItemFailures"]
+    numbers = [record["dynamodb"]["SequenceNumber"] for record in of_stream]
+    assert [each["itemIdentifier"] for each in again] == numbers[:4]
+    assert push.sns.ids(topic, fine) == expected_ids(3)
+    push.sns.delayed_run = None
+    assert publish({"Records": of_stream}, Context()) == {"batchItemFailures": []}
+    assert push.sns.ids(topic, stuck) == push.sns.ids(topic, fine) == expected_ids(3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("topic", "calls"), [("plain", (100, 100, 100)), ("orders.fifo", (1_000, 100, 100))])
+def test_what_a_thousand_events_cost(
+    api: Gateway, connect: Connect, topic: str, calls: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1, 20 and 1,000 runs at the same time. A creation counts as an event."""
+    for (runs, events), most in zip([(1, 999), (20, 49), (1_000, 0)], calls, strict=True):
+        monkeypatch.setenv("GYOZA_TABLE", name := f"runs-{uuid4()}")
+        create_table(boto3.client("dynamodb"), name, with_stream=True)
+        forget_clients()
+        ids = [api.create(event_delivery={"topic": topic})["id"] for _ in range(runs)]
+        for run_id in ids * events:
+            assert api.event(run_id, "INFO", minimal=True).status == 200
+        push = connect(Faults())
+        push.sns.accepted[topic] = []
+        reads = counted_reads()
+        of_stream = records()
+        assert len(of_stream) == 1_000
+        for start in range(0, len(of_stream), BATCH_SIZE):
+            assert publish({"Records": of_stream[start : start + BATCH_SIZE]}, Context()) == {"batchItemFailures": []}
+        assert len(push.sns.accepted[topic]) == 1_000
+        assert push.sns.calls["publish_batch"] <= most
+        assert set(reads) == {"BatchGetItem"}
+        assert reads["BatchGetItem"] <= 20
+        print(f"\n{topic}: 1,000 events of {runs} runs: {dict(push.sns.calls)}, {dict(reads)}")
+
+
+def counted_reads() -> Counter[str]:
+    """Calls to DynamoDB by name, from now on."""
+    reads: Counter[str] = Counter()
+    bootstrap.dynamodb().meta.events.register("before-call.dynamodb.*", lambda model, **_: reads.update([model.name]))
+    return reads
+
+
+def test_a_topic_deleted_under_us_is_made_again(api: Gateway, push: Push) -> None:
+    run_id = play(api, "orders.fifo", 2)
+    of_stream = records()
+    push.publish(of_stream[:1])
+    del push.sns.accepted["orders.fifo"]
+    push.publish(of_stream[1:])
+    assert push.sns.ids("orders.fifo", run_id) == ["0", "1"]
+    assert push.sns.calls["create_topic"] == 2
+
+
+def test_what_there_is_no_time_for_comes_again(api: Gateway, push: Push) -> None:
+    play(api, "plain", 2)
+    of_stream = records()
+    numbers = [record["dynamodb"]["SequenceNumber"] for record in of_stream]
+    answer = publish({"Records": of_stream}, ShortContext())
+    assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == numbers
+    assert push.sns.calls == {}
+
+
+# -- what cannot be read
+
+
+def head_record(api: Gateway, topic: str = "plain") -> tuple[str, Json]:
+    run_id = play(api, topic, 0)
+    [record] = [record for record in records() if run_id in json.dumps(record)]
+    return run_id, record
+
+
+def changed(record: Json, **attributes: Any) -> Json:
+    image = {**record["dynamodb"]["NewImage"], **attributes}
+    return {**record, "dynamodb": {**record["dynamodb"], "NewImage": image}}
+
+
+BAD_RECORDS: dict[str, Callable[[Json], Json]] = {
+    "of a later version": lambda record: changed(record, schema_version={"N": "2"}),
+    "without a number": lambda record: changed(record, last_seq={"S": "many"}),
+    "with an attribute of another type": lambda record: changed(record, last_seq="7"),
+    "without its creation": lambda record: changed(record, created_key={"S": "yesterday"}),
+    "without an image": lambda record: {**record, "dynamodb": {**record["dynamodb"], "NewImage": {}}},
+    "without the old image": lambda record: {**record, "eventName": "MODIFY"},
+    "of another item": lambda record: {
+        **record,
+        "dynamodb": {**record["dynamodb"], "Keys": {**record["dynamodb"]["Keys"], "sk": {"S": keys.SPEC}}},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", BAD_RECORDS)
+def test_a_record_that_cannot_be_read_is_parked_and_holds_nothing_up(api: Gateway, push: Push, kind: str) -> None:
+    bad_id, bad = head_record(api)
+    good_id, good = head_record(api)
+    push.publish([BAD_RECORDS[kind](bad), good], shards=1)
+    assert push.sns.ids("plain", good_id) == [CREATED]
+    [parked] = push.sqs.parked
+    assert (parked["run_id"], parked["seq"], parked["topic"]) == (bad_id, None, None)
+    assert parked["reason"].startswith("The record is ")
+    assert parked["record"] == BAD_RECORDS[kind](bad)
+
+
+def damage(run_id: str, sk: str, attribute: str, value: Json | None) -> None:
+    key = {"pk": {"S": keys.run_pk(run_id)}, "sk": {"S": sk}}
+    table = os.environ["GYOZA_TABLE"]
+    if value is None:
+        boto3.client("dynamodb").delete_item(TableName=table, Key=key)
+    else:
+        boto3.client("dynamodb").update_item(
+            TableName=table,
+            Key=key,
+            UpdateExpression="SET #name = :value",
+            ExpressionAttributeNames={"#name": attribute},
+            ExpressionAttributeValues={":value": value},
+        )
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("schema_version", {"N": "2"}),
+        ("type", {"S": "EXPLODED"}),
+        ("msg", {"S": "{"}),
+        ("seq", {"BOOL": True}),
+        ("", None),
+    ],
+)
+def test_an_event_that_cannot_be_read_is_parked_and_its_run_goes_on(
+    api: Gateway, push: Push, attribute: str, value: Json | None
+) -> None:
+    run_id = play(api, "orders.fifo", 3)
+    of_stream = records()
+    damage(run_id, keys.event_sk(1), attribute, value)
+    push.publish(of_stream)
+    assert push.sns.ids("orders.fifo", run_id) == [CREATED, "0", "2"]
+    [parked] = push.sqs.parked
+    assert (parked["run_id"], parked["seq"], parked["topic"], parked["gap"]) == (run_id, 1, "orders.fifo", True)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("schema_version", {"N": "2"}),
+        ("topic_attributes", {"S": "[1]"}),
+        ("topic_attributes", {"S": '{"a": null}'}),
+        ("topic_attributes", {"S": "{"}),
+        ("image", {"N": "1"}),
+        ("", None),
+    ],
+)
+def test_a_run_whose_delivery_cannot_be_read_is_parked_event_by_event(
+    api: Gateway, push: Push, attribute: str, value: Json | None
+) -> None:
+    run_id, other = play(api, "plain", 2), play(api, "plain", 2)
+    of_stream = records()
+    damage(run_id, keys.SPEC, attribute, value)
+    push.publish(of_stream)
+    assert push.sns.ids("plain", other) == expected_ids(2)
+    assert sorted((each["run_id"], each["seq"]) for each in push.sqs.parked) == [(run_id, seq) for seq in (-1, 0, 1)]
+
+
+def test_what_can_be_neither_published_nor_parked_comes_again(api: Gateway, connect: Connect) -> None:
+    run_id = play(api, "denied", 2)
+    bad_id, bad = head_record(api)
+    of_stream = [record for record in records() if run_id in json.dumps(record)]
+    of_stream.append(BAD_RECORDS["of a later version"](bad))
+    push = connect(Faults(denied=frozenset({"denied"}), queue_down=1.0))
+    numbers = [record["dynamodb"]["SequenceNumber"] for record in of_stream]
+    answer = publish({"Records": of_stream}, Context())
+    assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == numbers
+    push.faults.queue_down = 0.0
+    assert publish({"Records": of_stream}, Context()) == {"batchItemFailures": []}
+    assert [(each["run_id"], each["seq"]) for each in push.sqs.parked] == [
+        *[(run_id, seq) for seq in (-1, 0, 1)],
+        (bad_id, None),
+    ]
+
+
+# -- an operator's part
+
+
+def test_a_run_is_delivered_again_from_an_event_on(api: Gateway, push: Push) -> None:
+    run_id = play(api, "plain", 120)
+    again = redeliver({"run_id": run_id, "from_seq": 3}, Context())
+    assert again == {"published": 117, "refused": 0, "reasons": [], "next_seq": None}
+    assert push.sns.ids("plain", run_id) == expected_ids(120)[4:]
+    assert redeliver({"run_id": run_id, "from_seq": -1}, Context())["published"] == 121
+    assert redeliver({"run_id": run_id, "from_seq": 120}, Context())["published"] == 0
+
+
+def test_a_redelivery_says_where_to_go_on_and_what_is_refused(api: Gateway, connect: Connect) -> None:
+    run_id = play(api, "plain", 3)
+    push = connect(Faults(throttled=1.0))
+    push.sns.accepted["plain"] = []
+    assert redeliver({"run_id": run_id, "from_seq": 1}, Context()) == {
+        "published": 0, "refused": 0, "reasons": [], "next_seq": 1,
+    }  # fmt: skip
+    connect(Faults(denied=frozenset({"plain"})))
+    refused = redeliver({"run_id": run_id, "from_seq": 1}, Context())
+    assert (refused["published"], refused["refused"], refused["next_seq"]) == (0, 2, None)
+    assert [each["seq"] for each in refused["reasons"]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [({}, "run_id"), ({"run_id": "x"}, "from_seq"), ({"run_id": "x", "from_seq": True}, "from_seq"),
+     ({"run_id": "x", "from_seq": -2}, "from_seq"), ({"run_id": 1, "from_seq": 0}, "run_id")],
+)  # fmt: skip
+def test_a_redelivery_of_nothing_named_says_which_field(payload: Json, field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        redeliver(payload, Context())
+
+
+def test_parked_events_are_replayed_whole_once_the_cause_is_gone(api: Gateway, connect: Connect) -> None:
+    runs = [play(api, topic, 12) for topic in ("denied", "denied.fifo")]
+    bad_id, bad = head_record(api, "denied")
+    of_stream = [record for record in records() if bad_id not in json.dumps(record)]
+    push = connect(Faults(denied=frozenset({"denied", "denied.fifo"})))
+    push.publish([*of_stream, BAD_RECORDS["of a later version"](bad)])
+    assert len(push.sqs.parked) == 27
+    push.sqs.put("what Lambda gave up, or somebody's own message")
+    push.sqs.put(json.dumps({"reason": "", "run_id": str(uuid4()), "seq": 1, "topic": "t", "record": None}))
+
+    kept = replay({}, Context())
+    assert (kept["published"], kept["kept"], len(kept["reasons"])) == (0, 29, 20)
+    push.faults.denied = frozenset()
+    of_a_new_version = {receipt: json.loads(body) for receipt, body in push.sqs.messages.items() if bad_id in body}
+    for receipt, body in of_a_new_version.items():
+        # What a function that knows the later version does with the record.
+        push.sqs.messages[receipt] = json.dumps({**body, "record": bad})
+
+    done = replay({}, Context())
+    assert (done["published"], done["kept"]) == (27, 2)
+    assert [push.sns.ids(topic, run) for run, topic in zip(runs, ("denied", "denied.fifo"), strict=True)] == [
+        expected_ids(12)
+    ] * 2
+    assert push.sns.ids("denied", bad_id) == [CREATED]
+    assert len(push.sqs.messages) == 2

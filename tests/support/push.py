@@ -1,0 +1,290 @@
+"""SNS and SQS as far as publishing meets them, with failures on demand; and Lambda's part, which reads the stream."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+from typing import Any
+from zlib import crc32
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+ARN_PREFIX = "arn:aws:sns:us-east-1:000000000000:gyoza_"
+QUEUE_URL = "https://sqs.invalid/parked"
+
+DEDUPLICATION_WINDOW_S = 300.0
+CALL_S = 0.03
+"""What a call takes on the simulated clock."""
+RETRY_S = 1.0
+"""What Lambda waits on the simulated clock before it brings a batch again."""
+
+Json = dict[str, Any]
+
+
+class Crash(BaseException):
+    """The process is gone, between two steps."""
+
+
+@dataclass
+class Clock:
+    now_s: float = 0.0
+
+
+@dataclass
+class Faults:
+    """What goes wrong, each with its probability a call; ``injected`` counts it.
+
+    ``denied``: topics that nobody may publish to. ``until_s``: when the trouble ends, on the simulated clock.
+    """
+
+    random: Random = field(default_factory=Random)
+    clock: Clock = field(default_factory=Clock)
+    throttled: float = 0.0
+    lost_answer: float = 0.0
+    failed_entry: float = 0.0
+    queue_down: float = 0.0
+    crash: float = 0.0
+    denied: frozenset[str] = frozenset()
+    until_s: float = 200.0
+    injected: Counter[str] = field(default_factory=Counter)
+
+    def strikes(self, kind: str, probability: float) -> bool:
+        strikes = self.clock.now_s < self.until_s and self.random.random() < probability
+        if strikes:
+            self.injected[kind] += 1
+        return strikes
+
+    def step(self) -> None:
+        """Between any two steps the process may die."""
+        if self.strikes("crash", self.crash):
+            raise Crash
+
+
+class SimulatedSns:
+    """Keeps what it accepts, by local topic name and in order; drops repeats on FIFO topics for five minutes."""
+
+    def __init__(self, faults: Faults | None = None, topics: Iterable[str] = ()) -> None:
+        self.faults = faults or Faults()
+        self.accepted: dict[str, list[Json]] = {topic: [] for topic in topics}
+        self.calls: Counter[str] = Counter()
+        self.delayed_run: str | None = None
+        """A run whose messages SNS does not take now."""
+        self._seen: dict[tuple[str, str, str], float] = {}
+
+    def create_topic(self, *, Name: str, Attributes: dict[str, str]) -> Json:  # noqa: N803
+        self.calls["create_topic"] += 1
+        assert (Attributes.get("FifoTopic") == "true") is Name.endswith(".fifo")
+        self.accepted.setdefault(Name.removeprefix("gyoza_"), [])
+        return {"TopicArn": ARN_PREFIX + Name.removeprefix("gyoza_")}
+
+    def publish_batch(self, *, TopicArn: str, PublishBatchRequestEntries: Sequence[Json]) -> Json:  # noqa: N803
+        self.calls["publish_batch"] += 1
+        self.faults.clock.now_s += CALL_S
+        self.faults.step()
+        topic = TopicArn.removeprefix(ARN_PREFIX)
+        _check_batch(PublishBatchRequestEntries)
+        if topic in self.faults.denied:
+            self.faults.injected["denied"] += 1
+            raise client_error("AuthorizationError", 403)
+        if topic not in self.accepted:
+            raise client_error("NotFound", 404)
+        if self.faults.strikes("throttled", self.faults.throttled):
+            raise client_error("Throttled", 429)
+        answer: Json = {"Successful": [], "Failed": []}
+        for entry in PublishBatchRequestEntries:
+            run_id = entry["MessageAttributes"]["run_id"]["StringValue"]
+            if run_id == self.delayed_run or self.faults.strikes("failed entry", self.faults.failed_entry):
+                answer["Failed"].append({"Id": entry["Id"], "Code": "InternalError", "SenderFault": False})
+                continue
+            self._accept(topic, entry)
+            answer["Successful"].append({"Id": entry["Id"], "MessageId": "m"})
+        if self.faults.strikes("lost answer", self.faults.lost_answer):
+            raise ReadTimeoutError(endpoint_url="sns")
+        self.faults.step()
+        return answer
+
+    def _accept(self, topic: str, entry: Json) -> None:
+        if topic.endswith(".fifo"):
+            now_s = self.faults.clock.now_s
+            key = (topic, entry["MessageGroupId"], entry["MessageDeduplicationId"])
+            if now_s - self._seen.get(key, -DEDUPLICATION_WINDOW_S) < DEDUPLICATION_WINDOW_S:
+                self.faults.injected["repeat dropped by SNS"] += 1
+                return
+            self._seen[key] = now_s
+        self.accepted[topic].append(json.loads(entry["Message"]))
+
+    def ids(self, topic: str, run_id: str) -> list[str]:
+        """Ids of what was accepted of a run, without the run's part, in order."""
+        bodies = [body for body in self.accepted.get(topic, []) if body["subject"] == run_id]
+        return [body["id"].partition("/")[2] for body in bodies]
+
+
+class SimulatedSqs:
+    """A queue that shows a message to one taker only, until it is put back."""
+
+    def __init__(self, faults: Faults | None = None) -> None:
+        self.faults = faults or Faults()
+        self.messages: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self._count = 0
+
+    @property
+    def parked(self) -> list[Json]:
+        return [json.loads(body) for body in self.messages.values()]
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Json]) -> Json:  # noqa: N803
+        assert QueueUrl == QUEUE_URL
+        assert 1 <= len(Entries) <= 10
+        self.faults.step()
+        if self.faults.strikes("queue down", self.faults.queue_down):
+            raise client_error("ServiceUnavailable", 503)
+        for entry in Entries:
+            self.put(entry["MessageBody"])
+        self.faults.step()
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
+
+    def put(self, body: str) -> None:
+        self._count += 1
+        self.messages[str(self._count)] = body
+
+    def receive_message(self, *, QueueUrl: str, MaxNumberOfMessages: int, WaitTimeSeconds: int) -> Json:  # noqa: N803
+        assert QueueUrl == QUEUE_URL
+        assert WaitTimeSeconds <= 20
+        taken = [receipt for receipt in self.messages if receipt not in self._taken][:MaxNumberOfMessages]
+        self._taken.update(taken)
+        return {"Messages": [{"ReceiptHandle": each, "Body": self.messages[each]} for each in taken]} if taken else {}
+
+    def delete_message(self, *, QueueUrl: str, ReceiptHandle: str) -> None:  # noqa: N803
+        assert QueueUrl == QUEUE_URL
+        del self.messages[ReceiptHandle]
+
+    def change_message_visibility(self, *, QueueUrl: str, ReceiptHandle: str, VisibilityTimeout: int) -> None:  # noqa: N803
+        assert (QueueUrl, VisibilityTimeout) == (QUEUE_URL, 0)
+        self._taken.discard(ReceiptHandle)
+
+
+class Context(LambdaContext):
+    """Lambda's, with time enough."""
+
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        return 60_000
+
+
+class ShortContext(LambdaContext):
+    """Lambda's, with too little time left for a slow call."""
+
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        return 5_000
+
+
+@dataclass
+class EventSourceMapping:
+    """Lambda's side of the stream: batches in order, repeated from the lowest record reported, halved when they crash.
+
+    ``invoke`` is the function; ``restart`` makes it a new process. Records are spread over ``shards`` by their item, as
+    a parallelization factor does, and the shards take turns at random.
+    """
+
+    invoke: Callable[[Json], Json]
+    restart: Callable[[], None]
+    faults: Faults
+    batch_size: int = 100
+    shards: int = 3
+    invocations: int = 0
+
+    def run(self, records: Sequence[Json]) -> None:
+        """Deliver all records; AssertionError when a batch makes no progress in a thousand invocations."""
+        queues: dict[int, list[Json]] = defaultdict(list)
+        for record in self._shuffled(records):
+            queues[crc32(_item(record).encode()) % self.shards].append(record)
+        stalled = 0
+        while waiting := [queue for queue in queues.values() if queue]:
+            queue = self.faults.random.choice(waiting)
+            size = self.faults.random.randint(1, self.batch_size)
+            done = self._deliver(queue[:size])
+            del queue[:done]
+            stalled = 0 if done else stalled + 1
+            assert stalled < 1_000, "the shard is stuck"
+
+    def _deliver(self, batch: Sequence[Json]) -> int:
+        """How many records from the first on are done with."""
+        self.invocations += 1
+        try:
+            answer = self.invoke({"Records": batch})
+        except Crash:
+            self.restart()
+            self.faults.clock.now_s += RETRY_S
+            return self._deliver(batch[: len(batch) // 2]) if len(batch) > 1 else 0
+        reported = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        if not reported:
+            return len(batch)
+        self.faults.clock.now_s += RETRY_S
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in batch]
+        assert reported <= set(numbers)
+        return min(numbers.index(number) for number in reported)
+
+    def _shuffled(self, records: Sequence[Json]) -> Iterator[Json]:
+        """Records of different items in any order, those of one item in theirs."""
+        of_item: dict[str, list[Json]] = defaultdict(list)
+        for record in records:
+            of_item[_item(record)].append(record)
+        order = [_item(record) for record in records]
+        self.faults.random.shuffle(order)
+        for item in order:
+            yield of_item[item].pop(0)
+
+
+def stream_records(streams: Any, stream_arn: str) -> list[Json]:
+    """All records of a stream, as Lambda hands them to a function."""
+    records = []
+    for shard in streams.describe_stream(StreamArn=stream_arn)["StreamDescription"]["Shards"]:
+        iterator = streams.get_shard_iterator(
+            StreamArn=stream_arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        while iterator:
+            answer = streams.get_records(ShardIterator=iterator)
+            if not answer["Records"]:
+                break
+            records += answer["Records"]
+            iterator = answer.get("NextShardIterator")
+    return [json.loads(json.dumps(record, default=datetime.timestamp)) for record in records]
+
+
+def matching(records: Iterable[Json], patterns: Sequence[Json]) -> list[Json]:
+    """The records that an event source mapping with these filter patterns lets through."""
+    return [record for record in records if any(_matches(record, pattern) for pattern in patterns)]
+
+
+def client_error(code: str, status: int) -> ClientError:
+    error = {"Code": code, "Message": f"{code} was injected"}
+    return ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}, "Publish")  # type: ignore[typeddict-item]
+
+
+def _matches(value: Any, pattern: Any) -> bool:
+    if isinstance(pattern, dict):
+        return isinstance(value, dict) and all(_matches(value.get(name), each) for name, each in pattern.items())
+    return any(value is not None if each == {"exists": True} else value == each for each in pattern)
+
+
+def _item(record: Json) -> str:
+    return json.dumps(record["dynamodb"]["Keys"], sort_keys=True)
+
+
+def _check_batch(entries: Sequence[Json]) -> None:
+    """What SNS refuses a whole batch for."""
+    assert 1 <= len(entries) <= 10
+    assert len({entry["Id"] for entry in entries}) == len(entries)
+    sizes = [
+        len(entry["Message"].encode())
+        + sum(
+            len((name + each["DataType"] + each["StringValue"]).encode())
+            for name, each in entry["MessageAttributes"].items()
+        )
+        for entry in entries
+    ]
+    assert sum(sizes) <= 262_144
