@@ -35,7 +35,7 @@ from tests.support.push import (
     stream_records,
 )
 from tests.support.table import create_table, forget_clients
-from tests.template.cloudformation import load_template, resources_of_type
+from tests.template.cloudformation import ROOT, load_template, resources_of_type
 
 MAPPING = resources_of_type(load_template(), "AWS::Serverless::Function")["PublishEvents"]["Events"]["Stream"]
 PATTERNS = [json.loads(each["Pattern"]) for each in MAPPING["Properties"]["FilterCriteria"]["Filters"]]
@@ -246,6 +246,20 @@ def test_what_there_is_no_time_for_comes_again(api: Gateway, push: Push) -> None
     answer = publish({"Records": of_stream}, ShortContext())
     assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == numbers
     assert push.sns.calls == {}
+
+
+def test_the_payload_for_local_invocations_is_what_the_stream_brings(api: Gateway, push: Push) -> None:
+    [sample] = json.loads((ROOT / "events/publish_events.a_creation.json").read_text())["Records"]
+    _, record = head_record(api)
+    assert shape(sample["dynamodb"]) == shape(record["dynamodb"])
+    assert sample["eventName"] == record["eventName"]
+    assert publish({"Records": [sample]}, Context()) == {"batchItemFailures": []}
+    [parked] = push.sqs.parked
+    assert parked["reason"] == "The run's SPEC is gone"
+
+
+def shape(value: Any) -> Any:
+    return {name: shape(each) for name, each in value.items()} if isinstance(value, dict) else type(value).__name__
 
 
 # -- what cannot be read
