@@ -2,14 +2,16 @@
 
     python -m tools.layer_check .aws-sam/build/DomainLayer
 
-Every compiled module must be named for CPython 3.13 on aarch64 and be an aarch64 ELF file, and the layer must stay
-within 4 MB zipped: each cold start loads it. Prints what it found, or exits with 1 and the reason why it does not fit.
+Every compiled module must be named for CPython 3.13 on aarch64 and be an aarch64 ELF file, all bytecode must be what
+CPython 3.13 takes unchecked, and the layer must stay within 4 MB zipped: each cold start loads it. Prints what it
+found, or exits with 1 and the reason why it does not fit.
 """
 
 import io
 import struct
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 ZIPPED_LIMIT_BYTES = 4_000_000
@@ -18,14 +20,25 @@ _SUFFIX = ".cpython-313-aarch64-linux-gnu.so"
 _ELF_MAGIC = b"\x7fELF"
 _ELF_MACHINE_OFFSET = 18
 _EM_AARCH64 = 183
+_BYTECODE = b"\xf3\x0d\x0d\x0a\x01\x00\x00\x00"
+"""CPython 3.13's magic number (3571, its pycore_magic_number.h), and PEP 552's flag for a hash that is not checked."""
 
 
 class LayerUnfit(Exception):
     """The layer would not work on Lambda."""
 
 
-def check_layer(layer: Path) -> tuple[list[Path], int]:
-    """The compiled modules and the zipped size in bytes of a layer that fits; LayerUnfit otherwise."""
+@dataclass(frozen=True)
+class Findings:
+    """``bytecode``: number of files; none where the host that built it had no Python 3.13."""
+
+    modules: int
+    bytecode: int
+    zipped_bytes: int
+
+
+def check_layer(layer: Path) -> Findings:
+    """What is in a layer that fits; LayerUnfit otherwise."""
     modules = sorted(layer.rglob("*.so"))
     if not modules:
         raise LayerUnfit("the layer has no compiled module: pydantic's is missing")
@@ -34,10 +47,14 @@ def check_layer(layer: Path) -> tuple[list[Path], int]:
             raise LayerUnfit(f"{module.name} is not for CPython 3.13 on aarch64")
         if _elf_machine(module) != _EM_AARCH64:
             raise LayerUnfit(f"{module.name} is not an aarch64 ELF file")
+    bytecode = sorted(layer.rglob("*.pyc"))
+    for file in bytecode:
+        if not file.read_bytes().startswith(_BYTECODE):
+            raise LayerUnfit(f"{file.name} is no bytecode that CPython 3.13 takes unchecked")
     size = _zipped_size(layer)
     if size > ZIPPED_LIMIT_BYTES:
         raise LayerUnfit(f"{size:,} bytes zipped are more than {ZIPPED_LIMIT_BYTES:,}")
-    return modules, size
+    return Findings(len(modules), len(bytecode), size)
 
 
 def _elf_machine(path: Path) -> int | None:
@@ -59,11 +76,14 @@ def _zipped_size(folder: Path) -> int:
 def main() -> int:
     layer = Path(sys.argv[1])
     try:
-        modules, size = check_layer(layer)
+        found = check_layer(layer)
     except LayerUnfit as error:
         print(f"{layer}: {error}", file=sys.stderr)
         return 1
-    print(f"{layer}: {len(modules)} compiled module(s), all aarch64 cp313; {size / 1e6:.1f} MB zipped")
+    print(
+        f"{layer}: {found.modules} compiled module(s), all aarch64 cp313; {found.bytecode} files of bytecode;"
+        f" {found.zipped_bytes / 1e6:.2f} MB zipped"
+    )
     return 0
 
 

@@ -4,10 +4,10 @@ import os
 import time
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-import boto3
+import botocore.session
 from botocore.config import Config
 
 from .dynamodb.repository import DynamoDBRunRepository
@@ -16,7 +16,7 @@ from .ports import Clock, IdempotencyKey, IdSource, RunRepository
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-CLIENT = Config(
+_CLIENT = Config(
     connect_timeout=1,
     read_timeout=5,
     retries={"mode": "standard", "total_max_attempts": 3},
@@ -60,7 +60,18 @@ def runs() -> RunRepository:
 
 @cache
 def dynamodb() -> "DynamoDBClient":
-    return boto3.client("dynamodb", config=CLIENT)
+    dynamodb_: DynamoDBClient = aws_client("dynamodb")
+    return dynamodb_
+
+
+def aws_client(service: str) -> Any:
+    """A client such as boto3 makes, without loading boto3's resources and transfers, a sixth of a cold start."""
+    return _session().create_client(service, config=_CLIENT)
+
+
+@cache
+def _session() -> botocore.session.Session:
+    return botocore.session.get_session()
 
 
 def table() -> str:

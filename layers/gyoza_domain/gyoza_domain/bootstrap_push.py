@@ -3,9 +3,7 @@
 import os
 from functools import cache
 
-import boto3
-
-from .bootstrap import CLIENT, dynamodb, table
+from .bootstrap import aws_client, dynamodb, table
 from .dynamodb.outbox import DynamoDBOutbox
 from .dynamodb.stream import change_of
 from .messaging.sns import SnsTopics
@@ -28,7 +26,7 @@ def outbox() -> Outbox:
 
 @cache
 def topics() -> Topics:
-    return SnsTopics(boto3.client("sns", config=CLIENT), os.environ["GYOZA_TOPIC_ARN_PREFIX"])
+    return SnsTopics(aws_client("sns"), os.environ["GYOZA_TOPIC_ARN_PREFIX"])
 
 
 def replay() -> Replay:
@@ -37,4 +35,4 @@ def replay() -> Replay:
 
 @cache
 def _parked_events() -> SqsParkedEvents:
-    return SqsParkedEvents(boto3.client("sqs", config=CLIENT), os.environ["GYOZA_PARKED_QUEUE_URL"])
+    return SqsParkedEvents(aws_client("sqs"), os.environ["GYOZA_PARKED_QUEUE_URL"])
