@@ -1,9 +1,14 @@
 """Pages of runs, timelines and attempts on the real engine."""
 
-from datetime import timedelta
+import random
+from collections import Counter
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
 
 import pytest
 
+from gyoza_domain import bootstrap
 from gyoza_domain.domain.run import RunSpec, State
 from tests.support.gateway import Gateway
 from tests.support.seeding import BEGINNING, seeded_run, store_events, store_runs
@@ -38,6 +43,107 @@ def test_a_walk_meets_every_run_once_with_ties_on_the_microsecond(api: Gateway) 
     newer = walk(api, "ending_before", met[-1], image="seeded", limit=6)
     assert [run_id for page in newer for run_id in reversed(page)] == met[-2::-1]
     assert all(page == sorted(page, key=met.index) for page in newer)
+
+
+class Newcomers:
+    """Runs created over HTTP while pages are fetched, many in the same microsecond, some by a clock that is behind."""
+
+    def __init__(self, api: Gateway, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.runs: list[dict[str, Any]] = []
+        """Every run as it is."""
+        self._api = api
+        self._rng = rng
+        self._now = BEGINNING
+        monkeypatch.setattr(bootstrap.SystemClock, "now", lambda _: self._clock())
+
+    def _clock(self) -> datetime:
+        """The same microsecond as last time, mostly."""
+        self._now += timedelta(microseconds=self._rng.choice([0, 0, 0, 0, 1]))
+        behind = self._rng.choice([0, 0, 0, self._rng.randrange(1_500_000)])
+        return self._now - timedelta(microseconds=behind)
+
+    def come(self, at_most: int) -> None:
+        for _ in range(self._rng.randint(0, at_most)):
+            run_id = self._api.create(image=self._rng.choice("ab"))["id"]
+            match self._rng.randrange(4):
+                case 0:
+                    self._api.start(run_id)
+                case 1:
+                    self._api.post(f"/runs/{run_id}/cancel")
+            self.runs.append(self._api.get(f"/runs/{run_id}").json)
+
+    def newest_first(self, **query: Any) -> list[str]:
+        """Ids of the runs that match, as the pages should bring them."""
+        second = (BEGINNING - timedelta(seconds=1)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        found = [
+            run
+            for run in self.runs
+            if query.get("image") in (None, run["image"])
+            and query.get("state") in (None, run["state"])
+            and ("created[gte]" not in query or run["created_at"] >= second)
+        ]
+        return [run["id"] for run in sorted(found, key=lambda run: (run["created_at"], run["id"]), reverse=True)]
+
+
+WALKS: list[dict[str, Any]] = [
+    {},
+    {"image": "a"},
+    {"state": "PENDING"},
+    {"state": "CANCELLED"},
+    {"state": "RUNNING", "image": "b"},
+    {"state": "CANCELLED", "image": "b"},
+    {"created[gte]": int(BEGINNING.timestamp()) - 1},
+    {"created[gte]": int(BEGINNING.timestamp()) - 1, "image": "a", "state": "PENDING"},
+]
+
+
+def random_walks(api: Gateway, monkeypatch: pytest.MonkeyPatch, seed: int, *, rounds: int) -> None:
+    rng = random.Random(seed)
+    newcomers = Newcomers(api, rng, monkeypatch)
+    while len(newcomers.runs) < 60:
+        newcomers.come(20)
+    pages = 0
+    for query in WALKS * rounds:
+        for cursor_name in ("starting_after", "ending_before"):
+            oldest = newcomers.newest_first()[-1]
+            at_start = newcomers.newest_first(**query)
+            if cursor_name == "ending_before":
+                at_start = [run_id for run_id in reversed(at_start) if run_id != oldest]
+            cursor = oldest if cursor_name == "ending_before" else None
+            met: list[str] = []
+            for page_number in count():
+                page = api.get(
+                    "/runs", limit=rng.randint(1, 25), **query, **({cursor_name: cursor} if cursor else {})
+                ).json
+                met += ids(page) if cursor_name == "starting_after" else reversed(ids(page))
+                pages += 1
+                cursor = page["next_cursor"]
+                if cursor is None:
+                    break
+                newcomers.come(3 if page_number < 12 else 0)
+            assert max(Counter(met).values(), default=1) == 1
+            known = set(at_start)
+            assert [run_id for run_id in met if run_id in known] == at_start
+    instants = Counter(run["created_at"] for run in newcomers.runs)
+    print(
+        f"seed {seed}: {pages} pages of {2 * len(WALKS) * rounds} walks over {len(newcomers.runs)} runs,"
+        f" up to {max(instants.values())} in one microsecond"
+    )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_comes_meanwhile_a_walk_meets_every_run_of_its_start_once(
+    api: Gateway, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    random_walks(api, monkeypatch, seed, rounds=1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_whatever_comes_meanwhile_many_walks_meet_every_run_of_their_start_once(
+    api: Gateway, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    random_walks(api, monkeypatch, seed, rounds=3)
 
 
 def test_a_rare_combination_ends_a_page_short_and_goes_on_from_its_cursor(api: Gateway) -> None:

@@ -8,6 +8,10 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import unquote
 
+from tests.support.threads import one_environment_a_thread
+
+one_environment_a_thread()
+
 API_KEY_ID = "test-key-id"
 REQUEST_ID = "00000000-0000-4000-8000-000000000000"
 

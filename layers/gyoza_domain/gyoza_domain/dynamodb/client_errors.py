@@ -33,11 +33,16 @@ BUSY_CODES = frozenset(
 
 
 class WriteConflict(Exception):
-    """Another write was faster. ``items``: for each write of the transaction, what its failed condition returned."""
+    """Another write was faster.
 
-    def __init__(self, items: Sequence[dict[str, Any] | None]) -> None:
+    ``items``: for each write of the transaction, what its failed condition returned. ``was_resent``: the client had
+    sent the same write before and got no answer; that sending may still arrive.
+    """
+
+    def __init__(self, items: Sequence[dict[str, Any] | None], *, was_resent: bool) -> None:
         super().__init__("the condition of a write failed")
         self.items = items
+        self.was_resent = was_resent
 
 
 @contextmanager
@@ -50,7 +55,7 @@ def translated() -> Iterator[None]:
         if code == "TransactionCanceledException":
             _translate_cancellation(error)
         if code == "TransactionConflictException":
-            raise WriteConflict([]) from None
+            raise WriteConflict([], was_resent=_was_resent(error)) from None
         if code in BUSY_CODES:
             raise StorageUnavailable from error
         raise
@@ -62,6 +67,11 @@ def _translate_cancellation(error: ClientError) -> None:
     reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
     codes = {reason.get("Code", "None") for reason in reasons} - {"None"}
     if codes and codes <= CONFLICT_REASONS:
-        raise WriteConflict([reason.get("Item") for reason in reasons]) from None
+        items = [reason.get("Item") for reason in reasons]
+        raise WriteConflict(items, was_resent=_was_resent(error)) from None
     if codes and codes <= CONFLICT_REASONS | BUSY_REASONS:
         raise StorageUnavailable from error
+
+
+def _was_resent(error: ClientError) -> bool:
+    return error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0

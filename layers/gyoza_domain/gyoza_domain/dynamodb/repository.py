@@ -72,6 +72,9 @@ class DynamoDBRunRepository:
             self._write(writes_of(self._table, change, key))
         except WriteConflict as conflict:
             _raise_if_used(conflict, key)
+            if conflict.was_resent and key is None:
+                # Should the first sending arrive after all, a new decision would have its effect a second time.
+                raise StorageUnavailable from None
             head = conflict.items[0] if conflict.items else None
             raise ChangedMeanwhile(None if head is None else as_returned(head, change.before)) from None
 

@@ -1,0 +1,196 @@
+"""Loaded by schemathesis: requests that meet runs they fit, and the judgement of what a schema alone cannot judge.
+
+Drawn at random, nearly every request names a run that is over, or repeats an idempotency key with another body, and is
+refused before much of the code has seen it. So three requests of four are sent to a run in a state they are allowed in,
+with a key of their own.
+"""
+
+import json
+from collections.abc import Mapping
+from itertools import count
+from random import Random
+from typing import Any
+
+import schemathesis
+from schemathesis.core.failures import AcceptedNegativeData, Failure
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.core.transport import Response
+from schemathesis.generation.meta import TestPhase
+from schemathesis.openapi.checks import RejectedPositiveData, UnsupportedMethodResponse
+
+from gyoza_domain.domain.run import EventType, State
+from gyoza_domain.domain.transitions import ALLOWED_IN
+from gyoza_domain.http.schemas import DOCUMENT_BYTES, ERROR_MESSAGE_BYTES, MSG_BYTES, PAYLOAD_BYTES
+from tests.support.openapi import operation, validator
+
+OF_STATE_OR_KEY = frozenset(
+    {
+        "idempotency_key_reused",
+        "invalid_filter",
+        "invalid_transition",
+        "retry_budget_spent",
+        "run_locked",
+        "stale_attempt",
+    }
+)
+"""Codes that refuse a well-formed request for how the run stands, for what came before, or for filters together."""
+
+_AS_DRAWN = 4
+"""Every n-th request is sent as it was drawn."""
+
+_RUNS_KEPT = 300
+
+_choices = Random(0)
+_numbers = count(1)
+_runs: dict[str, tuple[State, int]] = {}
+"""State and current attempt of runs that answers have shown, the latest last."""
+_shown: set[str] = set()
+"""Every run that an answer has shown."""
+
+
+@schemathesis.hook
+def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
+    number = next(_numbers)
+    if case.meta is None or case.meta.phase.name is TestPhase.STATEFUL or number % _AS_DRAWN == 0:
+        return
+    key = (case.headers or {}).get("Idempotency-Key")
+    if key is not None and not case.meta.is_negative_at(ParameterLocation.HEADER):
+        case.headers["Idempotency-Key"] = f"{key[:200]}{number}"
+    if case.query and not case.meta.is_negative_at(ParameterLocation.QUERY):
+        _make_agree(case.query)
+    if case.path_parameters and not case.meta.is_negative_at(ParameterLocation.PATH):
+        _aim(case)
+
+
+def _make_agree(query: dict[str, Any]) -> None:
+    """Of parameters that exclude each other one stays, and a cursor names a run."""
+    for one, others in (
+        ("starting_after", ["ending_before"]),
+        ("state", ["status"]),
+        ("after_seq", ["after", "attempt"]),
+    ):
+        if one in query and query.keys() & others:
+            for name in _choices.choice([[one], others]):
+                query.pop(name, None)
+    for name in {"starting_after", "ending_before"} & query.keys():
+        if _runs:
+            query[name] = _choices.choice(list(_runs))
+    if "attempt" in query:
+        query["attempt"] = 1
+
+
+def _aim(case: Any) -> None:
+    """At a run that allows the request, where there is one, and at its current attempt."""
+    states = _states_for(case.operation.definition.raw["operationId"], case.body)
+    fitting = [run_id for run_id, (state, _) in _runs.items() if state in states]
+    if not fitting:
+        return
+    run_id = _choices.choice(fitting)
+    case.path_parameters["id"] = run_id
+    if isinstance(case.body, dict) and type(case.body.get("attempt")) is int:
+        case.body = case.body | {"attempt": _runs[run_id][1]}
+
+
+@schemathesis.hook
+def after_call(_context: Any, _case: Any, response: Response) -> None:
+    body = _json(response)
+    if isinstance(body, dict) and {"id", "state", "current_attempt"} <= body.keys():
+        _shown.add(body["id"])
+        _runs.pop(body["id"], None)
+        _runs[body["id"]] = (State(body["state"]), body["current_attempt"])
+        if len(_runs) > _RUNS_KEPT:
+            del _runs[next(iter(_runs))]
+
+
+@schemathesis.hook
+def filter_failure(_context: Any, failure: Failure, case: Any, response: Response) -> bool:
+    """Whether it is one."""
+    if isinstance(failure, RejectedPositiveData):
+        return not _is_rightly_refused(case, _json(response))
+    if isinstance(failure, AcceptedNegativeData):
+        return not _has_only_nulls_too_many(case)
+    if isinstance(failure, UnsupportedMethodResponse):
+        # The check knows 405 only; the contract says 404.
+        return (response.status_code, _json(response).get("code")) != (404, "not_found")
+    return True
+
+
+def _states_for(operation_id: str, body: Any) -> frozenset[State]:
+    """The states in which the request does something; all, where that does not depend on the state."""
+    if operation_id == "cancelRun":
+        return ALLOWED_IN[EventType.CANCELLED]
+    if operation_id == "retryRun":
+        return ALLOWED_IN[EventType.RETRIED] | {State.RUNNING}
+    if operation_id == "addEvent" and isinstance(body, dict) and body.get("type") in list(EventType):
+        return ALLOWED_IN[EventType(body["type"])]
+    return frozenset(State)
+
+
+def _is_rightly_refused(case: Any, answer: Any) -> bool:
+    match answer.get("code"):
+        case "run_not_found":
+            return case.path_parameters["id"] not in _shown
+        case "invalid_cursor":
+            cursors = [case.query[name] for name in ("starting_after", "ending_before") if name in case.query]
+            return len(cursors) > 1 or cursors[0] not in _shown
+        case "too_large":
+            return _is_too_large(case.body)
+        case "validation_error":
+            return all(_is_beyond_schema(case.body, misfit) for misfit in answer["detail"])
+        case code:
+            return code in OF_STATE_OR_KEY
+
+
+def _is_too_large(body: Mapping[str, Any]) -> bool:
+    payload = body.get("payload") or {}
+    rest = {name: value for name, value in payload.items() if (body["type"], name) != ("COMPLETED", "outputs")}
+    documents = (body.get("inputs"), body.get("outputs"), payload.get("outputs"))
+    return _bytes(rest) > PAYLOAD_BYTES or any(_bytes(document) > DOCUMENT_BYTES for document in documents)
+
+
+def _is_beyond_schema(body: Any, misfit: Mapping[str, Any]) -> bool:
+    """JSON Schema takes 5.0 for an integer, which the API does not, and measures text in characters, not in bytes."""
+    where, *path = misfit["loc"]
+    if where != "body":
+        return False
+    try:
+        for name in path:
+            body = body[name]
+    except (KeyError, TypeError):
+        return False
+    if isinstance(body, float):
+        return body.is_integer()
+    limits = {("msg",): MSG_BYTES, ("payload", "error_message"): ERROR_MESSAGE_BYTES}
+    return isinstance(body, str) and len(body.encode()) > limits.get(tuple(path), len(body.encode()))
+
+
+def _has_only_nulls_too_many(case: Any) -> bool:
+    """A field given as null is as if absent, even one that no schema knows."""
+    if any(case.meta.is_negative_at(where) for where in (ParameterLocation.PATH, ParameterLocation.HEADER)):
+        return False
+    media = operation(case.method, case.path).body
+    if media is None or not isinstance(case.body, dict):
+        return False
+    return validator(media["schema"]).is_valid(_without_nulls(case.body))
+
+
+def _without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body without the nulls of its own objects; documents keep theirs."""
+    own = ("constraints", "retry_policy", "event_delivery")
+    return {
+        name: _without_nulls(value) if name in own and isinstance(value, dict) else value
+        for name, value in body.items()
+        if value is not None
+    }
+
+
+def _bytes(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _json(response: Response) -> Any:
+    """The body; an empty object where it is no JSON, which other checks report."""
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return {}

@@ -1,0 +1,274 @@
+"""What the handlers take and answer is what the document says: a tour over every route, status and code."""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from gyoza_domain.domain.errors import GyozaError, RunBusy, StorageUnavailable
+from gyoza_domain.domain.run import State
+from gyoza_domain.domain.transitions import ALLOWED_IN
+from gyoza_domain.http.schemas import DOCUMENT_BYTES
+from tests.support.gateway import FUNCTION_OF_ROUTE, Answer, Gateway, Query
+from tests.support.openapi import (
+    Operation,
+    assert_described,
+    codes_of,
+    examples_of,
+    load_document,
+    operation,
+    operations,
+    resolved,
+)
+from tests.template.cloudformation import load_template, resources_of_type
+
+OF_THE_GATEWAY = {
+    json.loads(answer["ResponseTemplates"]["application/json"])["code"]
+    for answer in resources_of_type(load_template(), "AWS::Serverless::Api")["RunApi"]["GatewayResponses"].values()
+} - {"too_large"}
+"""Codes that no handler answers with."""
+
+OF_THE_STORE: dict[str, GyozaError] = {"run_busy": RunBusy("6f1c2a54"), "unavailable": StorageUnavailable()}
+"""Codes that need a busy table."""
+
+every_operation = pytest.mark.parametrize("operation", operations(), ids=lambda each: each.name)
+
+
+class Tour:
+    """Sends requests, holds each answer to the document, and remembers which codes came."""
+
+    def __init__(self, api: Gateway) -> None:
+        self.api = api
+        self.met: set[tuple[str, int, str]] = set()
+
+    def __call__(self, method: str, path: str, body: Any = None, *, run_id: str = "", **options: Any) -> Answer:
+        """``path`` is the route's template."""
+        answer = self.api.call(method, path.format(id=run_id), body, **options)
+        assert_described(method, path, answer.status, answer.headers, answer.json)
+        code = answer.json["code"] if answer.status >= 400 else ""
+        self.met.add((operation(method, path).name, answer.status, code))
+        return answer
+
+    def create(self, *events: dict[str, Any], **fields: Any) -> str:
+        run_id: str = self("POST", "/runs", {"image": "busybox:1"} | fields).json["id"]
+        for event in events:
+            assert self("POST", "/runs/{id}/events", event, run_id=run_id).status == 200
+        return run_id
+
+
+@pytest.fixture
+def tour(api: Gateway) -> Tour:
+    return Tour(api)
+
+
+START = {"type": "STARTED", "payload": {"worker_id": "w", "gpu_id": 1}}
+COMPLETE = {"type": "COMPLETED", "payload": {"outputs": {"answer": 42}}}
+FAIL = {"type": "FAILED", "payload": {"error_message": "disk full"}}
+INTO: dict[State, list[dict[str, Any]]] = {
+    State.PENDING: [],
+    State.ASSIGNED: [{"type": "ASSIGNED"}],
+    State.RUNNING: [START],
+    State.FAILED: [START, FAIL],
+    State.COMPLETED: [START, COMPLETE],
+    State.CANCELLED: [{"type": "CANCELLED"}],
+}
+MINIMAL = {"Prefer": "return=minimal"}
+
+
+def test_runs_in_every_state_are_described_wherever_they_are_shown(tour: Tour) -> None:
+    delivery = {"topic": "t", "attributes": {"text": "x", "number": 0.5, "flag": False}}
+    for state, events in INTO.items():
+        run_id = tour.create(*events, constraints={"cpu": 1}, event_delivery=delivery)
+        assert tour("GET", "/runs/{id}", run_id=run_id).json["state"] == state
+        tour("GET", "/runs/{id}/events", run_id=run_id)
+        tour("GET", "/runs/{id}/attempts", run_id=run_id)
+        assert tour("PATCH", "/runs/{id}", {"outputs": {"a": 1}, "priority": 0}, run_id=run_id).status == 200
+        for other in State:
+            assert tour("PATCH", "/runs/{id}", {"state": other}, run_id=run_id).status == 200
+    queries: list[Query] = [
+        {},
+        {"expand[]": "events"},
+        {"limit": 1},
+        {"state": "RUNNING"},
+        {"image": "", "created[gt]": 0},
+    ]
+    for query in queries:
+        assert tour("GET", "/runs", query=query).status == 200
+
+
+def test_an_answer_to_a_repeat_and_a_minimal_one_are_described(tour: Tour) -> None:
+    run_id = tour.create(retry_policy={"max_attempts": 3})
+    requests: list[tuple[str, Any]] = [
+        ("/runs", {"image": "i"}),
+        ("/runs/{id}/events", START),
+        ("/runs/{id}/retry", {}),
+    ]
+    extras: list[dict[str, str]] = [{}, MINIMAL]
+    for path, body in requests:
+        for extra in extras:
+            answers = [
+                tour("POST", path, body, run_id=run_id, headers={"Idempotency-Key": "k"} | extra) for _ in range(2)
+            ]
+            assert answers[1].headers["Idempotent-Replayed"] == "true"
+            assert ("Preference-Applied" in answers[1].headers) is (extra == MINIMAL)
+    tour("PATCH", "/runs/{id}", {"priority": 1}, run_id=run_id, headers=MINIMAL)
+    tour("POST", "/runs/{id}/cancel", run_id=run_id, headers=MINIMAL | {"Idempotency-Key": "k"})
+
+
+def test_a_page_with_more_behind_it_is_described(tour: Tour) -> None:
+    run_id = tour.create(START, FAIL, retry_policy={"max_attempts": 2})
+    tour.create()
+    assert tour("GET", "/runs", query={"limit": 1}).json["has_more"] is True
+    assert tour("GET", "/runs/{id}/attempts", run_id=run_id, query={"limit": 1}).headers["Link"]
+    assert tour("GET", "/runs/{id}/events", run_id=run_id, query={"after_seq": 1}).json["events"]
+
+
+LARGE = {"a": "x" * DOCUMENT_BYTES}
+NOBODY = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
+
+Refused = tuple[str, str, Any, Query]
+REFUSED: dict[str, list[Refused]] = {
+    "new": [
+        *[
+            ("GET", "/runs", None, query)
+            for query in ({"state": "DONE"}, {"state": "FAILED", "status": "RUNNING"}, {"ending_before": NOBODY})
+        ],
+        ("GET", "/runs", None, {"limit": 0}),
+        ("GET", "/runs/{id}/events", None, {"attempt": 2}),
+        ("GET", "/runs/{id}/events", None, {"after": 0, "after_seq": 0}),
+        ("GET", "/runs/{id}/events", None, {"after": "x"}),
+        ("GET", "/runs/{id}/attempts", None, {"limit": 101}),
+        *[("POST", "/runs", body, {}) for body in ({}, {"image": "i", "inputs": LARGE})],
+        *[("PATCH", "/runs/{id}", body, {}) for body in ({"state": "DONE"}, {"outputs": LARGE}, {"image": "i"})],
+        *[
+            ("POST", "/runs/{id}/events", body, {})
+            for body in (
+                {"type": "PROGRESS", "msg": 1},
+                {"type": "INFO", "attempt": 2},
+                {"type": "INFO", "payload": LARGE},
+                {"type": "NOTHING"},
+            )
+        ],
+        ("POST", "/runs/{id}/retry", None, {}),
+        *[("POST", f"/runs/{{id}}/{command}", {"a": 1}, {}) for command in ("retry", "cancel")],
+    ],
+    "done": [
+        ("POST", "/runs/{id}/events", {"type": "INFO"}, {}),
+        ("POST", "/runs/{id}/retry", None, {}),
+        ("POST", "/runs/{id}/cancel", None, {}),
+    ],
+    "failed": [("POST", "/runs/{id}/events", {"type": "RETRIED"}, {})],
+}
+"""Requests that a run which is new, completed or failed refuses."""
+
+TWO_BODIES: dict[str, tuple[Any, Any]] = {
+    "createRun": ({"image": "i"}, {"image": "j"}),
+    "addEvent": ({"type": "INFO"}, {"type": "ERROR"}),
+    "retryRun": ({}, b"null"),
+    "cancelRun": ({}, b"null"),
+}
+
+
+def test_every_refusal_that_is_described_comes_and_comes_as_it_is_described(
+    tour: Tour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = {"new": tour.create(), "done": tour.create(START, COMPLETE), "failed": tour.create(START, FAIL)}
+    for name, refused in REFUSED.items():
+        for method, path, body, query in refused:
+            assert tour(method, path, body, run_id=runs[name], query=query).status >= 400, (method, path, body, query)
+    for each in operations():
+        body, another = TWO_BODIES.get(each.name, (None if each.method == "GET" else {}, None))
+        if "{id}" in each.path:
+            assert tour(each.method, each.path, body, run_id=NOBODY).status == 404
+        for code in codes_of_operation(each) & OF_THE_STORE.keys():
+            with monkeypatch.context() as patch:
+                refuse_in(patch, each, OF_THE_STORE[code])
+                assert tour(each.method, each.path, body, run_id=runs["new"]).json["code"] == code
+        if another is not None:
+            run_id = tour.create({"type": "ASSIGNED"})
+            statuses = [
+                tour(each.method, each.path, one, run_id=run_id, headers={"Idempotency-Key": "reused"}).status
+                for one in (body, another)
+            ]
+            assert statuses in ([200, 422], [201, 422])
+
+    expected = {(each.name, code) for each in operations() for code in codes_of_operation(each) - OF_THE_GATEWAY}
+    # Only the gateway measures a request whose body is not read.
+    expected -= {("retryRun", "too_large"), ("cancelRun", "too_large")}
+    assert {(name, code) for name, _, code in tour.met if code} == expected
+
+
+def codes_of_operation(each: Operation) -> set[str]:
+    return set().union(*(codes_of(answer) for status, answer in each.answers.items() if status[0] in "45"))
+
+
+def refuse_in(patch: pytest.MonkeyPatch, each: Operation, error: GyozaError) -> None:
+    class Refusing:
+        def __getattr__(self, _name: str) -> Callable[..., Any]:
+            def refuse(*_args: Any, **_options: Any) -> Any:
+                raise error
+
+            return refuse
+
+    patch.setattr(f"functions.{FUNCTION_OF_ROUTE[each.method, each.path]}.app.runs", Refusing)
+
+
+@every_operation
+def test_every_example_of_a_request_is_taken(tour: Tour, operation: Operation) -> None:
+    headers = {each["name"]: each["example"] for each in operation.parameters if each["in"] == "header"}
+    for name, body in examples_of(operation.body or {}).items():
+        allowed = ALLOWED_IN[body["type"]] if operation.name == "addEvent" else {State.ASSIGNED}
+        state = next(each for each in INTO if each in allowed)
+        run_id = tour.create(*INTO[state]) if "{id}" in operation.path else ""
+        keyed = headers | ({"Idempotency-Key": name} if "Idempotency-Key" in headers else {})
+        for each in (headers, keyed) if operation.path != "/runs" else (keyed,):
+            answer = tour(operation.method, operation.path, body, run_id=run_id, headers=each)
+            assert answer.status in (200, 201), (name, answer.text)
+            run_id = tour.create(*INTO[state]) if "{id}" in operation.path else ""
+
+
+def test_every_example_of_a_query_is_taken(tour: Tour) -> None:
+    for each in operations():
+        for parameter in each.parameters:
+            values = [parameter[name] for name in ("example",) if name in parameter]
+            values += resolved(parameter["schema"]).get("examples", [])
+            if parameter["in"] == "query" and parameter["schema"].get("$ref") != "#/components/schemas/RunId":
+                for value in values:
+                    assert tour(each.method, each.path, query={parameter["name"]: value}).status == 200
+
+
+def test_a_link_leads_to_an_answer(tour: Tour) -> None:
+    links = load_document()["components"]["links"]
+    by_name = {each.name: each for each in operations()}
+    for link in links.values():
+        run = tour("POST", "/runs", {"image": "i"}).json
+        tour.create()
+        [(name, expression)] = link["parameters"].items()
+        member = expression.removeprefix("$response.body#/")
+        source = run if member == "id" else tour("GET", "/runs", query={"limit": 1}).json
+        target = by_name[link["operationId"]]
+        body = {"addEvent": {"type": "INFO"}, "updateRun": {}}.get(target.name)
+        is_path = name == "id"
+        answer = tour(
+            target.method,
+            target.path,
+            body,
+            run_id=source[member] if is_path else "",
+            query={} if is_path else {name: source[member]},
+        )
+        assert answer.status == (400 if target.name == "retryRun" else 200), link
+
+
+@pytest.mark.parametrize("where", [[], ["constraints"], ["events", 0]], ids=["run", "constraints", "event"])
+def test_an_answer_with_a_field_too_many_would_be_noticed(where: list[Any]) -> None:
+    run = deepcopy(load_document()["components"]["examples"]["RunCompleted"]["value"])
+    headers = {"Content-Type": "application/json"}
+    assert_described("GET", "/runs/{id}", 200, headers, run)
+    node = run
+    for name in where:
+        node = node[name]
+    node["secret"] = 1
+    with pytest.raises(AssertionError):
+        assert_described("GET", "/runs/{id}", 200, headers, run)

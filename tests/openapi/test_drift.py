@@ -1,0 +1,439 @@
+"""The document says what template and code say: routes, codes, names and limits."""
+
+import ast
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from copy import deepcopy
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from functions.list_attempts.app import MAX_LIMIT as MAX_ATTEMPTS_LISTED
+from gyoza_domain.domain.errors import RunNotFound
+from gyoza_domain.domain.run import Event, EventType, JsonText, State
+from gyoza_domain.dynamodb import repository
+from gyoza_domain.http import request, runs_query
+from gyoza_domain.http import schemas as bodies
+from gyoza_domain.http.errors import STATUS_AND_CODE, RequestError
+from gyoza_domain.publishing.messages import Subject, creation_message, event_message
+from tests.support.gateway import FUNCTION_OF_ROUTE, Gateway
+from tests.support.openapi import (
+    Node,
+    Operation,
+    codes_of,
+    examples_of,
+    load_document,
+    media_of,
+    operation,
+    operations,
+    resolved,
+    schemas,
+    validator,
+)
+from tests.template.cloudformation import ROOT, load_template, resources_of_type
+
+TEMPLATE = load_template()
+RUN_ID = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
+
+every_operation = pytest.mark.parametrize("operation", operations(), ids=lambda each: each.name)
+
+
+# --- routes
+
+
+def test_every_route_of_the_template_is_described_and_no_other() -> None:
+    routes = {
+        (event["Properties"]["Method"], event["Properties"]["Path"]): function["CodeUri"]
+        for function in resources_of_type(TEMPLATE, "AWS::Serverless::Function").values()
+        for event in function.get("Events", {}).values()
+        if event["Type"] == "Api"
+    }
+    assert {(each.method, each.path): f"functions/{_snake_case(each.name)}" for each in operations()} == routes
+
+
+def test_the_document_has_the_version_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert load_document()["info"]["version"] == project["version"]
+
+
+def test_the_address_is_the_stack_s_output_and_its_stage() -> None:
+    [server] = load_document()["servers"]
+    url = TEMPLATE["Outputs"]["ApiUrl"]["Value"]["Fn::Sub"]
+    named = {"${RunApi}": "{api_id}", "${AWS::Region}": "{region}", "${AWS::URLSuffix}": "amazonaws.com"}
+    for intrinsic, variable in named.items():
+        url = url.replace(intrinsic, variable)
+    assert server["url"] == url
+
+
+# --- errors
+
+
+def _codes_of_requests() -> Iterator[tuple[int, str]]:
+    """Status and code of each ``RequestError(...)`` in the code."""
+    for file in [*(ROOT / "layers").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == RequestError.__name__:
+                status, code = (ast.literal_eval(argument) for argument in node.args[:2])
+                yield status, code
+
+
+def _gateway_answers() -> Iterator[tuple[str, str, str]]:
+    """Status (a range where each type keeps its own), code and text of what the gateway answers by itself."""
+    answers = resources_of_type(TEMPLATE, "AWS::Serverless::Api")["RunApi"]["GatewayResponses"]
+    for name, answer in answers.items():
+        body = json.loads(answer["ResponseTemplates"]["application/json"])
+        yield str(answer.get("StatusCode") or name.removeprefix("DEFAULT_")), body["code"], body["detail"]
+
+
+def test_every_code_stands_under_the_status_it_comes_with_and_no_other_does() -> None:
+    described = {
+        (status, code)
+        for each in operations()
+        for status, answer in each.answers.items()
+        if status[0] != "2"
+        for code in codes_of(answer)
+    }
+    raised = {(str(status), code) for status, code in [*STATUS_AND_CODE.values(), *_codes_of_requests()]}
+    assert described == raised | {(status, code) for status, code, _ in _gateway_answers()}
+    assert {code for _, code in described} == set(schemas()["ErrorCode"]["enum"])
+
+
+def test_a_gateway_s_answer_is_shown_in_its_own_words() -> None:
+    shown = {
+        (example["code"], example["detail"])
+        for each in operations()
+        for status, answer in each.answers.items()
+        if status[0] != "2"
+        for example in examples_of(media_of(answer)).values()
+        if isinstance(example["detail"], str)
+    }
+    told = {(code, detail) for _, code, detail in _gateway_answers()}
+    assert told - shown == {("too_large", "The request is too large")}, "shown by what a function says instead"
+
+
+# --- names
+
+
+def test_states_and_types_of_events_are_those_of_the_domain() -> None:
+    types = list(EventType)
+    assert schemas()["State"]["enum"] == list(State)
+    assert schemas()["EventType"]["enum"] == types
+    assert schemas()["RunEventData"]["properties"]["type"]["enum"] == ["CREATED", *types]
+    assert schemas()["RunEventMessage"]["properties"]["type"]["enum"] == [
+        f"gyoza.run.{type_.lower()}" for type_ in ["CREATED", *types]
+    ]
+
+
+def test_the_table_of_events_names_each_of_them() -> None:
+    description = operation("POST", "/runs/{id}/events").node["description"]
+    rows = re.findall(r"^\| (`[^|]*`) \|", description, re.MULTILINE)
+    assert re.findall("[A-Z]+", " ".join(rows)) == list(EventType)
+
+
+# --- request bodies
+
+BODIES: dict[str, type[BaseModel]] = {
+    "CreateRunRequest": bodies.CreateRunBody,
+    "ConstraintsRequest": bodies.ConstraintsBody,
+    "RetryPolicyRequest": bodies.RetryPolicyBody,
+    "EventDeliveryRequest": bodies.EventDeliveryBody,
+    "UpdateRunRequest": bodies.UpdateRunBody,
+}
+EVENTS = {f"{type_.capitalize()}Event": type_ for type_ in EventType}
+
+LIMITS = ("minimum", "maximum", "minLength", "maxLength", "exclusiveMinimum", "exclusiveMaximum")
+
+
+def limits_of(schema: Node) -> Node:
+    """Limits of a value, whatever stands beside null."""
+    branches = [resolved(branch) for branch in schema.get("anyOf", [schema])]
+    return {name: branch[name] for branch in map(resolved, branches) for name in LIMITS if name in branch}
+
+
+def read_by(model: type[BaseModel]) -> tuple[dict[str, Node], set[str]]:
+    """Limits of a model's fields, and those it needs."""
+    schema = model.model_json_schema()
+    fields = {name: limits_of({"anyOf": _branches(field)}) for name, field in schema.get("properties", {}).items()}
+    return fields, set(schema.get("required", []))
+
+
+def _branches(field: Node) -> list[Node]:
+    return [branch for branch in field.get("anyOf", [field]) if "$ref" not in branch]
+
+
+def described_as(schema: Node) -> tuple[dict[str, Node], set[str]]:
+    fields = {name: limits_of(resolved(field)) for name, field in schema["properties"].items()}
+    return fields, set(schema.get("required", []))
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_has_the_fields_and_limits_that_are_read(name: str) -> None:
+    assert described_as(schemas()[name]) == read_by(BODIES[name])
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_default_is_the_one_that_is_taken(name: str) -> None:
+    fields = BODIES[name].model_fields
+    for field, schema in schemas()[name]["properties"].items():
+        if "default" in schema:
+            assert fields[field].get_default(call_default_factory=True) == schema["default"]
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_an_event_has_the_fields_that_are_read_and_its_payload_too(name: str) -> None:
+    schema, type_ = schemas()[name], EVENTS[name]
+    assert schema["properties"].keys() == bodies.AddEventBody.model_fields.keys()
+    payload = resolved(schema["properties"]["payload"])
+    read, required = read_by(bodies._PAYLOADS.get(type_, bodies._Payload))
+    described, needed = described_as({"properties": {}} | payload)
+    if type_ is EventType.FAILED:
+        assert described["error_message"].pop("maxLength") == bodies.ERROR_MESSAGE_BYTES
+    assert (described, needed) == (read, required)
+
+
+def test_progress_is_within_the_limits_that_are_read() -> None:
+    assert limits_of(schemas()["ProgressEvent"]["properties"]["msg"]) == read_by(bodies._ProgressBody)[0]["msg"]
+    assert limits_of(schemas()["Progress"]) == read_by(bodies._ProgressBody)[0]["msg"]
+
+
+def test_what_an_event_says_is_as_long_as_is_read() -> None:
+    assert schemas()["PostedMsg"]["maxLength"] == bodies.MSG_BYTES
+    assert schemas()["PostedMsg"]["default"] == bodies.AddEventBody.model_fields["msg"].default
+    assert schemas()["ExecutionSummary"]["properties"]["error_message"]["maxLength"] == bodies.ERROR_MESSAGE_BYTES
+
+
+def test_where_events_go_is_limited_as_is_read() -> None:
+    attributes = schemas()["Attributes"]
+    text, number, _ = attributes["additionalProperties"]["anyOf"]
+    assert schemas()["Topic"]["pattern"] == f"^{bodies._TOPIC.pattern}$"
+    assert attributes["maxProperties"] == bodies._MAX_ATTRIBUTES
+    assert text["maxLength"] == bodies._MAX_ATTRIBUTE_CHARACTERS
+    assert (-number["exclusiveMinimum"], number["exclusiveMaximum"]) == (bodies._MAX_ATTRIBUTE_NUMBER,) * 2
+    reserved = attributes["propertyNames"]["not"]["anyOf"][1]["enum"]
+    assert sorted(reserved) == sorted(bodies.RESERVED_ATTRIBUTES)
+
+
+def test_sizes_in_bytes_are_told_as_they_are_measured() -> None:
+    document, payload = (f"{size // 1024} KiB" for size in (bodies.DOCUMENT_BYTES, bodies.PAYLOAD_BYTES))
+    assert document in load_document()["components"]["responses"]["TooLarge"]["description"]
+    assert payload in load_document()["components"]["responses"]["TooLarge"]["description"]
+    for name, field in [("CreateRunRequest", "inputs"), ("UpdateRunRequest", "outputs")]:
+        assert document in schemas()[name]["properties"][field]["description"]
+    for name in EVENTS:
+        assert payload in resolved(schemas()[name]["properties"]["payload"])["description"]
+
+
+def varied(base: Node, where: str, *values: Any) -> list[Node]:
+    """The base with each of the values at a place in it, such as ``constraints/cpu``."""
+    *path, last = where.split("/")
+    variants = []
+    for value in values:
+        body = node = deepcopy(base)
+        for name in path:
+            node = node.setdefault(name, {})
+        node[last] = value
+        variants.append(body)
+    return variants
+
+
+IMAGE = {"image": "i"}
+DELIVERY = IMAGE | {"event_delivery": {"topic": "t"}}
+TOPICS = ("t", "A-b_9.fifo", "", ".fifo", "t.other", "t.fifo.fifo", "x" * 120, "x" * 121, "ä", "t\n", None, 1)
+ATTRIBUTE_NAMES = (
+    *("a", "a.b-c_D", "x" * 100, "x" * 101, "", ".a", "a.", "a..b", "ä", "a b", "a\n"),
+    *("AWS.a", "aws.a", "aWs", "AWSa", "Amazon.a", "amazon.a", "AMAZON.a", "amazon"),
+    *("run_id", "type", "state", "attempt", "seq", "Seq"),
+)
+ATTRIBUTE_VALUES: tuple[Any, ...] = (
+    *("x", "", " ", "x" * 256, "x" * 257, "🥟" * 256, "\t", "\n", "\x7f", "\xa0", "\u2028", "\xad", "a\u0308"),
+    *(True, 0, -1, 999_999_999_999_999, 10**15, -(10**15), 0.5, 1e15, 1e300, None, [], {}),
+)
+CREATIONS = [
+    *varied({}, "image", "i", "", "x" * 512, "x" * 513, "🥟" * 512, None, 1),
+    *varied(IMAGE, "priority", 0, 9999, -1, 10_000, True, "5", None, 5.5),
+    *varied(IMAGE, "inputs", {}, {"a": None}, [], "x", None),
+    *varied(IMAGE, "constraints", {}, {"disk": 1}, [], None),
+    *varied(IMAGE, "constraints/cpu", 0, 10**30, -1, None, "1", False),
+    *varied(IMAGE, "retry_policy/max_attempts", 1, 100, 0, 101, None, "1"),
+    *varied(IMAGE, "event_delivery", None, {}, {"topic": "t", "x": 1}),
+    *varied(IMAGE, "event_delivery/topic", *TOPICS),
+    *varied(DELIVERY, "event_delivery/attributes", *[{name: 1} for name in ATTRIBUTE_NAMES]),
+    *varied(DELIVERY, "event_delivery/attributes", *[dict.fromkeys("abcdef"[:size], 1) for size in (0, 5, 6)]),
+    *varied(DELIVERY, "event_delivery/attributes/a", *ATTRIBUTE_VALUES),
+    IMAGE | {"owner": "me"},
+    IMAGE | {"state": "RUNNING"},
+    {},
+]
+EDITS = [
+    {},
+    *varied({}, "state", *State, None, 1),
+    *varied({}, "outputs", {}, {"a": []}, [], None),
+    *varied({}, "priority", 0, 9999, -1, 10_000, None, "1"),
+    IMAGE,
+]
+INFO = {"type": "INFO"}
+POSTS = [
+    *varied({}, "type", *EventType, "CREATED", "info", None, 1),
+    *varied(INFO, "attempt", 1, 0, -1, 10**30, None, "1"),
+    *varied(INFO, "msg", "", "x" * 4096, "x" * 4097, 10**30, True, None, [], 0.5),
+    *varied(INFO, "payload", {}, {"a": 1}, None, []),
+    *varied({"type": "PROGRESS"}, "msg", 0, 100, -1, 101, "50", True, None),
+    *varied({"type": "ASSIGNED"}, "payload/worker_id", "w", "", "x" * 128, "x" * 129, None, 1),
+    *varied({"type": "STARTED"}, "payload/worker_id", "w", "", "x" * 128, "x" * 129, None, 1),
+    *varied({"type": "STARTED", "payload": {"worker_id": "w"}}, "payload/gpu_id", 0, -1, None, "0", False),
+    *varied({"type": "STARTED"}, "payload", {}, None),
+    *varied({"type": "COMPLETED"}, "payload/outputs", {}, {"a": 1}, None, [], 1),
+    *varied({"type": "FAILED"}, "payload/error_message", "", "x" * 9_000, "x" * 16_385, None, 1),
+    *varied({"type": "CANCELLED"}, "payload", {}, {"a": 1}, None, []),
+    *varied({"type": "RETRIED"}, "payload/force", True, False, None, 1, "true"),
+    INFO | {"state": "RUNNING"},
+    {"msg": "x"},
+]
+
+
+@pytest.mark.parametrize(
+    ("route", "model", "values"),
+    [
+        (("POST", "/runs"), bodies.CreateRunBody, CREATIONS),
+        (("PATCH", "/runs/{id}"), bodies.UpdateRunBody, EDITS),
+        (("POST", "/runs/{id}/events"), bodies.AddEventBody, POSTS),
+    ],
+    ids=["createRun", "updateRun", "addEvent"],
+)
+def test_a_body_fits_the_document_exactly_where_it_is_read(
+    route: tuple[str, str], model: type[BaseModel], values: list[Node]
+) -> None:
+    media = operation(*route).body
+    assert media is not None
+    described = validator(media["schema"])
+    differences = [value for value in values if described.is_valid(value) is not is_read(model, value)]
+    assert differences == []
+    assert {described.is_valid(value) for value in values} == {True, False}
+
+
+def is_read(model: type[BaseModel], value: Node) -> bool:
+    try:
+        body = model.model_validate(value)
+        if isinstance(body, bodies.AddEventBody):
+            body.draft()
+    except (ValidationError, RequestError):
+        return False
+    return True
+
+
+# --- queries and headers
+
+
+class _Recorded(dict[str, list[str]]):
+    """A query without parameters that remembers which it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__({"": [""]})
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+@every_operation
+def test_a_query_has_the_parameters_that_are_read(
+    api: Gateway, operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = api.create()["id"]
+    query = _Recorded()
+    read: Any = request._query_values
+    monkeypatch.setattr(
+        request, "_query_values", lambda _, name: read({"multiValueQueryStringParameters": query}, name)
+    )
+    body = {"type": "INFO"} if operation.name == "addEvent" else {"image": "i"} if operation.name == "createRun" else {}
+    answer = api.call(operation.method, operation.path.format(id=run_id), None if operation.method == "GET" else body)
+    assert answer.status < 500
+    assert query.asked == operation.query().keys()
+
+
+def test_pages_are_as_long_as_is_said() -> None:
+    runs, attempts = (operation("GET", path).query()["limit"] for path in ("/runs", "/runs/{id}/attempts"))
+    assert (runs["maximum"], runs["default"]) == (runs_query.MAX_LIMIT, runs_query.DEFAULT_LIMIT)
+    assert (attempts["maximum"], attempts["default"]) == (MAX_ATTEMPTS_LISTED, MAX_ATTEMPTS_LISTED)
+    assert schemas()["RunList"]["properties"]["data"]["maxItems"] == runs_query.MAX_LIMIT
+    assert schemas()["OpAttemptList"]["maxItems"] == MAX_ATTEMPTS_LISTED
+    assert schemas()["EventList"]["properties"]["events"]["maxItems"] == repository.EVENTS_A_PAGE
+    assert schemas()["OpRun"]["properties"]["events"]["maxItems"] == repository.NEWEST_EVENTS
+    assert schemas()["OpAttempt"]["properties"]["events"]["maxItems"] == repository.NEWEST_EVENTS_OF_ATTEMPT
+
+
+NUMBERS = [
+    (each.path, name, limit, step)
+    for each in operations()
+    for name, schema in each.query().items()
+    for limit, step in (("minimum", -1), ("maximum", 1))
+    if limit in schema
+]
+
+
+def test_a_number_in_a_query_is_taken_up_to_its_limit_and_refused_beyond(api: Gateway) -> None:
+    path = f"/runs/{api.create()['id']}"
+    for route, name, limit, step in NUMBERS:
+        edge = operation("GET", route).query()[name][limit]
+        at_edge, beyond = (api.get(route.replace("/runs/{id}", path), **{name: edge + by}) for by in (0, step))
+        assert (at_edge.status, beyond.status) == (200, 422), (route, name)
+
+
+@pytest.mark.parametrize(
+    "key", ["k", " ", "k k", "~", "!", "x" * 255, "x" * 256, "", "ä", "k\t", "k\x7f", " k", "k ", "k\n"]
+)
+def test_an_idempotency_key_fits_the_document_where_it_is_read(key: str) -> None:
+    schema = load_document()["components"]["parameters"]["IdempotencyKey"]["schema"]
+    # A server never sees the blanks at either end.
+    is_whole = key == key.strip(" ")
+    assert validator(schema).is_valid(key) is (is_whole and request._KEY.fullmatch(key) is not None)
+
+
+def test_a_run_s_id_is_described_as_it_is_read() -> None:
+    described = validator({"$ref": "#/components/schemas/RunId"})
+    for run_id in (RUN_ID, RUN_ID.upper(), RUN_ID.replace("-", ""), f"{RUN_ID}\n", f"{{{RUN_ID}}}", "", "x"):
+        try:
+            is_read = request.checked_run_id(run_id) == run_id
+        except RunNotFound:
+            is_read = False
+        assert described.is_valid(run_id) is is_read, run_id
+
+
+def test_every_function_s_operation_bears_its_name() -> None:
+    assert {(each.method, each.path): _snake_case(each.name) for each in operations()} == FUNCTION_OF_ROUTE
+
+
+# --- push
+
+AT = datetime(2026, 3, 2, 20, 0, 2, 42_000, tzinfo=UTC)
+SUBJECT = Subject(RUN_ID, "t", {"team": "media", "tier": Decimal(2)}, "busybox:1", None)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        creation_message(SUBJECT, AT),
+        *[event_message(SUBJECT, Event(4, 2, 2, type_, AT, State.RUNNING, "msg")) for type_ in EventType],
+        event_message(SUBJECT, Event(0, 0, 1, EventType.PROGRESS, AT, State.RUNNING, 40)),
+        event_message(
+            SUBJECT, Event(0, 0, 1, EventType.FAILED, AT, State.PENDING, error_message="disk full", will_retry=True)
+        ),
+        event_message(
+            SUBJECT,
+            Event(0, 0, 1, EventType.INFO, AT, State.RUNNING, payload=JsonText('{"a":"' + "x" * 270_000 + '"}')),
+        ),
+    ],
+    ids=lambda message: message.id,
+)
+def test_a_message_is_described(message: Any) -> None:
+    validator({"$ref": "#/components/schemas/RunEventMessage"}, closed=True).validate(json.loads(message.body))
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?=[A-Z])", "_", name).lower()

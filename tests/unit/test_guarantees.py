@@ -1,0 +1,17 @@
+"""docs/guarantees.md names tests: they exist."""
+
+import re
+
+from tests.template.cloudformation import ROOT
+
+
+def test_every_test_that_the_guarantees_name_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/guarantees.md").read_text()))
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named
+    assert {name for name in named if f"def {name}(" not in sources} == set()
+
+
+def test_every_file_that_the_guarantees_name_exists() -> None:
+    named = set(re.findall(r"`(tests/[\w/.]+)`", (ROOT / "docs/guarantees.md").read_text()))
+    assert {name for name in named if not (ROOT / name).exists()} == set()
