@@ -17,7 +17,7 @@ export DYNAMODB_LOCAL_DIR ?= $(abspath $(dir $(wildcard $(ENGINE)/package/lib/*/
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine run test test-long check format build deploy redeliver replay clean
+.PHONY: help setup engine run test test-long bench check format build deploy redeliver replay clean
 
 help:  ## Show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,6 +34,9 @@ test: setup  ## Run the tests that take seconds (ARGS="-k name" for some)
 
 test-long: setup  ## Run the tests that take minutes: races, faults, fuzz (ARGS as above)
 	@$(DEV)/python -m pytest -m long -s $(ARGS)
+
+bench: $(VENVS)/bench/ready  ## Measure against a floor and two peers (ONLY=cold_start for a part, MILLION=1 for a million runs)
+	@PYTHONPATH=layers/gyoza_domain $(VENVS)/bench/bin/python -m benchmarks $(addprefix --only ,$(ONLY)) $(if $(MILLION),--million)
 
 check: $(VENVS)/dev/ready $(VENVS)/sam/ready  ## Lint, types, import rules, template
 	$(DEV)/ruff format --check .
@@ -77,4 +80,4 @@ $(VENVS)/%/ready: requirements/%.txt
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-$(VENVS)/dev/ready: layers/gyoza_domain/requirements.txt
+$(VENVS)/dev/ready $(VENVS)/bench/ready: layers/gyoza_domain/requirements.txt

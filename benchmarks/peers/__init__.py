@@ -1,0 +1,1 @@
+"""The same routes as most people would deploy them."""
