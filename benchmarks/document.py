@@ -129,7 +129,8 @@ def _rate(rate: float, of_one: float) -> str:
 
 def _growth(part: dict[str, Any]) -> str:
     sizes = [point["size"] for point in part["curves"][0]["points"]]
-    return _table(
+    stored = [f"{int(size):,} runs in {seconds:.0f} s" for size, seconds in part.get("stored_seconds", {}).items()]
+    curves = _table(
         ("request", *(f"at {size:,}" for size in sizes), "units, last over first", "time, last over first"),
         [
             (
@@ -141,6 +142,7 @@ def _growth(part: dict[str, Any]) -> str:
             for curve in part["curves"]
         ],
     )
+    return curves + (f"\nStored: {', '.join(stored)}.\n" if stored else "")
 
 
 def _point(point: dict[str, Any]) -> str:

@@ -104,4 +104,4 @@ def install(target: Path, pins: list[str], platform: tuple[str, ...] = ()) -> No
 
 
 def _compile(target: Path) -> None:
-    compile_dir(target, quiet=1, workers=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    compile_dir(target, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
