@@ -18,9 +18,10 @@ Parts = dict[str, Any]
 
 
 def write_document(parts: Parts, found: Sequence[Goal]) -> None:
-    """Sets in what was measured; what was not keeps what stands there."""
-    tables = {"goals": _goals(found), "measured": _measured(parts)}
-    tables |= {name: make(parts[name]["data"]) for name, make in _TABLES.items() if name in parts}
+    """Sets in what was measured; what was not keeps what stands there, and so do the tables of all parts together."""
+    tables = {name: make(parts[name]["data"]) for name, make in _TABLES.items() if name in parts}
+    if tables.keys() == _TABLES.keys():
+        tables |= {"goals": _goals(found), "measured": _measured(parts)}
 
     def filled(match: re.Match[str]) -> str:
         begin, name, end = match.groups()

@@ -401,6 +401,14 @@ def test_a_redelivery_says_where_to_go_on_and_what_is_refused(api: Gateway, conn
     assert [each["seq"] for each in refused["reasons"]] == [1, 2]
 
 
+def test_a_run_that_nobody_subscribed_to_is_not_delivered_again(api: Gateway, push: Push) -> None:
+    run_id = play(api, None, 1)
+    refused = redeliver({"run_id": run_id, "from_seq": 0}, Context())
+    assert (refused["published"], refused["refused"]) == (0, 1)
+    assert [each["reason"] for each in refused["reasons"]] == ["The run has no event_delivery"]
+    assert push.sns.calls == {}
+
+
 @pytest.mark.parametrize(
     ("payload", "field"),
     [({}, "run_id"), ({"run_id": "x"}, "from_seq"), ({"run_id": "x", "from_seq": True}, "from_seq"),

@@ -64,6 +64,8 @@ class DynamoDBOutbox:
                 subject = codec.readable(spec, lambda item: _subject(run_id, item))
             except codec.UnreadableItem as unreadable:
                 return f"The run's SPEC {unreadable}"
+            if subject is None:
+                return "The run has no event_delivery"
             self._subjects.put(run_id, subject)
         return Outgoing(subject, {seq: _event(items.get(ItemKey(run_id, keys.event_sk(seq)))) for seq in _seqs(wanted)})
 
@@ -82,10 +84,10 @@ def _event(item: "StoredItem | None") -> Event | str:
         return f"The EVENT item {unreadable}"
 
 
-def _subject(run_id: str, spec: "StoredItem") -> Subject:
+def _subject(run_id: str, spec: "StoredItem") -> Subject | None:
     delivery = codec.delivery_from(spec)
     if delivery is None:
-        raise ValueError("no event_delivery")
+        return None
     attributes = json.loads(delivery.attributes, parse_float=Decimal, parse_int=Decimal)
     if not isinstance(attributes, dict) or not all(
         isinstance(each, str | bool | Decimal) for each in attributes.values()
