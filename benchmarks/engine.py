@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import boto3
 
-from gyoza_domain import bootstrap
+from gyoza_domain.bootstrap import api
 from tests.support.dynamodb_local import dynamodb_local
 from tests.support.table import create_table, forget_clients
 
@@ -44,4 +44,5 @@ def new_table(client: "DynamoDBClient") -> str:
 def use_table(name: str) -> None:
     """The next requests meet this table, through the client that there is."""
     os.environ["GYOZA_TABLE"] = name
-    bootstrap.runs.cache_clear()
+    for part in (api.store, api.reader, api.lists):
+        part.cache_clear()

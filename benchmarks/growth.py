@@ -17,7 +17,7 @@ from uuid import UUID
 from benchmarks.engine import engine, new_table, use_table
 from benchmarks.measuring import medians_in_turns
 from benchmarks.units import Cost, counted
-from gyoza_domain import bootstrap
+from gyoza_domain.bootstrap import clients
 from gyoza_domain.domain.run import OpRun, RunSpec, State
 from tests.support.gateway import Answer, Gateway
 from tests.support.seeding import BEGINNING, running, seeded_run, store_events, store_runs
@@ -102,7 +102,7 @@ def measure_one_run(sizes: Sequence[int] = EVENTS, rounds: int = ROUNDS) -> list
 
 def one_run_curves(sizes: Sequence[int], rounds: int) -> list[Curve]:
     """On the table in use, of which nothing is asked but these runs."""
-    table = bootstrap.table()
+    table = clients.table()
     runs = {size: _stored_run(next(_numbers), size).id for size in sizes}
     polls = {size: Request(table, _poll(runs[size], size)) for size in sizes}
     gets = {size: Request(table, _get(runs[size])) for size in sizes}

@@ -14,7 +14,7 @@ from uuid import uuid4
 from benchmarks.engine import engine, new_table
 from benchmarks.places import ROOT
 from benchmarks.units import Cost, counted
-from gyoza_domain import bootstrap
+from gyoza_domain.bootstrap import api, clients
 from gyoza_domain.dynamodb.outbox import DynamoDBOutbox
 from gyoza_domain.publishing.ports import EventRange
 from tests.support.gateway import Gateway
@@ -204,9 +204,9 @@ def _request(cost: Cost, cpu_s: float, cpu: Cpu) -> Basket:
 def _push_reads() -> float:
     """Read units of an event that is pushed, of a run that the process has not met before."""
     run_id = _started()
-    run = bootstrap.runs().load(run_id).run
+    run = api.store().load(run_id).run
     with counted() as cost:
-        DynamoDBOutbox(bootstrap.dynamodb(), bootstrap.table()).read([EventRange(run_id, run.created_at, 0, 0)])
+        DynamoDBOutbox(clients.dynamodb(), clients.table()).read([EventRange(run_id, run.created_at, 0, 0)])
     return cost.read_units
 
 

@@ -85,7 +85,7 @@ def _imports(deployed: Deployment, endpoint: str) -> dict[str, float]:
         if not own.isdecimal():
             continue
         # The floor makes its client in its own module, the product in its bootstrap.
-        part = _CLIENT if name in ("app", "gyoza_domain.bootstrap") else _package(name)
+        part = _CLIENT if name in ("app", "gyoza_domain.bootstrap.clients") else _package(name)
         milliseconds[part] += int(own) / 1000
     return milliseconds
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from gyoza_domain import bootstrap
+from gyoza_domain.bootstrap import clients
 from tests.support.capacity import Usage, item_bytes, measured, read_units
 
 
@@ -31,7 +31,7 @@ def counted() -> Iterator[Cost]:
     """Complete once the block is left."""
     cost = Cost()
     corrections: list[float] = []
-    events = bootstrap.dynamodb().meta.events
+    events = clients.dynamodb().meta.events
     ask, correct = _index_queries(corrections)
     events.register("provide-client-params.dynamodb.Query", ask)
     events.register("after-call.dynamodb.Query", correct)

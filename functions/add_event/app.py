@@ -10,12 +10,12 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain import use_cases
-from gyoza_domain.bootstrap import clock, runs
-from gyoza_domain.http.answers import outcome_response
-from gyoza_domain.http.app import rest_app
+from gyoza_domain.bootstrap.api import clock, reader, store
+from gyoza_domain.http.bodies import AddEventBody, body_as
 from gyoza_domain.http.request import checked_run_id, idempotency_key, prefers_minimal
-from gyoza_domain.http.schemas import AddEventBody, body_as
+from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.responses import outcome_response
+from gyoza_domain.runs import commands
 
 app = rest_app()
 
@@ -25,8 +25,8 @@ def add_event(run_id: str) -> Response[str]:
     event = app.current_event
     draft = body_as(AddEventBody, event).draft()
     minimal = prefers_minimal(event)
-    outcome = use_cases.add_event(
-        runs(), clock(), checked_run_id(run_id), draft, whole=not minimal, key=idempotency_key(event)
+    outcome = commands.add_event(
+        store(), reader(), clock(), checked_run_id(run_id), draft, whole=not minimal, key=idempotency_key(event)
     )
     return outcome_response(outcome, minimal=minimal)
 

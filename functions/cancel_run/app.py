@@ -9,12 +9,12 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain import use_cases
-from gyoza_domain.bootstrap import clock, runs
+from gyoza_domain.bootstrap.api import clock, reader, store
 from gyoza_domain.domain.transitions import USER_CANCEL
-from gyoza_domain.http.answers import outcome_response
-from gyoza_domain.http.app import rest_app
 from gyoza_domain.http.request import checked_run_id, idempotency_key, prefers_minimal, refuse_body_fields
+from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.responses import outcome_response
+from gyoza_domain.runs import commands
 
 app = rest_app()
 
@@ -24,8 +24,8 @@ def cancel_run(run_id: str) -> Response[str]:
     event = app.current_event
     refuse_body_fields(event)
     minimal = prefers_minimal(event)
-    outcome = use_cases.add_event(
-        runs(), clock(), checked_run_id(run_id), USER_CANCEL, whole=not minimal, key=idempotency_key(event)
+    outcome = commands.add_event(
+        store(), reader(), clock(), checked_run_id(run_id), USER_CANCEL, whole=not minimal, key=idempotency_key(event)
     )
     return outcome_response(outcome, minimal=minimal)
 

@@ -9,12 +9,12 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain import use_cases
-from gyoza_domain.bootstrap import clock, ids, runs
-from gyoza_domain.http.answers import outcome_response
-from gyoza_domain.http.app import rest_app
+from gyoza_domain.bootstrap.api import clock, ids, reader, store
+from gyoza_domain.http.bodies import CreateRunBody, body_as
 from gyoza_domain.http.request import api_key_id, idempotency_key, prefers_minimal
-from gyoza_domain.http.schemas import CreateRunBody, body_as
+from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.responses import outcome_response
+from gyoza_domain.runs import commands
 
 app = rest_app()
 
@@ -23,8 +23,9 @@ app = rest_app()
 def create_run() -> Response[str]:
     event = app.current_event
     body = body_as(CreateRunBody, event)
-    outcome = use_cases.create_run(
-        runs(),
+    outcome = commands.create_run(
+        store(),
+        reader(),
         clock(),
         ids(),
         body.spec(),

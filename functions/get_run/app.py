@@ -8,17 +8,17 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap import runs
-from gyoza_domain.http.answers import run_response
-from gyoza_domain.http.app import rest_app
+from gyoza_domain.bootstrap.api import reader
 from gyoza_domain.http.request import checked_run_id
+from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.responses import run_response
 
 app = rest_app()
 
 
 @app.get("/runs/<run_id>")
 def get_run(run_id: str) -> Response[str]:
-    return run_response(runs().view(checked_run_id(run_id)))
+    return run_response(reader().view(checked_run_id(run_id)))
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

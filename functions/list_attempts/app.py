@@ -9,10 +9,10 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap import runs
-from gyoza_domain.http.answers import attempts_response
-from gyoza_domain.http.app import rest_app
+from gyoza_domain.bootstrap.api import reader
 from gyoza_domain.http.request import checked_run_id, query_int
+from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.responses import attempts_response
 
 MAX_LIMIT = 100
 
@@ -24,7 +24,7 @@ def list_attempts(run_id: str) -> Response[str]:
     limit = query_int(app.current_event, "limit", minimum=1, maximum=MAX_LIMIT)
     limit = MAX_LIMIT if limit is None else limit
     after = query_int(app.current_event, "after", minimum=0) or 0
-    return attempts_response(runs().attempts(checked_run_id(run_id), after, limit), limit=limit)
+    return attempts_response(reader().attempts(checked_run_id(run_id), after, limit), limit=limit)
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

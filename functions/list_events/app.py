@@ -9,11 +9,11 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap import runs
+from gyoza_domain.bootstrap.api import reader
 from gyoza_domain.domain.errors import InvalidFilter
-from gyoza_domain.http.answers import event_page_response
-from gyoza_domain.http.app import rest_app
 from gyoza_domain.http.request import checked_run_id, query_int
+from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.responses import event_page_response
 
 app = rest_app()
 
@@ -26,11 +26,11 @@ def list_events(run_id: str) -> Response[str]:
     attempt = query_int(event, "attempt", minimum=1)
     if after_seq is None:
         return event_page_response(
-            runs().events_of_attempt(checked_run_id(run_id), attempt, -1 if after is None else after)
+            reader().events_of_attempt(checked_run_id(run_id), attempt, -1 if after is None else after)
         )
     if after is not None or attempt is not None:
         raise InvalidFilter("after_seq reads across attempts and excludes after and attempt")
-    return event_page_response(runs().events_across_attempts(checked_run_id(run_id), after_seq))
+    return event_page_response(reader().events_across_attempts(checked_run_id(run_id), after_seq))
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -9,20 +9,20 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap import runs
-from gyoza_domain.http.answers import run_page_response
-from gyoza_domain.http.app import rest_app
+from gyoza_domain.bootstrap.api import lists
 from gyoza_domain.http.request import query_values
+from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.responses import run_page_response
 from gyoza_domain.http.runs_query import runs_query
 
 app = rest_app()
 
 
 @app.get("/runs")
-def list_runs() -> Response[str]:
+def list_reader() -> Response[str]:
     query = runs_query(app.current_event)
     with_events = "events" in query_values(app.current_event, "expand[]", ["events"])
-    return run_page_response(runs().page(query, with_events=with_events), query, with_events=with_events)
+    return run_page_response(lists().page(query, with_events=with_events), query, with_events=with_events)
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap_push import delivery
+from gyoza_domain.bootstrap.push import delivery
 from gyoza_domain.dynamodb.stream import change_of
 
 logger = Logger()

@@ -12,9 +12,9 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap_push import outbox, topics
+from gyoza_domain.bootstrap.push import outbox, topics
 from gyoza_domain.publishing.messages import CREATION
-from gyoza_domain.publishing.operations import redeliver
+from gyoza_domain.publishing.redelivery import redeliver
 
 _REASONS = 20
 

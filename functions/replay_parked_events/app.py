@@ -10,7 +10,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap_push import replay
+from gyoza_domain.bootstrap.push import replay
 
 _REASONS = 20
 

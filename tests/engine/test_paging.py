@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gyoza_domain import bootstrap
+from gyoza_domain.bootstrap import clients
 from gyoza_domain.domain.run import RunSpec, State
 from tests.support.gateway import Gateway
 from tests.support.seeding import BEGINNING, seeded_run, store_events, store_runs
@@ -54,7 +54,7 @@ class Newcomers:
         self._api = api
         self._rng = rng
         self._now = BEGINNING
-        monkeypatch.setattr(bootstrap.SystemClock, "now", lambda _: self._clock())
+        monkeypatch.setattr(clients.SystemClock, "now", lambda _: self._clock())
 
     def _clock(self) -> datetime:
         """The same microsecond as last time, mostly."""

@@ -16,7 +16,8 @@ import pytest
 from functions.publish_events.app import lambda_handler as publish
 from functions.redeliver_events.app import lambda_handler as redeliver
 from functions.replay_parked_events.app import lambda_handler as replay
-from gyoza_domain import bootstrap, bootstrap_push
+from gyoza_domain.bootstrap import clients
+from gyoza_domain.bootstrap import push as push_parts
 from gyoza_domain.dynamodb import keys
 from gyoza_domain.messaging.sns import SnsTopics
 from gyoza_domain.messaging.sqs import SqsParkedEvents
@@ -70,7 +71,7 @@ class Push:
     def publish(self, records: Sequence[Json], *, batch_size: int = BATCH_SIZE, shards: int = 3) -> EventSourceMapping:
         mapping = EventSourceMapping(
             lambda event: publish(event, Context()),
-            bootstrap_push.delivery.cache_clear,
+            push_parts.delivery.cache_clear,
             self.faults,
             batch_size=batch_size,
             shards=shards,
@@ -87,11 +88,11 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
     def connected(faults: Faults) -> Push:
         push = Push(SimulatedSns(faults), SimulatedSqs(faults), faults)
         topics, parked_events = SnsTopics(push.sns, ARN_PREFIX), SqsParkedEvents(push.sqs, QUEUE_URL)  # type: ignore[arg-type]
-        monkeypatch.setattr(bootstrap_push, "topics", lambda: topics)
+        monkeypatch.setattr(push_parts, "topics", lambda: topics)
         monkeypatch.setattr("functions.redeliver_events.app.topics", lambda: topics)
-        monkeypatch.setattr(bootstrap_push, "_parked_events", lambda: parked_events)
-        bootstrap_push.delivery.cache_clear()
-        bootstrap_push.outbox.cache_clear()
+        monkeypatch.setattr(push_parts, "_parked_events", lambda: parked_events)
+        push_parts.delivery.cache_clear()
+        push_parts.outbox.cache_clear()
         return push
 
     return connected
@@ -222,7 +223,7 @@ def test_what_a_thousand_events_cost(api: Gateway, connect: Connect, runs: int, 
 def counted_reads() -> Counter[str]:
     """Calls to DynamoDB by name, from now on."""
     reads: Counter[str] = Counter()
-    bootstrap.dynamodb().meta.events.register("before-call.dynamodb.*", lambda model, **_: reads.update([model.name]))
+    clients.dynamodb().meta.events.register("before-call.dynamodb.*", lambda model, **_: reads.update([model.name]))
     return reads
 
 

@@ -11,7 +11,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.table import Table
 
-from gyoza_domain import bootstrap
+from gyoza_domain.bootstrap import clients
 from tests.functions.expected import StepClock
 from tests.support.gateway import Gateway
 from tests.support.table import create_table, forget_clients
@@ -43,7 +43,7 @@ def api(gateway: Gateway, clock: StepClock) -> Iterator[Gateway]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> StepClock:
     """In force for the test: its first decision is at ``at(0)``, each further one a second later."""
     clock = StepClock()
-    monkeypatch.setattr(bootstrap.SystemClock, "now", lambda _: clock.now())
+    monkeypatch.setattr(clients.SystemClock, "now", lambda _: clock.now())
     return clock
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from botocore.client import BaseClient
 
-from gyoza_domain import bootstrap, use_cases
+from gyoza_domain.bootstrap import clients
+from gyoza_domain.runs import saving
 from tests.functions.expected import Body, assert_refused, summary
 from tests.support.gateway import Answer, Gateway
 
@@ -20,8 +21,8 @@ def interleaved(api: Gateway, monkeypatch: pytest.MonkeyPatch, request: pytest.F
 
     After a short pause the first goes on from what its failed write returned, after a long one it reads again.
     """
-    monkeypatch.setattr(use_cases._system_random, "uniform", lambda _, longest: longest * request.param)
-    monkeypatch.setattr(bootstrap.SystemClock, "sleep", lambda *_: None)
+    monkeypatch.setattr(saving._system_random, "uniform", lambda _, longest: longest * request.param)
+    monkeypatch.setattr(clients.SystemClock, "sleep", lambda *_: None)
     real = BaseClient._make_api_call  # type: ignore[attr-defined]
     pending: list[Callable[[], object]] = []
 

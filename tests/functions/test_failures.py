@@ -7,8 +7,8 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from gyoza_domain import bootstrap
-from gyoza_domain.http.app import logger
+from gyoza_domain.bootstrap import clients
+from gyoza_domain.http.resolver import logger
 from tests.functions.conftest import Stored
 from tests.functions.expected import assert_refused
 from tests.support.gateway import REQUEST_ID, Answer, Gateway
@@ -73,8 +73,8 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         seconds[0] += by
         return seconds[0]
 
-    monkeypatch.setattr(bootstrap.SystemClock, "monotonic", lambda _: passes(0.01))
-    monkeypatch.setattr(bootstrap.SystemClock, "sleep", lambda _, by: passes(by))
+    monkeypatch.setattr(clients.SystemClock, "monotonic", lambda _: passes(0.01))
+    monkeypatch.setattr(clients.SystemClock, "sleep", lambda _, by: passes(by))
 
 
 def assigned(api: Gateway) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from gyoza_domain import bootstrap
+from gyoza_domain.bootstrap import clients
 from gyoza_domain.domain.run import OpRun, RunSpec, State
 from gyoza_domain.dynamodb import keys
 from tests.functions.expected import BEGINNING, Body, assert_does_not_fit, assert_refused, bytes_as_sent
@@ -146,7 +146,7 @@ def test_walking_either_way_meets_every_run_once(api: Gateway, limit: int) -> No
 
 
 def test_runs_of_one_microsecond_have_a_fixed_order(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap.SystemClock, "now", lambda _: BEGINNING)
+    monkeypatch.setattr(clients.SystemClock, "now", lambda _: BEGINNING)
     runs = set(create(api, 12))
     in_order = walked_older(api, limit=5)
     assert (set(in_order), len(in_order)) == (runs, 12)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gyoza_domain import bootstrap
+from gyoza_domain.bootstrap import api
 from tests.functions.expected import at, summary
 from tests.support.gateway import FUNCTION_OF_ROUTE, Gateway
 
@@ -72,7 +72,7 @@ def test_a_payload_s_body_is_json_in_the_encoding_it_names(name: str) -> None:
 @pytest.fixture
 def _one_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run has the id that the payloads name."""
-    monkeypatch.setattr(bootstrap.RandomIds, "new_run_id", lambda _: RUN_ID)
+    monkeypatch.setattr(api.RandomIds, "new_run_id", lambda _: RUN_ID)
 
 
 @pytest.mark.usefixtures("api", "_one_id")

@@ -20,7 +20,7 @@ from schemathesis.openapi.checks import RejectedPositiveData, UnsupportedMethodR
 
 from gyoza_domain.domain.run import EventType, State
 from gyoza_domain.domain.transitions import ALLOWED_IN
-from gyoza_domain.http.schemas import DOCUMENT_BYTES, ERROR_MESSAGE_BYTES, MSG_BYTES, PAYLOAD_BYTES
+from gyoza_domain.http.bodies import DOCUMENT_BYTES, ERROR_MESSAGE_BYTES, MSG_BYTES, PAYLOAD_BYTES
 from tests.support.openapi import operation, validator
 
 OF_STATE_OR_KEY = frozenset(

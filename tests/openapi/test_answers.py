@@ -10,7 +10,7 @@ import pytest
 from gyoza_domain.domain.errors import GyozaError, RunBusy, StorageUnavailable
 from gyoza_domain.domain.run import State
 from gyoza_domain.domain.transitions import ALLOWED_IN
-from gyoza_domain.http.schemas import DOCUMENT_BYTES
+from gyoza_domain.http.bodies import DOCUMENT_BYTES
 from tests.support.gateway import FUNCTION_OF_ROUTE, Answer, Gateway, Query
 from tests.support.openapi import (
     Operation,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gyoza_domain.domain.run import State
 from gyoza_domain.dynamodb import keys, run_index
 from gyoza_domain.dynamodb.run_index import RunIndex
-from gyoza_domain.ports import Direction, RunQuery
+from gyoza_domain.runs.views import Direction, RunQuery
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

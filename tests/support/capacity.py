@@ -14,8 +14,7 @@ from typing import Any
 
 import boto3
 
-from gyoza_domain import bootstrap
-from gyoza_domain.dynamodb.repository import DynamoDBRunRepository
+from gyoza_domain.bootstrap import clients
 from tests.support.table import table_properties
 
 Item = Mapping[str, Mapping[str, Any]]
@@ -53,10 +52,8 @@ def index_write_units(before: Item | None, after: Item | None) -> int:
 
 @contextmanager
 def measured() -> Iterator[Usage]:
-    """Count what the repository in use sends while the block runs."""
-    repository = bootstrap.runs()
-    assert isinstance(repository, DynamoDBRunRepository)
-    events = repository.client.meta.events
+    """Count what handlers send while the block runs."""
+    events = clients.dynamodb().meta.events
     usage = Usage()
     recorder = _Recorder(usage)
     events.register("provide-client-params.dynamodb.*", recorder.sent)

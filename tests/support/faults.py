@@ -14,8 +14,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
-from gyoza_domain import bootstrap
-from gyoza_domain.dynamodb.repository import DynamoDBRunRepository
+from gyoza_domain.bootstrap import clients
 
 _LONGEST_DELAY_S = 0.3
 
@@ -80,9 +79,7 @@ class Faults:
     """What was injected, and what it did."""
 
     def __init__(self, choose: Choose, between: Callable[[], object]) -> None:
-        repository = bootstrap.runs()
-        assert isinstance(repository, DynamoDBRunRepository)
-        self.client: Any = repository.client
+        self.client: Any = clients.dynamodb()
         self.injected: Counter[Fault] = Counter()
         self.sendings = 0
         self.sent_again = 0
@@ -154,7 +151,7 @@ class Faults:
 
 @contextmanager
 def injected(choose: Choose, *, between: Callable[[], object] = lambda: None) -> Iterator[Faults]:
-    """Faults for what the repository in use sends while the block runs.
+    """Faults for what handlers send while the block runs.
 
     ``between`` is called after a write whose answer is lost, before botocore sends it again.
     """

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from gyoza_domain import bootstrap, bootstrap_push
+from gyoza_domain.bootstrap import api, clients, push
 from tests.template.cloudformation import load_template, resources_of_type
 
 if TYPE_CHECKING:
@@ -27,7 +27,5 @@ def create_table(client: "DynamoDBClient", name: str, *, with_stream: bool = Fal
 
 def forget_clients() -> None:
     """Let the next request meet the table and the engine that the environment names now."""
-    bootstrap.runs.cache_clear()
-    bootstrap.dynamodb.cache_clear()
-    bootstrap_push.outbox.cache_clear()
-    bootstrap_push.delivery.cache_clear()
+    for part in (api.store, api.reader, api.lists, clients.dynamodb, push.outbox, push.delivery):
+        part.cache_clear()

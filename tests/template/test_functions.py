@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gyoza_domain.use_cases import CONFLICT_DEADLINE_S
+from gyoza_domain.runs.saving import CONFLICT_DEADLINE_S
 from tests.template.cloudformation import ROOT, load_template, resources_of_type
 
 TABLE = {"Fn::GetAtt": "RunTable.Arn"}

@@ -9,7 +9,7 @@ import pytest
 from gyoza_domain.domain.run import State
 from gyoza_domain.dynamodb import keys
 from gyoza_domain.dynamodb.run_index import ENTRIES_A_REQUEST, IndexPage, RunIndex
-from gyoza_domain.ports import Direction, RunQuery
+from gyoza_domain.runs.views import Direction, RunQuery
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -1,5 +1,5 @@
-"""The shared layer of every gyoza function.
+"""gyoza: the control plane of container runs.
 
-Imports run one way: ``domain <- ports <- use_cases <- dynamodb, http <- bootstrap``; each function's ``app.py`` stands
-on top.
+Imports run one way: ``domain <- runs <- publishing <- dynamodb, messaging, http <- bootstrap``; each function's
+``app.py`` stands above all of them.
 """

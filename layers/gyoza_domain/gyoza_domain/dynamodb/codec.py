@@ -25,7 +25,7 @@ from ..domain.run import (
     RunSpec,
     State,
 )
-from ..ports import IdempotencyKey
+from ..runs.ports import IdempotencyKey
 from . import keys
 
 Item = dict[str, Any]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..domain.errors import RunNotFound
 from ..domain.run import Event
+from ..publishing.memory import RecentValues
 from ..publishing.messages import CREATION, Subject
 from ..publishing.ports import EventRange, Outgoing
-from ..publishing.recent import Recent
 from . import codec, keys
-from .reading import ItemKey, TableReader
+from .table_reader import ItemKey, TableReader
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -32,7 +32,7 @@ class DynamoDBOutbox:
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
         self._reader = TableReader(client, table)
         # SPEC never changes, so what a process has read of it stays true.
-        self._subjects: Recent[Subject] = Recent(_SUBJECTS_REMEMBERED)
+        self._subjects: RecentValues[Subject] = RecentValues(_SUBJECTS_REMEMBERED)
 
     def read(self, ranges: Sequence[EventRange]) -> Mapping[str, Outgoing | str]:
         wanted = [key for each in ranges for key in self._keys(each)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..domain.run import State
-from ..ports import Direction, RunQuery
+from ..runs.views import Direction, RunQuery
 from . import keys
 from .client_errors import translated
 

@@ -4,13 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..domain.run import PATCHED, AttemptResult, OpRun
-from ..ports import RunView
+from ..domain.errors import RunBusy, RunNotFound
+from ..domain.run import PATCHED, AttemptResult, OpAttempt, OpRun
+from ..runs.views import RunView
 from . import codec, keys
-from .reading import BATCH_KEYS, ItemKey
+from .table_reader import BATCH_KEYS, ItemKey, TableReader
 
 if TYPE_CHECKING:
     from .codec import StoredItem
+
+SETTLE_TRIES = 5
+"""A query is not a snapshot. Reads that met the middle of a write are repeated so often."""
 
 ROW_BYTES_A_READ = 5_000_000
 """Bytes of documents read ahead for a list: no answer may hold more, so no more is read before it is measured."""
@@ -81,3 +85,47 @@ def by_read(heads: "Sequence[StoredItem]") -> "Iterator[Sequence[StoredItem]]":
             start, size = position, codec.document_bytes_of(head)
     if start < len(heads):
         yield heads[start:]
+
+
+def around_head(reader: TableReader, run_id: str, *, with_spec: bool) -> AroundHead:
+    """All that is known of the current attempt, in one query downwards from HEAD or SPEC.
+
+    Two items more than HEAD hold it: PATCHED and ATTEMPT.
+    """
+    last, limit = (keys.SPEC, 4) if with_spec else (keys.HEAD, 3)
+    for _ in range(SETTLE_TRIES):
+        items, _cut = reader.query(run_id, keys.FIRST_ATTEMPT, last, limit=limit, newest_first=True)
+        by_sk = {item["sk"]["S"]: item for item in items}
+        if keys.HEAD not in by_sk:
+            raise RunNotFound(run_id)
+        number = codec.attempt_number_of(by_sk[keys.HEAD])
+        found = AroundHead(
+            head=by_sk[keys.HEAD],
+            attempt=by_sk.get(keys.attempt_sk(number), {}),
+            patched=by_sk.get(keys.patched_sk(number), {}),
+            spec=by_sk.get(keys.SPEC, {}),
+        )
+        if found.is_settled and bool(found.spec) is with_spec:
+            return found
+    raise RunBusy(run_id)
+
+
+def result_of(reader: TableReader, found: AroundHead, event_items: "Sequence[StoredItem]") -> AttemptResult | None:
+    """The current attempt's result, from ``event_items`` where they hold it."""
+    source = codec.result_source_of(found.head)
+    if source is None:
+        return None
+    if source == PATCHED:
+        return codec.result_from(found.patched)
+    key = ItemKey(found.run().id, keys.event_sk(source))
+    at_hand = (item for item in event_items if item["sk"]["S"] == key.sk)
+    item = next(at_hand, None) or reader.item(key)
+    return None if item is None else codec.result_from(item)
+
+
+def newest_event_items(reader: TableReader, run_id: str, attempt: OpAttempt, limit: int) -> "list[StoredItem]":
+    if attempt.event_count == 0:
+        return []
+    first, last = keys.event_sk(attempt.first_seq), keys.event_sk(attempt.last_seq)
+    items, _ = reader.query(run_id, first, last, limit=limit, newest_first=True)
+    return items[::-1]

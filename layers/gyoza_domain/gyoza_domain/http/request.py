@@ -11,7 +11,7 @@ from uuid import UUID
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from ..domain.errors import RunNotFound
-from ..ports import IdempotencyKey
+from ..runs.ports import IdempotencyKey
 from . import json_text
 from .errors import does_not_fit
 

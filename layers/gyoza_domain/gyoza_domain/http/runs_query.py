@@ -6,7 +6,7 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from ..domain.errors import InvalidCursor, InvalidFilter, InvalidState, RunNotFound
 from ..domain.run import State
-from ..ports import Direction, RunQuery
+from ..runs.views import Direction, RunQuery
 from .request import checked_run_id, query_int, query_text
 
 DEFAULT_LIMIT = 10

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from ..domain.errors import StorageUnavailable
 from .batches import next_batch
+from .memory import RecentValues
 from .messages import CREATION, Message, creation_message, event_message
 from .ports import (
     FIFO,
@@ -24,7 +25,6 @@ from .ports import (
     Topics,
     Verdict,
 )
-from .recent import Recent
 
 TimeLeft = Callable[[], float]
 """Seconds until the process is stopped."""
@@ -86,7 +86,7 @@ class Delivery:
         self._outbox = outbox
         self._topics = topics
         self._parked_events = parked_events
-        self._delivered: Recent[int] = Recent(_RUNS_REMEMBERED)
+        self._delivered: RecentValues[int] = RecentValues(_RUNS_REMEMBERED)
 
     def publish_changes(self, changes: Sequence[StreamChange], time_left_s: TimeLeft) -> tuple[Report, list[str]]:
         """Publish what a batch of the stream asks for; and the sequence numbers of the records to bring again."""

@@ -1,4 +1,4 @@
-"""What an operator asks for: events published again, and parked ones tried again."""
+"""Tries every parked event once more, for an operator who asks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,44 +7,10 @@ from typing import Any
 from ..domain.errors import RunNotFound
 from .delivery import CALL_S, Delivery, TimeLeft
 from .ports import EventRange, HeldEvent, Outbox, ParkedEvent, ParkedQueue, StreamChange, Topics
-
-_EVENTS_A_READ = 100
-"""One batch of keys."""
+from .redelivery import NotParkedAgain
 
 _READ_S = 10.0
-"""What else than a call to SNS a held event may take."""
-
-
-class _NotParkedAgain:
-    """In place of the queue: what is refused is told to the operator who asked, or lies in the queue already."""
-
-    def park(self, events: Sequence[ParkedEvent]) -> None:
-        pass
-
-
-@dataclass(frozen=True, slots=True)
-class Redelivered:
-    """``next_seq``: where to go on, None when all was tried. ``refused``: what will not go by trying again."""
-
-    published: int
-    refused: Sequence[ParkedEvent]
-    next_seq: int | None
-
-
-def redeliver(outbox: Outbox, topics: Topics, run_id: str, from_seq: int, time_left_s: TimeLeft) -> Redelivered:
-    """Publish the run's events from ``from_seq`` on again. Raises RunNotFound and StorageUnavailable."""
-    delivery = Delivery(outbox, topics, _NotParkedAgain())
-    wanted = outbox.range_of(run_id, from_seq)
-    published = 0
-    refused: list[ParkedEvent] = []
-    for first_seq in range(from_seq, wanted.last_seq + 1, _EVENTS_A_READ):
-        last_seq = min(first_seq + _EVENTS_A_READ - 1, wanted.last_seq)
-        report = delivery.publish([replace(wanted, first_seq=first_seq, last_seq=last_seq)], time_left_s)
-        published += report.published
-        refused += report.parked
-        if run_id in report.pending:
-            return Redelivered(published, refused, report.pending[run_id])
-    return Redelivered(published, refused, None)
+"""Time that a held event may take beside its call to SNS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +65,7 @@ class Replay:
         if events is None:
             return 0, None
         # A delivery of its own: one that remembers a run's later events would take this one for delivered.
-        report = Delivery(self._outbox, self._topics, _NotParkedAgain()).publish([events], time_left_s)
+        report = Delivery(self._outbox, self._topics, NotParkedAgain()).publish([events], time_left_s)
         if report.pending:
             return report.published, replace(event, reason="SNS takes nothing now, or the time was up")
         return report.published, report.parked[0] if report.parked else None

@@ -5,9 +5,9 @@ from typing import TypeVar
 
 from aws_lambda_powertools.event_handler import Response
 
-from ..ports import AttemptPage, Direction, EventPage, RunPage, RunQuery, RunView
-from ..use_cases import Outcome
-from . import render
+from ..runs.commands import Outcome
+from ..runs.views import AttemptPage, Direction, EventPage, RunPage, RunQuery, RunView
+from . import rendering
 
 Key = TypeVar("Key")
 
@@ -20,41 +20,41 @@ def json_response(status: int, body: str, headers: dict[str, str] | None = None)
 
 
 def run_response(view: RunView) -> Response[str]:
-    return json_response(200, render.run(view))
+    return json_response(200, rendering.run(view))
 
 
 def outcome_response(outcome: Outcome, *, minimal: bool, status: int = 200) -> Response[str]:
     """The whole run, or the minimal answer when it was asked for; a replay says that it is one."""
     headers = {"Idempotent-Replayed": "true"} if outcome.is_replay else {}
     if isinstance(outcome.run, RunView) and not minimal:
-        return json_response(status, render.run(outcome.run), headers)
+        return json_response(status, rendering.run(outcome.run), headers)
     run = outcome.run.run if isinstance(outcome.run, RunView) else outcome.run
-    return json_response(status, render.minimal(run), headers | {"Preference-Applied": "return=minimal"})
+    return json_response(status, rendering.minimal(run), headers | {"Preference-Applied": "return=minimal"})
 
 
 def run_page_response(page: RunPage, query: RunQuery, *, with_events: bool) -> Response[str]:
     """Rows newest first; cut by size, those nearest the cursor stay."""
-    rows = ((view.run.id, render.run(view, with_events=with_events)) for view in page.rows)
+    rows = ((view.run.id, rendering.run(view, with_events=with_events)) for view in page.rows)
     shown, is_cut = _within_answer(rows)
     next_cursor = shown[-1][0] if is_cut else page.next_cursor
     if query.direction is Direction.NEWER:
         shown.reverse()
-    body = render.run_page((row for _, row in shown), has_more=next_cursor is not None, next_cursor=next_cursor)
+    body = rendering.run_page((row for _, row in shown), has_more=next_cursor is not None, next_cursor=next_cursor)
     return json_response(200, body)
 
 
 def event_page_response(page: EventPage) -> Response[str]:
-    return json_response(200, render.event_page(page.events, page.state, has_more=page.has_more))
+    return json_response(200, rendering.event_page(page.events, page.state, has_more=page.has_more))
 
 
 def attempts_response(page: AttemptPage, *, limit: int) -> Response[str]:
     """Attempts, and a ``Link`` to the next page where there is one; relative, so that it keeps the stage."""
-    rows = ((view.attempt.number, render.attempt(page.run, page.spec, view)) for view in page.attempts)
+    rows = ((view.attempt.number, rendering.attempt(page.run, page.spec, view)) for view in page.attempts)
     shown, _ = _within_answer(rows)
     headers = {}
     if shown and shown[-1][0] < page.run.attempt.number:
         headers["Link"] = f'<attempts?limit={limit}&after={shown[-1][0]}>; rel="next"'
-    return json_response(200, render.attempt_list(row for _, row in shown), headers)
+    return json_response(200, rendering.attempt_list(row for _, row in shown), headers)
 
 
 def _within_answer(rows: Iterable[tuple[Key, str]]) -> tuple[list[tuple[Key, str]], bool]:
@@ -62,8 +62,8 @@ def _within_answer(rows: Iterable[tuple[Key, str]]) -> tuple[list[tuple[Key, str
     shown: list[tuple[Key, str]] = []
     size = _FRAME_BYTES
     for key, row in rows:
-        size += render.answer_bytes(row)
-        if shown and size > render.ANSWER_BYTES:
+        size += rendering.answer_bytes(row)
+        if shown and size > rendering.ANSWER_BYTES:
             return shown, True
         shown.append((key, row))
     return shown, False

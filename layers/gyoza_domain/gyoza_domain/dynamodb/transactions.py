@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..domain.run import PATCHED, Change, OpRun, RunSpec
-from ..ports import IdempotencyKey
+from ..runs.ports import IdempotencyKey
 from . import codec
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The use cases against repositories that conflict as they are told."""
+"""The commands against repositories that conflict as they are told."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -8,21 +8,14 @@ from itertools import pairwise
 
 import pytest
 
-from gyoza_domain import use_cases
 from gyoza_domain.domain.errors import InvalidTransition, RunBusy, RunLocked
 from gyoza_domain.domain.run import Change, Event, EventType, JsonText, OpAttempt, OpRun, RunSpec, State
 from gyoza_domain.domain.transitions import EventDraft, append_event, patch
-from gyoza_domain.ports import (
-    AttemptPage,
-    ChangedMeanwhile,
-    EventPage,
-    IdempotencyKey,
-    Loaded,
-    RunPage,
-    RunQuery,
-    RunView,
-)
-from gyoza_domain.use_cases import CONFLICT_DEADLINE_S, RunPatch, add_event, create_run, patch_run
+from gyoza_domain.runs import saving
+from gyoza_domain.runs.commands import RunPatch, add_event, create_run, patch_run
+from gyoza_domain.runs.ports import ChangedMeanwhile, IdempotencyKey, Loaded
+from gyoza_domain.runs.saving import CONFLICT_DEADLINE_S
+from gyoza_domain.runs.views import AttemptPage, EventPage, RunPage, RunQuery, RunView
 
 NOW = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
 RUN_ID = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
@@ -148,7 +141,7 @@ def pausing(monkeypatch: pytest.MonkeyPatch, choose: Callable[[float], float]) -
         assert low == 0
         return choose(high)
 
-    monkeypatch.setattr(use_cases._system_random, "uniform", uniform)
+    monkeypatch.setattr(saving._system_random, "uniform", uniform)
 
 
 INFO = EventDraft(EventType.INFO, "hello")
@@ -158,21 +151,21 @@ STARTED = EventDraft(EventType.STARTED, worker_id="worker-7")
 def test_an_event_is_one_load_one_save_and_the_newest_events(clock: FakeClock) -> None:
     runs = ContendedRuns(a_run())
     change = append_event(a_run(), INFO, clock.now())
-    assert add_event(runs, clock, RUN_ID, INFO, whole=True).run == RunView(change.after, SPEC, NEWEST)
+    assert add_event(runs, runs, clock, RUN_ID, INFO, whole=True).run == RunView(change.after, SPEC, NEWEST)
     assert runs.saved == [change]
     assert runs.calls == ["load+spec", "save", "newest_events"]
 
 
 def test_the_minimal_answer_to_an_event_costs_one_load_and_one_save(clock: FakeClock) -> None:
     runs = ContendedRuns(a_run())
-    assert add_event(runs, clock, RUN_ID, INFO, whole=False).run == append_event(a_run(), INFO, clock.now()).after
+    assert add_event(runs, runs, clock, RUN_ID, INFO, whole=False).run == append_event(a_run(), INFO, clock.now()).after
     assert runs.calls == ["load", "save"]
 
 
 def test_a_refused_event_saves_nothing(clock: FakeClock) -> None:
     runs = ContendedRuns(a_run(State.CANCELLED))
     with pytest.raises(RunLocked):
-        add_event(runs, clock, RUN_ID, INFO, whole=True)
+        add_event(runs, runs, clock, RUN_ID, INFO, whole=True)
     assert runs.calls == ["load+spec"]
 
 
@@ -182,7 +175,7 @@ def test_after_a_conflict_the_decision_is_made_anew_on_the_run_that_the_write_re
     pausing(monkeypatch, lambda _: 0.0)
     other = append_event(a_run(), STARTED, clock.now()).after
     runs = ContendedRuns(a_run(), [(other, True)])
-    assert add_event(runs, clock, RUN_ID, INFO, whole=False).run == append_event(other, INFO, clock.now()).after
+    assert add_event(runs, runs, clock, RUN_ID, INFO, whole=False).run == append_event(other, INFO, clock.now()).after
     assert runs.calls == ["load", "save", "save"]
 
 
@@ -192,7 +185,7 @@ def test_a_write_that_returned_nothing_is_followed_by_a_reload(
     pausing(monkeypatch, lambda _: 0.0)
     other = append_event(a_run(), STARTED, clock.now()).after
     runs = ContendedRuns(a_run(), [(other, False)])
-    assert add_event(runs, clock, RUN_ID, INFO, whole=False).run == append_event(other, INFO, clock.now()).after
+    assert add_event(runs, runs, clock, RUN_ID, INFO, whole=False).run == append_event(other, INFO, clock.now()).after
     assert runs.calls == ["load", "save", "load", "save"]
 
 
@@ -202,7 +195,7 @@ def test_after_a_long_pause_the_run_is_read_again_for_what_was_returned_is_old(
     pausing(monkeypatch, lambda longest: longest)
     other = append_event(a_run(), STARTED, clock.now()).after
     runs = ContendedRuns(a_run(), [(other, True)])
-    add_event(runs, clock, RUN_ID, INFO, whole=False)
+    add_event(runs, runs, clock, RUN_ID, INFO, whole=False)
     assert runs.calls == ["load", "save", "load", "save"]
 
 
@@ -211,7 +204,7 @@ def test_of_two_workers_that_start_a_run_the_slower_is_refused(clock: FakeClock,
     started = append_event(a_run(), STARTED, clock.now()).after
     runs = ContendedRuns(a_run(), [(started, is_returned)])
     with pytest.raises(InvalidTransition):
-        add_event(runs, clock, RUN_ID, replace(STARTED, worker_id="worker-8"), whole=True)
+        add_event(runs, runs, clock, RUN_ID, replace(STARTED, worker_id="worker-8"), whole=True)
     assert runs.saved == []
 
 
@@ -219,7 +212,7 @@ def test_of_two_workers_that_start_a_run_the_slower_is_refused(clock: FakeClock,
 def test_each_conflict_is_decided_on_anew(clock: FakeClock, conflicts: int) -> None:
     others = [replace(a_run(), attempt=OpAttempt(1, last_seq=seq), version=seq + 2) for seq in range(conflicts)]
     runs = ContendedRuns(a_run(), [(other, seq % 2 == 0) for seq, other in enumerate(others)])
-    run = add_event(runs, clock, RUN_ID, INFO, whole=False).run
+    run = add_event(runs, runs, clock, RUN_ID, INFO, whole=False).run
     assert isinstance(run, OpRun)
     assert (run.last_seq, run.version) == (conflicts, conflicts + 2)
     assert len(clock.pauses) == conflicts
@@ -233,7 +226,7 @@ def test_a_run_that_keeps_changing_is_given_up_after_eight_seconds(
     runs = AlwaysContendedRuns(clock, save_s)
     began = clock.seconds
     with pytest.raises(RunBusy) as refusal:
-        add_event(runs, clock, RUN_ID, INFO, whole=False)
+        add_event(runs, runs, clock, RUN_ID, INFO, whole=False)
     assert refusal.value.run_id == RUN_ID
     assert CONFLICT_DEADLINE_S - 0.01 <= clock.seconds - began < CONFLICT_DEADLINE_S + save_s + 0.01
     assert runs.decided_on == list(range(1, len(runs.decided_on) + 1))
@@ -243,7 +236,7 @@ def test_a_run_that_keeps_changing_is_given_up_after_eight_seconds(
 def test_a_save_that_takes_all_the_time_is_not_tried_again(clock: FakeClock) -> None:
     runs = AlwaysContendedRuns(clock, save_s=CONFLICT_DEADLINE_S)
     with pytest.raises(RunBusy):
-        add_event(runs, clock, RUN_ID, INFO, whole=False)
+        add_event(runs, runs, clock, RUN_ID, INFO, whole=False)
     assert runs.decided_on == [1]
     assert clock.pauses == []
 
@@ -256,8 +249,9 @@ def test_the_bounds_of_the_pauses_grow_up_to_a_limit(clock: FakeClock, monkeypat
         return longest / 2
 
     pausing(monkeypatch, choose)
+    runs = AlwaysContendedRuns(clock, save_s=0.005)
     with pytest.raises(RunBusy):
-        add_event(AlwaysContendedRuns(clock, save_s=0.005), clock, RUN_ID, INFO, whole=False)
+        add_event(runs, runs, clock, RUN_ID, INFO, whole=False)
     first_shorter = next(place for place, (one, next_) in enumerate(pairwise(bounds)) if next_ < one)
     assert bounds[:3] == [0.2, 0.4, 0.8]
     assert first_shorter >= 3
@@ -269,8 +263,9 @@ def test_pauses_are_drawn_from_the_system_s_randomness_not_from_a_seed() -> None
     def pauses() -> list[float]:
         clock = FakeClock()
         random.seed(1)
+        runs = AlwaysContendedRuns(clock, save_s=0.1)
         with pytest.raises(RunBusy):
-            add_event(AlwaysContendedRuns(clock, save_s=0.1), clock, RUN_ID, INFO, whole=False)
+            add_event(runs, runs, clock, RUN_ID, INFO, whole=False)
         return clock.pauses[:5]
 
     assert pauses() != pauses()
@@ -280,7 +275,7 @@ def test_pauses_are_drawn_from_the_system_s_randomness_not_from_a_seed() -> None
 def test_a_patch_is_one_load_with_the_result_and_one_save(clock: FakeClock, edit: RunPatch) -> None:
     runs = ContendedRuns(a_run())
     change = patch(a_run(), clock.now(), state=edit.state, outputs=edit.outputs, priority=edit.priority)
-    assert patch_run(runs, clock, RUN_ID, edit, whole=True).run == RunView(change.after, SPEC, NEWEST)
+    assert patch_run(runs, runs, clock, RUN_ID, edit, whole=True).run == RunView(change.after, SPEC, NEWEST)
     assert runs.saved == [change]
     assert runs.calls == ["load+spec+result", "save", "newest_events"]
 
@@ -288,27 +283,28 @@ def test_a_patch_is_one_load_with_the_result_and_one_save(clock: FakeClock, edit
 def test_a_patch_that_conflicts_is_applied_to_the_run_as_it_then_is(clock: FakeClock) -> None:
     other = append_event(a_run(), STARTED, clock.now()).after
     runs = ContendedRuns(a_run(), [(other, False)])
-    run = patch_run(runs, clock, RUN_ID, RunPatch(priority=9), whole=False).run
+    run = patch_run(runs, runs, clock, RUN_ID, RunPatch(priority=9), whole=False).run
     assert run == replace(other, priority=9, updated_at=clock.now(), version=other.version + 1)
     assert runs.calls == ["load+result", "save", "load+result", "save"]
 
 
 def test_a_patch_that_keeps_conflicting_is_given_up(clock: FakeClock) -> None:
+    runs = AlwaysContendedRuns(clock, save_s=0.1)
     with pytest.raises(RunBusy):
-        patch_run(AlwaysContendedRuns(clock, save_s=0.1), clock, RUN_ID, RunPatch(priority=9), whole=False)
+        patch_run(runs, runs, clock, RUN_ID, RunPatch(priority=9), whole=False)
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_empty_patch_saves_nothing(clock: FakeClock, whole: bool) -> None:
     runs = ContendedRuns(a_run())
-    answer = patch_run(runs, clock, RUN_ID, RunPatch(), whole=whole).run
+    answer = patch_run(runs, runs, clock, RUN_ID, RunPatch(), whole=whole).run
     assert answer == (RunView(a_run(), SPEC, NEWEST) if whole else a_run())
     assert "save" not in runs.calls
 
 
 def test_a_new_run_is_pending_in_its_first_attempt_without_events(clock: FakeClock) -> None:
     runs = ContendedRuns(a_run())
-    view = create_run(runs, clock, FixedIds(), SPEC, priority=7, max_attempts=3, created_by="key-1").run
+    view = create_run(runs, runs, clock, FixedIds(), SPEC, priority=7, max_attempts=3, created_by="key-1").run
     run = OpRun(
         id=RUN_ID,
         created_at=clock.now(),

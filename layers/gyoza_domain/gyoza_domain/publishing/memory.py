@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 
-class Recent(Generic[Value]):
-    """What was last told of so many keys; of others nothing is known."""
+class RecentValues(Generic[Value]):
+    """Keeps the latest value of the ``size`` most recently written keys."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -9,7 +9,7 @@ from datetime import datetime
 from ..domain.instants import instant_to_text
 from ..domain.json_parts import json_array, json_object, json_scalar
 from ..domain.run import AttemptResult, Claim, Constraints, Event, OpAttempt, OpRun, RunSpec, State
-from ..ports import AttemptView, RunView
+from ..runs.views import AttemptView, RunView
 
 ANSWER_BYTES = 5_000_000
 """An answer at most, as Lambda sends it: the body as one JSON string (contract, section 2; Lambda allows 6 MB)."""

@@ -1,16 +1,16 @@
-"""Where the parts of publishing are put together; the routes do without them."""
+"""Builds the parts of publishing, which no route loads."""
 
 import os
 from functools import cache
 
-from .bootstrap import aws_client, dynamodb, table
-from .dynamodb.outbox import DynamoDBOutbox
-from .dynamodb.stream import change_of
-from .messaging.sns import SnsTopics
-from .messaging.sqs import SqsParkedEvents
-from .publishing.delivery import Delivery
-from .publishing.operations import Replay
-from .publishing.ports import Outbox, Topics
+from ..dynamodb.outbox import DynamoDBOutbox
+from ..dynamodb.stream import change_of
+from ..messaging.sns import SnsTopics
+from ..messaging.sqs import SqsParkedEvents
+from ..publishing.delivery import Delivery
+from ..publishing.ports import Outbox, Topics
+from ..publishing.replay import Replay
+from .clients import aws_client, dynamodb, table
 
 
 @cache

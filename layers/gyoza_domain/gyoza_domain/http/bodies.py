@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from ..domain.run import Constraints, EventDelivery, EventType, RunSpec
 from ..domain.transitions import EventDraft
-from ..use_cases import RunPatch
+from ..runs.commands import RunPatch
 from .errors import RequestError, does_not_fit
 from .json_text import dump, dump_within
 from .request import json_body

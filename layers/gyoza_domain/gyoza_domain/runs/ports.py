@@ -1,12 +1,12 @@
-"""What the use cases need from the outside, each with the promise it must keep."""
+"""Everything that runs need from the outside, each with the promise it must keep."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 
-from .domain.run import Change, Event, OpAttempt, OpRun, RunSpec, State
+from ..domain.run import Change, Event, OpRun, RunSpec
+from .views import AttemptPage, EventPage, RunPage, RunQuery, RunView
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,71 +15,6 @@ class Loaded:
 
     run: OpRun
     spec: RunSpec | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunView:
-    """A run as a client sees it, of one version; ``events`` are the current attempt's newest, oldest first."""
-
-    run: OpRun
-    spec: RunSpec
-    events: Sequence[Event] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptView:
-    """An attempt with its newest events, oldest first."""
-
-    attempt: OpAttempt
-    events: Sequence[Event]
-
-
-class Direction(StrEnum):
-    OLDER = "older"
-    NEWER = "newer"
-
-
-@dataclass(frozen=True, slots=True)
-class RunQuery:
-    """Which runs, and where from. ``after`` is a run id: the page begins right behind it, in ``direction``.
-
-    ``created_from`` and ``created_to`` bound the creation instant, both inclusive.
-    """
-
-    limit: int
-    direction: Direction = Direction.OLDER
-    after: str | None = None
-    state: State | None = None
-    image: str | None = None
-    op_definition: str | None = None
-    created_from: datetime | None = None
-    created_to: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunPage:
-    """Rows in the direction of travel, read as they are taken; ``next_cursor`` is None when nothing lies beyond."""
-
-    rows: Iterator[RunView]
-    next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class EventPage:
-    """Events in ascending order; ``has_more`` tells of newer ones within what was asked for."""
-
-    state: State
-    events: Sequence[Event]
-    has_more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptPage:
-    """Attempts of ``run``, oldest first, read as they are taken."""
-
-    run: OpRun
-    spec: RunSpec
-    attempts: Iterator[AttemptView]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +47,11 @@ class ChangedMeanwhile(Exception):
         self.current = current
 
 
-class RunRepository(Protocol):
-    """Runs and their timelines. Reads of one run show every write that an answer has shown.
+class RunStore(Protocol):
+    """One run at a time, as a decision reads and writes it.
 
-    Every method on a run id raises RunNotFound, and any method StorageUnavailable.
+    A read shows every write that an answer has shown. Every method on a run id raises RunNotFound, and any method
+    StorageUnavailable.
     """
 
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
@@ -133,17 +69,18 @@ class RunRepository(Protocol):
     def fingerprint_of(self, run_id: str, key: IdempotencyKey) -> str | None:
         """The fingerprint that came with the key when it was used on this run; None when it was not."""
 
+
+class RunReader(Protocol):
+    """One run at a time, as a client reads it. Reads show every write that an answer has shown.
+
+    Every method raises RunNotFound and StorageUnavailable.
+    """
+
     def newest_events(self, run: OpRun) -> Sequence[Event]:
         """The newest 100 events of the current attempt, or those of them that fit 1 MB; oldest first."""
 
     def view(self, run_id: str) -> RunView:
         """The run with its spec, its result and its newest events, all of one version."""
-
-    def page(self, query: RunQuery, *, with_events: bool) -> RunPage:
-        """A page of runs in the order of creation. Raises InvalidCursor when ``query.after`` names no run.
-
-        Reads at most 2,000 index entries, so a page may end short of its limit with a ``next_cursor``.
-        """
 
     def events_of_attempt(self, run_id: str, attempt: int | None, after: int) -> EventPage:
         """Events of one attempt (None: the current one) with ``id > after``: at most 1,000, or 1 MB.
@@ -156,6 +93,17 @@ class RunRepository(Protocol):
 
     def attempts(self, run_id: str, after: int, limit: int) -> AttemptPage:
         """Attempts with ``number > after``, at most ``limit``, each with its newest 20 events."""
+
+
+class RunLists(Protocol):
+    """Many runs at a time. May trail a write by the delay of the index."""
+
+    def page(self, query: RunQuery, *, with_events: bool) -> RunPage:
+        """A page of runs in the order of creation. Raises InvalidCursor when ``query.after`` names no run.
+
+        Reads at most 2,000 index entries, so a page may end short of its limit with a ``next_cursor``.
+        Raises StorageUnavailable.
+        """
 
 
 class Clock(Protocol):

@@ -11,8 +11,8 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
 from ..domain.errors import GyozaError, IdempotencyKeyReused, RunNotFound
-from .answers import json_response
 from .errors import STATUS_AND_CODE, RequestError
+from .responses import json_response
 
 _CONFLICT = 409
 _SERVER_ERROR = 500

@@ -1,0 +1,56 @@
+"""Builds the parts of the routes."""
+
+import os
+from functools import cache
+from uuid import UUID, uuid4
+
+from ..dynamodb.run_lists import DynamoDBRunLists
+from ..dynamodb.run_reader import DynamoDBRunReader
+from ..dynamodb.run_store import DynamoDBRunStore
+from ..runs.ports import Clock, IdempotencyKey, IdSource, RunLists, RunReader, RunStore
+from .clients import SystemClock, dynamodb, table
+
+
+class RandomIds:
+    """UUIDs from the operating system's random source, which a snapshot does not clone."""
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+
+    def new_run_id(self) -> str:
+        return str(uuid4())
+
+    def run_id_for(self, key: IdempotencyKey) -> str:
+        return str(UUID(hex=key.digest, version=4))
+
+    def shard_of(self, run_id: str) -> int:
+        return UUID(run_id).int % self._shards
+
+
+@cache
+def store() -> RunStore:
+    return DynamoDBRunStore(dynamodb(), table())
+
+
+@cache
+def reader() -> RunReader:
+    return DynamoDBRunReader(dynamodb(), table())
+
+
+@cache
+def lists() -> RunLists:
+    return DynamoDBRunLists(dynamodb(), table(), shards=_shards())
+
+
+@cache
+def clock() -> Clock:
+    return SystemClock()
+
+
+@cache
+def ids() -> IdSource:
+    return RandomIds(_shards())
+
+
+def _shards() -> int:
+    return int(os.environ["GYOZA_INDEX_SHARDS"])
