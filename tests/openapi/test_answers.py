@@ -212,7 +212,7 @@ def refuse_in(patch: pytest.MonkeyPatch, each: Operation, error: GyozaError) -> 
 
             return refuse
 
-    patch.setattr(f"functions.{FUNCTION_OF_ROUTE[each.method, each.path]}.app.runs", Refusing)
+    patch.setattr(f"functions.{FUNCTION_OF_ROUTE[each.method, each.path]}.app.lists", Refusing)
 
 
 @every_operation
