@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -212,7 +213,10 @@ def refuse_in(patch: pytest.MonkeyPatch, each: Operation, error: GyozaError) -> 
 
             return refuse
 
-    patch.setattr(f"functions.{FUNCTION_OF_ROUTE[each.method, each.path]}.app.lists", Refusing)
+    handler = import_module(f"functions.{FUNCTION_OF_ROUTE[each.method, each.path]}.app")
+    for part in ("store", "reader", "lists"):
+        if hasattr(handler, part):
+            patch.setattr(handler, part, Refusing)
 
 
 @every_operation
