@@ -14,6 +14,7 @@ os.environ |= {
     "AWS_DEFAULT_REGION": "us-east-1",
     "GYOZA_TABLE": "none",
     "GYOZA_INDEX_SHARDS": "4",
+    "GYOZA_INDEX_SHARDS_READ": "4",
     "GYOZA_TOPIC_ARN_PREFIX": "arn:aws:sns:us-east-1:000000000000:gyoza_",
     "GYOZA_PARKED_QUEUE_URL": "https://sqs.invalid/parked",
     "POWERTOOLS_SERVICE_NAME": "gyoza",

@@ -2,7 +2,7 @@
 
 200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 when the state does not allow the event,
 404, 409 for a stale ``attempt`` or a run that kept changing, 413 and 422 for the body.
-One query, one transaction, and without ``return=minimal`` one query for the answer.
+One query and one transaction. A refusal of a request with an Idempotency-Key reads HEAD and key in one transaction.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap.api import clock, reader, store
+from gyoza_domain.bootstrap.api import clock, store
 from gyoza_domain.http.bodies import AddEventBody, body_as
 from gyoza_domain.http.request import checked_run_id, idempotency_key, prefers_minimal
 from gyoza_domain.http.resolver import rest_app
@@ -26,7 +26,7 @@ def add_event(run_id: str) -> Response[str]:
     draft = body_as(AddEventBody, event).draft()
     minimal = prefers_minimal(event)
     outcome = commands.add_event(
-        store(), reader(), clock(), checked_run_id(run_id), draft, whole=not minimal, key=idempotency_key(event)
+        store(), clock(), checked_run_id(run_id), draft, whole=not minimal, key=idempotency_key(event)
     )
     return outcome_response(outcome, minimal=minimal)
 

@@ -1,7 +1,7 @@
 """POST /runs: a new run in PENDING.
 
 201 with the run, or the minimal answer with ``Prefer: return=minimal``. 413 and 422 for the body.
-One transaction: HEAD and SPEC. A replay of an Idempotency-Key reads the run instead: two queries.
+One transaction: HEAD, SPEC, and large inputs apart. A replay of an Idempotency-Key reads the run: one query.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap.api import clock, ids, reader, store
+from gyoza_domain.bootstrap.api import clock, ids, store
 from gyoza_domain.http.bodies import CreateRunBody, body_as
 from gyoza_domain.http.request import api_key_id, idempotency_key, prefers_minimal
 from gyoza_domain.http.resolver import rest_app
@@ -25,7 +25,6 @@ def create_run() -> Response[str]:
     body = body_as(CreateRunBody, event)
     outcome = commands.create_run(
         store(),
-        reader(),
         clock(),
         ids(),
         body.spec(),

@@ -1,6 +1,6 @@
 """GET /runs/{id}: the run with the newest events of its current attempt.
 
-200 with the run, 404 when there is none. Two queries.
+200 with the run, 404 when there is none. One query; two if the newest hundred events lie beyond its first megabyte.
 """
 
 from typing import Any

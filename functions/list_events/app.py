@@ -1,7 +1,7 @@
 """GET /runs/{id}/events: the timeline of the current attempt, or of another one, or across all of them.
 
 200 with the events, oldest first. 400 for an attempt the run does not have, 404, 422 for a parameter that does not fit.
-One read and one query; one read more for an attempt that is over.
+One query; two if more than 25 events are new, or if the page ends before HEAD. One batch and one query for ``attempt``.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from gyoza_domain.domain.errors import InvalidFilter
 from gyoza_domain.http.request import checked_run_id, query_int
 from gyoza_domain.http.resolver import rest_app
 from gyoza_domain.http.responses import event_page_response
+from gyoza_domain.runs.views import MAX_EVENTS_OF_PAGE
 
 app = rest_app()
 
@@ -24,13 +25,14 @@ def list_events(run_id: str) -> Response[str]:
     after = query_int(event, "after", minimum=-1)
     after_seq = query_int(event, "after_seq", minimum=-1)
     attempt = query_int(event, "attempt", minimum=1)
+    limit = query_int(event, "limit", minimum=1, maximum=MAX_EVENTS_OF_PAGE) or MAX_EVENTS_OF_PAGE
     if after_seq is None:
         return event_page_response(
-            reader().events_of_attempt(checked_run_id(run_id), attempt, -1 if after is None else after)
+            reader().events_of_attempt(checked_run_id(run_id), attempt, -1 if after is None else after, limit)
         )
     if after is not None or attempt is not None:
         raise InvalidFilter("after_seq reads across attempts and excludes after and attempt")
-    return event_page_response(reader().events_across_attempts(checked_run_id(run_id), after_seq))
+    return event_page_response(reader().events_across_attempts(checked_run_id(run_id), after_seq, limit))
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap.api import clock, reader, store
+from gyoza_domain.bootstrap.api import clock, store
 from gyoza_domain.domain.transitions import MANUAL_RETRY
 from gyoza_domain.http.request import checked_run_id, idempotency_key, prefers_minimal, refuse_body_fields
 from gyoza_domain.http.resolver import rest_app
@@ -25,7 +25,7 @@ def retry_run(run_id: str) -> Response[str]:
     refuse_body_fields(event)
     minimal = prefers_minimal(event)
     outcome = commands.add_event(
-        store(), reader(), clock(), checked_run_id(run_id), MANUAL_RETRY, whole=not minimal, key=idempotency_key(event)
+        store(), clock(), checked_run_id(run_id), MANUAL_RETRY, whole=not minimal, key=idempotency_key(event)
     )
     return outcome_response(outcome, minimal=minimal)
 

@@ -9,7 +9,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap.api import clock, reader, store
+from gyoza_domain.bootstrap.api import clock, store
 from gyoza_domain.http.bodies import UpdateRunBody, body_as
 from gyoza_domain.http.request import checked_run_id, prefers_minimal
 from gyoza_domain.http.resolver import rest_app
@@ -24,7 +24,7 @@ def update_run(run_id: str) -> Response[str]:
     event = app.current_event
     edit = body_as(UpdateRunBody, event).patch()
     minimal = prefers_minimal(event)
-    outcome = commands.patch_run(store(), reader(), clock(), checked_run_id(run_id), edit, whole=not minimal)
+    outcome = commands.patch_run(store(), clock(), checked_run_id(run_id), edit, whole=not minimal)
     return outcome_response(outcome, minimal=minimal)
 
 

@@ -133,7 +133,7 @@ def bytes_as_sent(answer: Answer) -> int:
     return len(json.dumps(answer.text, ensure_ascii=False).encode())
 
 
-INSIDE = ("arn:", "Traceback", "botocore", "boto3", "DynamoDB", "dynamodb", "pydantic", "gyoza_domain", "META#", "RUN#")
+INSIDE = ("arn:", "Traceback", "botocore", "boto3", "DynamoDB", "dynamodb", "pydantic", "gyoza_domain", "HEAD#", "RUN#")
 """What an answer would hold if it told of the inside."""
 
 

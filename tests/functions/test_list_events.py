@@ -63,13 +63,17 @@ SECOND = [
 )
 def test_events_after_what_was_seen(api: Gateway, run_id: str, query: dict[str, int], events: list[Any]) -> None:
     answer = api.get(f"/runs/{run_id}/events", **query)
-    assert (answer.status, answer.json) == (200, {"events": events, "has_more": False})
+    page = {"events": events, "has_more": False, "state": "RUNNING", "current_attempt": 2, "last_seq": 4}
+    assert (answer.status, answer.json) == (200, page)
+
+
+NO_EVENTS = {"events": [], "has_more": False, "state": "PENDING", "current_attempt": 1, "last_seq": -1}
 
 
 def test_a_new_run_has_no_events(api: Gateway) -> None:
     run_id = api.create()["id"]
     for query in ({}, {"after": 0}, {"attempt": 1}, {"after_seq": -1}):
-        assert api.get(f"/runs/{run_id}/events", **query).json == {"events": [], "has_more": False}
+        assert api.get(f"/runs/{run_id}/events", **query).json == NO_EVENTS
 
 
 @pytest.mark.parametrize("attempt", [3, 4, 10**30])

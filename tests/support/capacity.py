@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 
 from gyoza_domain.bootstrap import clients
+from gyoza_domain.dynamodb import keys
 from tests.support.table import table_properties
 
 Item = Mapping[str, Mapping[str, Any]]
@@ -93,16 +94,19 @@ class _Recorder:
                 usage.read_units += sum(
                     read_units(item_bytes(item), consistent=bool(request["ConsistentRead"])) for item in items
                 )
+        elif model.name == "TransactGetItems":
+            sizes = [item_bytes(response.get("Item", {})) for response in parsed["Responses"]]
+            usage.read_units += sum(2 * read_units(size, consistent=True) for size in sizes)
         elif model.name == "TransactWriteItems":
             for write, before in zip(self._sent["TransactItems"], self._before, strict=True):
                 self._count_write(write, before)
 
     def _count_write(self, write: dict[str, Any], before: Item | None) -> None:
         after = self._stored(self._key(write))
-        assert after is not None
-        larger = max(item_bytes(after), item_bytes(before or {}))
+        assert (after is None) is ("Delete" in write)
+        larger = max(item_bytes(after or {}), item_bytes(before or {}))
         self._usage.write_units += 2 * write_units(larger) + index_write_units(before, after)
-        if after["sk"]["S"] == "META#HEAD":
+        if after is not None and after["sk"]["S"] == keys.HEAD:
             self._usage.head_bytes = item_bytes(after)
 
     def _key(self, write: dict[str, Any]) -> dict[str, Any]:

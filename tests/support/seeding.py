@@ -12,6 +12,7 @@ import boto3
 
 from gyoza_domain.domain.run import Event, EventType, OpAttempt, OpRun, RunSpec, State
 from gyoza_domain.dynamodb import codec
+from gyoza_domain.dynamodb.head import new_head
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 SHARDS = 4
@@ -28,7 +29,7 @@ def seeded_run(
 
 
 def store_runs(runs: Iterable[tuple[OpRun, RunSpec]]) -> None:
-    _store(item for run, spec in runs for item in (codec.new_head(run, spec), codec.spec_item(run.id, spec)))
+    _store(item for run, spec in runs for item in (new_head(run, spec), *codec.spec_items(run.id, spec)))
 
 
 def store_events(run: OpRun, *, msg: str = "", count: int | None = None) -> None:

@@ -32,7 +32,7 @@ def test_only_heads_of_runs_with_an_event_delivery_invoke_the_function() -> None
         {
             "eventName": ["INSERT", "MODIFY"],
             "dynamodb": {
-                "Keys": {"sk": {"S": ["META#HEAD"]}},
+                "Keys": {"sk": {"S": ["HEAD"]}},
                 "NewImage": {"delivers": {"BOOL": [{"exists": True}]}},
             },
         }

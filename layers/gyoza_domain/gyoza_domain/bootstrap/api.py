@@ -29,17 +29,17 @@ class RandomIds:
 
 @cache
 def store() -> RunStore:
-    return DynamoDBRunStore(dynamodb(), table())
+    return DynamoDBRunStore(dynamodb(), table(), clock())
 
 
 @cache
 def reader() -> RunReader:
-    return DynamoDBRunReader(dynamodb(), table())
+    return DynamoDBRunReader(dynamodb(), table(), clock())
 
 
 @cache
 def lists() -> RunLists:
-    return DynamoDBRunLists(dynamodb(), table(), shards=_shards())
+    return DynamoDBRunLists(dynamodb(), table(), clock(), shards=int(os.environ["GYOZA_INDEX_SHARDS_READ"]))
 
 
 @cache
@@ -49,8 +49,4 @@ def clock() -> Clock:
 
 @cache
 def ids() -> IdSource:
-    return RandomIds(_shards())
-
-
-def _shards() -> int:
-    return int(os.environ["GYOZA_INDEX_SHARDS"])
+    return RandomIds(int(os.environ["GYOZA_INDEX_SHARDS"]))

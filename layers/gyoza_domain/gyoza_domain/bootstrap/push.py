@@ -10,7 +10,7 @@ from ..messaging.sqs import SqsParkedEvents
 from ..publishing.delivery import Delivery
 from ..publishing.ports import Outbox, Topics
 from ..publishing.replay import Replay
-from .clients import aws_client, dynamodb, table
+from .clients import SystemClock, aws_client, dynamodb, table
 
 
 @cache
@@ -21,7 +21,7 @@ def delivery() -> Delivery:
 
 @cache
 def outbox() -> Outbox:
-    return DynamoDBOutbox(dynamodb(), table())
+    return DynamoDBOutbox(dynamodb(), table(), SystemClock())
 
 
 @cache

@@ -15,7 +15,9 @@
     ├── IdempotencyKeyReused   the key came before, with another body
     ├── StaleAttempt           the fencing token is not the current attempt
     ├── RunBusy                the run changed under the request for too long; safe to send again
-    └── StorageUnavailable     the table did not take the request; whether a write stands is unknown
+    └── StorageUnavailable     the table did not take the request; nothing was written
+        ├── OutcomeUnknown     the table did not answer a write; it may stand
+        └── UnreadableRun      a newer release wrote the run; nothing was written
 
 ``str(error)`` is a sentence fit for a client: it holds ids and states, never a key, a table or another system's text.
 """
@@ -95,5 +97,24 @@ class RunBusy(GyozaError):
 
 
 class StorageUnavailable(GyozaError):
-    def __init__(self) -> None:
-        super().__init__("The service is busy; send the request again")
+    def __init__(self, text: str = "The service is busy and wrote nothing; send the request again") -> None:
+        super().__init__(text)
+
+
+class OutcomeUnknown(StorageUnavailable):
+    """``run_id``: the run that was written to; None for a creation. ``is_keyed``: whether the request had a key."""
+
+    def __init__(self, run_id: str | None, *, is_keyed: bool) -> None:
+        if is_keyed:
+            advice = "send the request again with the same Idempotency-Key"
+        elif run_id is None:
+            advice = "look in GET /runs whether the run exists before you send the request again"
+        else:
+            advice = f"read GET /runs/{run_id}/events before you send the request again"
+        super().__init__(f"The service does not know whether the request took effect; {advice}")
+
+
+class UnreadableRun(StorageUnavailable):
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"A newer release wrote OpRun '{run_id}'; send the request again")
+        self.run_id = run_id

@@ -16,9 +16,6 @@ JsonText = NewType("JsonText", str)
 
 EMPTY_OBJECT = JsonText("{}")
 
-PATCHED = -1
-"""``OpAttempt.result_source`` of a result that a PATCH wrote, not an event."""
-
 
 class State(StrEnum):
     PENDING = "PENDING"
@@ -46,6 +43,15 @@ class EventType(StrEnum):
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
     RETRIED = "RETRIED"
+
+
+class ResultSource(StrEnum):
+    """Says which record holds an attempt's result."""
+
+    EVENT = "EVENT"
+    """The attempt's last event, which ended it."""
+    PATCH = "PATCH"
+    """A record of its own, which a PATCH wrote. It stays the source when an event ends the attempt later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What an attempt left: its outputs, and what its end told."""
+    """The outputs of an attempt, and the error message and duration that its end told."""
 
     outputs: JsonText = EMPTY_OBJECT
     error_message: str | None = None
@@ -107,9 +113,10 @@ class OpAttempt:
     finished_at: datetime | None = None
     claim: Claim | None = None
     result: AttemptResult | None = None
-    """None before there is one, and where it was not loaded (``result_source`` then tells that there is one)."""
-    result_source: int | None = None
-    """Number of the event that carries the result, or PATCHED."""
+    """None if there is none yet, or if it was not loaded (``result_source`` then tells that there is one)."""
+    result_source: ResultSource | None = None
+    outputs_bytes: int = 0
+    """Size of the result's outputs, known also where the result was not loaded."""
 
     @property
     def event_count(self) -> int:
@@ -163,8 +170,16 @@ class Event:
     """What was posted, less ``outputs`` of COMPLETED and ``error_message`` of FAILED, which follow."""
     outputs: JsonText | None = None
     error_message: str | None = None
+    duration_ms: int | None = None
+    """On an event that ended a started attempt: the time since STARTED."""
     will_retry: bool = False
     """Whether the same write began another attempt because of this failure."""
+
+    @property
+    def text_bytes(self) -> int:
+        """Size of what the sender wrote: message, payload, outputs and error message, in UTF-8."""
+        texts = (str(self.msg), self.payload, self.outputs, self.error_message)
+        return sum(len(text.encode()) for text in texts if text is not None)
 
     @property
     def posted_payload(self) -> JsonText:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from .errors import InvalidTransition, RetryBudgetSpent, RunLocked, StaleAttempt
 from .run import (
     EMPTY_OBJECT,
-    PATCHED,
     AttemptResult,
     Change,
     Claim,
@@ -16,6 +16,7 @@ from .run import (
     JsonText,
     OpAttempt,
     OpRun,
+    ResultSource,
     State,
 )
 
@@ -75,6 +76,8 @@ def append_event(run: OpRun, draft: EventDraft, now: datetime) -> Change:
         version=run.version + 1,
     )
     event = _event(after, draft, at)
+    if draft.type in (EventType.COMPLETED, EventType.FAILED):
+        event = replace(event, duration_ms=_duration_ms(run.attempt, at))
     if after.state is State.FAILED and run.has_retry_budget:
         return _retry_at_once(run, after, event, at)
     return Change(run, after, (event,))
@@ -88,15 +91,22 @@ def patch(
     outputs: JsonText | None = None,
     priority: int | None = None,
 ) -> Change:
-    """Edit the run and its current attempt past the rules; None leaves a field as it is. Appends no event."""
+    """Edit the run and its current attempt past the rules; None leaves a field as it is. Appends no event.
+
+    The run must have been loaded with its result if ``state`` or ``outputs`` is given.
+    """
     at = max(now, run.updated_at)
     attempt = run.attempt
     if state is not None:
         finished_at = attempt.finished_at if attempt.state.is_terminal else at
         attempt = replace(attempt, state=state, finished_at=finished_at if state.is_terminal else None)
-    if outputs is not None:
-        result = replace(attempt.result or AttemptResult(), outputs=outputs)
-        attempt = replace(attempt, result=result, result_source=PATCHED)
+    is_reopened = run.state.is_terminal and not attempt.state.is_terminal
+    if outputs is not None or (is_reopened and attempt.result_source is ResultSource.EVENT):
+        # The event that holds a reopened attempt's result will not be its last one.
+        result = attempt.result or AttemptResult()
+        result = result if outputs is None else replace(result, outputs=outputs)
+        outputs_bytes = len(result.outputs.encode())
+        attempt = replace(attempt, result=result, result_source=ResultSource.PATCH, outputs_bytes=outputs_bytes)
     priority = run.priority if priority is None else priority
     return Change(run, replace(run, attempt=attempt, priority=priority, updated_at=at, version=run.version + 1))
 
@@ -125,18 +135,28 @@ def _effect(attempt: OpAttempt, draft: EventDraft, at: datetime) -> OpAttempt:
         case EventType.PROGRESS:
             return replace(attempt, progress=int(draft.msg))
         case EventType.COMPLETED:
-            before = attempt.result or AttemptResult()
-            result = replace(before, outputs=draft.outputs or before.outputs, duration_ms=_duration_ms(attempt, at))
+            outputs = {} if draft.outputs is None else {"outputs": draft.outputs}
             ended = replace(attempt, state=State.COMPLETED, progress=100, finished_at=at)
-            return replace(ended, result=result, result_source=seq)
+            return _with_result(ended, **outputs, duration_ms=_duration_ms(attempt, at))
         case EventType.FAILED:
-            before = attempt.result or AttemptResult()
-            result = replace(before, error_message=draft.error_message, duration_ms=_duration_ms(attempt, at))
-            return replace(attempt, state=State.FAILED, finished_at=at, result=result, result_source=seq)
+            ended = replace(attempt, state=State.FAILED, finished_at=at)
+            return _with_result(ended, error_message=draft.error_message, duration_ms=_duration_ms(attempt, at))
         case EventType.CANCELLED:
             return replace(attempt, state=State.CANCELLED, finished_at=at)
         case _:
             return attempt
+
+
+def _with_result(attempt: OpAttempt, **told: Any) -> OpAttempt:
+    """The attempt with what its last event told of its result.
+
+    A result that a PATCH wrote stays where it is; where it was not loaded it stays unknown.
+    """
+    source = attempt.result_source or ResultSource.EVENT
+    outputs_bytes = len(told["outputs"].encode()) if "outputs" in told else attempt.outputs_bytes
+    is_unknown = attempt.result is None and attempt.result_source is not None
+    result = None if is_unknown else replace(attempt.result or AttemptResult(), **told)
+    return replace(attempt, result=result, result_source=source, outputs_bytes=outputs_bytes)
 
 
 def _retry(run: OpRun, draft: EventDraft, at: datetime) -> Change:

@@ -1,30 +1,35 @@
 """The table: the only module that spells a key or the name of an index.
 
-Every item has ``pk = RUN#<run id>``: one run is one partition, and no id a client sends can spell another item's key,
-for ids are checked to be UUIDs before they get here.
+A run is one partition, ``pk = RUN#<run id>``. No id that a client sends can spell another item's key, for ids are
+checked to be UUIDs before they get here. The sort keys put the items of a run in this order, and the order is used.
 
-=======  ============================  =================================  ===================  =======================
-item     sk                            holds                              written by           read by
-=======  ============================  =================================  ===================  =======================
-EVENT    ``EVENT#<seq>``               a line of the timeline; the one    an event, once       timelines; the run's
-                                       that ended an attempt also holds                        outputs and error
-                                       its result
-KEY      ``KEY#<digest>``              what an idempotency key came with  the POST it came     a repeat, a refusal
-                                                                          with
-ATTEMPT  ``META#ATTEMPT#<n>``          the claim; once closed, the whole  ASSIGNED, STARTED,   decisions, attempts
-                                       attempt but its documents          a retry
-PATCHED  ``META#ATTEMPT#<n>#PATCHED``  outputs an operator wrote          PATCH of outputs     the run
-HEAD     ``META#HEAD``                 state, counters and index keys in  every write; its     everything
-                                       less than 1 KB                     ``version`` guards
-                                                                          the whole run
-SPEC     ``META#SPEC``                 image, inputs, all that is fixed   creation             the run, list rows
-=======  ============================  =================================  ===================  =======================
+=======  =========================  ==================================  =====================  =====================
+item     sk                         holds                               written by             read by
+=======  =========================  ==================================  =====================  =====================
+ATTEMPT  ``ATTEMPT#<n>``            a closed attempt but its result     a retry                attempts
+         ``ATTEMPT#<n>#OUTPUTS``    the result of a closed attempt      a retry after a PATCH  attempts
+                                    that a PATCH wrote
+KEY      ``CLIENT_KEY#<digest>``    what an idempotency key came with   the POST it came with  a keyed refusal
+EVENT    ``EVENT#<seq>``            a line of the timeline; the last    an event, once         timelines, the run
+                                    of an attempt holds its result
+HEAD     ``HEAD``                   state, counters and index keys      every write; its       everything
+                                                                        ``version`` guards
+                                                                        the whole run
+CLAIM    ``HEAD#CLAIM``             the current attempt's worker        ASSIGNED, STARTED;     decisions, the run
+                                                                        a retry deletes it
+OUTPUTS  ``OUTPUTS``                the current attempt's result, if a  PATCH, and an event    the run
+                                    PATCH wrote it                      that ends the attempt
+SPEC     ``SPEC``                   image, delivery, constraints, and   creation               the run, list rows,
+                                    inputs up to 1 KB                                          push
+INPUTS   ``SPEC#INPUTS``            SPEC again, with larger inputs      creation               the run, list rows
+=======  =========================  ==================================  =====================  =====================
 
-The order of the META keys is used: read downwards from SPEC or HEAD, one query meets all that is known of the current
-attempt.
+- A poll is one query upwards, from the first new event to HEAD.
+- A decision is one query over the small items, from HEAD to CLAIM.
+- A whole run is one query downwards, from the top to its newest hundred events.
 
-Only HEAD carries index keys, each a value (long ones hashed) and the run's shard. All four indexes sort by
-``created_key`` (``<created_at>#<run id>``), which is also what a cursor stands for.
+Only HEAD carries the keys of the lists' indexes, each a value (long ones hashed) and the run's shard. These four
+indexes sort by ``created_key`` (``<created_at>#<run id>``), which is also what a cursor stands for.
 
 ====================  ====================  ==============================
 index                 hash key              serves
@@ -34,6 +39,8 @@ index                 hash key              serves
 ``by_image``          ``<hash>#<shard>``    ``image``
 ``by_op_definition``  ``<hash>#<shard>``    ``op_definition``
 ====================  ====================  ==============================
+
+Two more indexes have no entries: ``by_due`` and ``claimable`` (docs/adr/0008-indexes-for-time-and-claims.md).
 """
 
 from collections.abc import Sequence
@@ -42,10 +49,17 @@ from hashlib import sha256
 
 from ..domain.instants import instant_to_text
 
-HEAD = "META#HEAD"
-SPEC = "META#SPEC"
-FIRST_ATTEMPT = "META#ATTEMPT#"
-"""Sorts before every ATTEMPT and PATCHED."""
+HEAD = "HEAD"
+CLAIM = "HEAD#CLAIM"
+OUTPUTS = "OUTPUTS"
+SPEC = "SPEC"
+INPUTS = "SPEC#INPUTS"
+
+SMALL_ITEMS = (HEAD, CLAIM)
+"""First and last of the items that a decision reads."""
+
+TOP = INPUTS
+"""The last item of a run."""
 
 BY_CREATED = "by_created"
 BY_STATE = "by_state"
@@ -58,6 +72,9 @@ HASH_KEY_OF_INDEX = {
     BY_IMAGE: "index_image",
     BY_OP_DEFINITION: "index_op_definition",
 }
+
+_MAX_SEQ = 9_999_999_999
+_MAX_ATTEMPT = 99_999_999
 
 _ABOVE = "~"
 """Sorts after every character of an instant and of a UUID."""
@@ -72,20 +89,29 @@ def run_id_of_pk(pk: str) -> str:
 
 
 def event_sk(seq: int) -> str:
-    """Ten digits: a run may have ten thousand million events."""
-    return f"EVENT#{seq:010d}"
+    """Ten digits. A number beyond them gives the last key, which no event has."""
+    return f"EVENT#{min(seq, _MAX_SEQ):010d}"
+
+
+FIRST_EVENT = event_sk(0)
+
+
+def is_event(sk: str) -> bool:
+    return sk.startswith("EVENT#")
 
 
 def idempotency_sk(digest: str) -> str:
-    return f"KEY#{digest}"
+    return f"CLIENT_KEY#{digest}"
 
 
 def attempt_sk(number: int) -> str:
-    return f"{FIRST_ATTEMPT}{number:08d}"
+    """Eight digits. A number beyond them gives the last key, which no attempt has."""
+    return f"ATTEMPT#{min(number, _MAX_ATTEMPT):08d}"
 
 
-def patched_sk(number: int) -> str:
-    return f"{attempt_sk(number)}#PATCHED"
+def attempt_outputs_sk(number: int) -> str:
+    """Sorts right after the attempt, before the next one."""
+    return f"{attempt_sk(number)}#OUTPUTS"
 
 
 def index_hash_key(value: str, shard: int) -> str:

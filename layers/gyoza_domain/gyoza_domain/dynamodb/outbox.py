@@ -10,18 +10,20 @@ from ..domain.run import Event
 from ..publishing.memory import RecentValues
 from ..publishing.messages import CREATION, Subject
 from ..publishing.ports import EventRange, Outgoing
+from ..runs.ports import Clock
 from . import codec, keys
+from .attributes import StoredItem, UnreadableItem, optional_text, readable, text
+from .head import head_from
 from .table_reader import ItemKey, TableReader
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from .codec import StoredItem
 
 _SUBJECTS_REMEMBERED = 10_000
 
 _ATTRIBUTES = (
-    "schema_version",
+    "schema",
     *("image", "op_definition", "topic", "topic_attributes"),
     *("seq", "id", "attempt", "type", "at", "state", "msg", "payload", "outputs", "error_message", "will_retry"),
 )
@@ -29,8 +31,8 @@ _ATTRIBUTES = (
 
 
 class DynamoDBOutbox:
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
-        self._reader = TableReader(client, table)
+    def __init__(self, client: "DynamoDBClient", table: str, clock: Clock) -> None:
+        self._reader = TableReader(client, table, clock)
         # SPEC never changes, so what a process has read of it stays true.
         self._subjects: RecentValues[Subject] = RecentValues(_SUBJECTS_REMEMBERED)
 
@@ -43,17 +45,16 @@ class DynamoDBOutbox:
         head = self._reader.item(ItemKey(run_id, keys.HEAD))
         if head is None:
             raise RunNotFound(run_id)
-        newest = codec.last_seq_of(head)
-        return EventRange(
-            run_id, codec.created_at_of(head), first_seq, newest if last_seq is None else min(last_seq, newest)
-        )
+        run = head_from(head).run
+        newest = run.last_seq
+        return EventRange(run_id, run.created_at, first_seq, newest if last_seq is None else min(last_seq, newest))
 
     def _keys(self, wanted: EventRange) -> list[ItemKey]:
         events = [ItemKey(wanted.run_id, keys.event_sk(seq)) for seq in _seqs(wanted)]
         known = self._subjects.get(wanted.run_id) is not None
         return events if known else [ItemKey(wanted.run_id, keys.SPEC), *events]
 
-    def _outgoing(self, wanted: EventRange, items: "Mapping[ItemKey, StoredItem]") -> Outgoing | str:
+    def _outgoing(self, wanted: EventRange, items: Mapping[ItemKey, StoredItem]) -> Outgoing | str:
         run_id = wanted.run_id
         subject = self._subjects.get(run_id)
         if subject is None:
@@ -61,8 +62,8 @@ class DynamoDBOutbox:
             if spec is None:
                 return "The run's SPEC is gone"
             try:
-                subject = codec.readable(spec, lambda item: _subject(run_id, item))
-            except codec.UnreadableItem as unreadable:
+                subject = readable(spec, lambda item: _subject(run_id, item))
+            except UnreadableItem as unreadable:
                 return f"The run's SPEC {unreadable}"
             if subject is None:
                 return "The run has no event_delivery"
@@ -75,16 +76,16 @@ def _seqs(wanted: EventRange) -> range:
     return range(max(wanted.first_seq, CREATION + 1), wanted.last_seq + 1)
 
 
-def _event(item: "StoredItem | None") -> Event | str:
+def _event(item: StoredItem | None) -> Event | str:
     if item is None:
         return "The EVENT item is gone"
     try:
-        return codec.readable(item, codec.event_from)
-    except codec.UnreadableItem as unreadable:
+        return codec.event_from(item)
+    except UnreadableItem as unreadable:
         return f"The EVENT item {unreadable}"
 
 
-def _subject(run_id: str, spec: "StoredItem") -> Subject | None:
+def _subject(run_id: str, spec: StoredItem) -> Subject | None:
     delivery = codec.delivery_from(spec)
     if delivery is None:
         return None
@@ -93,4 +94,4 @@ def _subject(run_id: str, spec: "StoredItem") -> Subject | None:
         isinstance(each, str | bool | Decimal) for each in attributes.values()
     ):
         raise TypeError("topic_attributes")
-    return Subject(run_id, delivery.topic, attributes, *codec.image_and_definition_of(spec))
+    return Subject(run_id, delivery.topic, attributes, text(spec, "image"), optional_text(spec, "op_definition"))

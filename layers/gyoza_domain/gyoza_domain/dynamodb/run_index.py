@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from ..domain.run import State
 from ..runs.views import Direction, RunQuery
 from . import keys
-from .client_errors import translated
+from .client_errors import translated_read
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-ENTRIES_A_REQUEST = 2_000
-"""Index entries a request reads at most, over all shards (contract, ``GET /runs``)."""
+MAX_ENTRIES_A_REQUEST = 2_000
+"""Index entries that a request reads at most, over all shards (docs/openapi.yaml, listRuns)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,12 @@ class RunIndex:
                 **{f":{name}": {"S": value} for name, value in filters.items()},
             },
             "ScanIndexForward": query.direction is Direction.NEWER,
-            "Limit": query.limit + 1,
+            "Limit": min(query.limit + 1, MAX_ENTRIES_A_REQUEST // self._shards),
         }
         if filters:
             request["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in filters)
-            request["Limit"] = ENTRIES_A_REQUEST // self._shards
-        with translated():
+            request["Limit"] = MAX_ENTRIES_A_REQUEST // self._shards
+        with translated_read():
             answer = self._client.query(**request)
         stop = answer.get("LastEvaluatedKey")
         return _ShardAnswer(

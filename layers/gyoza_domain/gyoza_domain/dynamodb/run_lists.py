@@ -1,32 +1,37 @@
 """RunLists on the table of ``keys``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..domain.errors import InvalidCursor
-from ..runs.views import RunPage, RunQuery, RunView
-from . import codec, keys
+from ..domain.errors import InvalidCursor, UnreadableRun
+from ..domain.run import State
+from ..runs.ports import Clock
+from ..runs.views import RowShape, RunPage, RunQuery, RunView
+from . import keys
+from .attributes import StoredItem, UnreadableItem
+from .head import Head, head_from
 from .run_index import RunIndex
-from .run_reader import DynamoDBRunReader
-from .snapshot import Row, by_read
-from .table_reader import ItemKey, TableReader
+from .settling import NotThereYet, Pauses
+from .snapshot import query_newest_events, row_keys, row_view
+from .table_reader import MAX_BATCH_KEYS, ItemKey, TableReader
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from .codec import StoredItem
+_DOCUMENT_BYTES_A_READ = 5_000_000
+"""Bytes of documents read ahead: no answer may hold more, so no more is read before it is measured."""
 
 
 class DynamoDBRunLists:
     """``shards``: as many as were ever in use."""
 
-    def __init__(self, client: "DynamoDBClient", table: str, *, shards: int) -> None:
-        self._reader = TableReader(client, table)
-        self._runs = DynamoDBRunReader(client, table)
+    def __init__(self, client: "DynamoDBClient", table: str, clock: Clock, *, shards: int) -> None:
+        self._reader = TableReader(client, table, clock)
+        self._clock = clock
         self._index = RunIndex(client, table, shards)
 
-    def page(self, query: RunQuery, *, with_events: bool) -> RunPage:
+    def page(self, query: RunQuery, shape: RowShape) -> RunPage:
         cursor_key = None
         if query.after is not None:
             cursor = self._reader.item(ItemKey(query.after, keys.HEAD))
@@ -34,25 +39,77 @@ class DynamoDBRunLists:
                 raise InvalidCursor(f"The cursor '{query.after}' names no run")
             cursor_key = cursor["created_key"]["S"]
         listed = self._index.page(query, cursor_key)
-        heads = self._reader.items([ItemKey(run_id, keys.HEAD) for run_id in listed.run_ids])
-        # The index trails: a run that has left the asked state since is not shown under it.
-        shown = [
-            head
-            for run_id in listed.run_ids
-            if (head := heads.get(ItemKey(run_id, keys.HEAD))) is not None
-            and (query.state is None or codec.run_from(head, None, None).state is query.state)
-        ]
-        return RunPage(self._rows(shown, with_events=with_events), listed.next_cursor)
+        items = self._reader.items([ItemKey(run_id, keys.HEAD) for run_id in listed.run_ids])
+        found = [item for run_id in listed.run_ids if (item := items.get(ItemKey(run_id, keys.HEAD))) is not None]
+        heads = [head for item in found if (head := _readable_head(item)) is not None]
+        shown = [head for head in heads if _is_listed(head, query.state)]
+        rows = self._rows(shown, query.state, shape)
+        return RunPage(rows, listed.next_cursor, unreadable=len(found) - len(heads))
 
-    def _rows(self, heads: "Sequence[StoredItem]", *, with_events: bool) -> Iterator[RunView]:
-        for some in by_read(heads):
-            rows = [Row(head) for head in some]
-            items = self._reader.items([key for row in rows for key in row.item_keys()])
-            for row in rows:
-                view = row.view(items)
-                if view is None:
-                    yield self._runs.view(row.run_id)
-                elif with_events:
-                    yield replace(view, events=self._runs.newest_events(view.run))
-                else:
-                    yield view
+    def _rows(self, heads: Sequence[Head], state: State | None, shape: RowShape) -> Iterator[RunView]:
+        pauses = Pauses(self._clock)
+        for some in _by_read(heads, shape):
+            views = self._views({head.run.id: head for head in some}, state, shape, pauses)
+            yield from (view for head in some if (view := views[head.run.id]) is not None)
+
+    def _views(
+        self, heads: Mapping[str, Head], state: State | None, shape: RowShape, pauses: Pauses
+    ) -> dict[str, RunView | None]:
+        """The rows by run id; None for a run that has left the asked state meanwhile.
+
+        The rows that met half a transaction are read again, HEAD first, and no other row.
+        """
+        views: dict[str, RunView | None] = {}
+        while True:
+            items = self._reader.items([key for head in heads.values() for key in row_keys(head, shape)])
+            torn = []
+            for run_id, head in heads.items():
+                try:
+                    views[run_id] = self._row(head, items, shape)
+                except NotThereYet:
+                    torn.append(run_id)
+                except UnreadableItem as unreadable:
+                    raise UnreadableRun(run_id) from unreadable
+            if not torn:
+                return views
+            pauses.pause()
+            again = self._reader.items([ItemKey(run_id, keys.HEAD) for run_id in torn])
+            read_again = [_readable_head(item) for item in again.values()]
+            heads = {head.run.id: head for head in read_again if head is not None and _is_listed(head, state)}
+            views |= {run_id: None for run_id in torn if run_id not in heads}
+
+    def _row(self, head: Head, items: Mapping[ItemKey, StoredItem], shape: RowShape) -> RunView:
+        view = row_view(head, items, shape)
+        if shape is RowShape.WITH_EVENTS:
+            return replace(view, events=query_newest_events(self._reader, view.run))
+        return view
+
+
+def _readable_head(item: StoredItem) -> Head | None:
+    """None for a HEAD in a state or of a schema that only a newer release knows."""
+    try:
+        return head_from(item)
+    except UnreadableItem:
+        return None
+
+
+def _is_listed(head: Head, state: State | None) -> bool:
+    """The index trails: a run that is deleted, or has left the asked state since, is not shown."""
+    return not head.is_deleted and (state is None or head.run.state is state)
+
+
+def _by_read(heads: Sequence[Head], shape: RowShape) -> Iterator[Sequence[Head]]:
+    """The heads, cut where one batch ends, or where it would bring more documents than one answer can hold."""
+    some: list[Head] = []
+    key_count = size = 0
+    for head in heads:
+        head_keys = len(row_keys(head, shape))
+        head_bytes = 0 if shape is RowShape.SUMMARY else head.document_bytes
+        if some and (key_count + head_keys > MAX_BATCH_KEYS or size + head_bytes > _DOCUMENT_BYTES_A_READ):
+            yield some
+            some, key_count, size = [], 0, 0
+        some.append(head)
+        key_count += head_keys
+        size += head_bytes
+    if some:
+        yield some

@@ -1,119 +1,191 @@
 """RunReader on the table of ``keys``."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from ..domain.errors import InvalidFilter, RunNotFound
-from ..domain.run import PATCHED, Event, OpAttempt, OpRun
-from ..runs.views import AttemptPage, AttemptView, EventPage, RunView
+from ..domain.errors import InvalidFilter, UnreadableRun
+from ..domain.run import Event, OpAttempt, OpRun, ResultSource
+from ..runs.ports import Clock
+from ..runs.views import MAX_EVENTS_OF_ATTEMPT, AttemptPage, AttemptView, EventPage, RunView, events_within_size
 from . import codec, keys
-from .snapshot import AroundHead, around_head, newest_event_items, result_of
-from .table_reader import BATCH_KEYS, ItemKey, TableReader
+from .attributes import StoredItem, UnreadableItem, sk_of
+from .settling import NotThereYet, Pauses, settled
+from .snapshot import Items, Snapshot, head_of_run, promised, read_whole
+from .table_reader import MAX_BATCH_KEYS, ItemKey, TableReader
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from .codec import StoredItem
+_NEWEST_EVENTS_OF_POLL = 25
+"""Events that a poll reads before it knows whether they are of the current attempt."""
 
-NEWEST_EVENTS = 100
-"""Events a run shows (contract, section 1)."""
-
-NEWEST_EVENTS_OF_ATTEMPT = 20
-"""Events an OpAttempt shows (contract, section 1)."""
-
-EVENTS_A_PAGE = 1_000
-"""Events an answer of the events route holds at most; a query stops at 1 MB by itself (contract, section 2)."""
-
-_ATTEMPTS_A_READ = BATCH_KEYS // (NEWEST_EVENTS_OF_ATTEMPT + 1)
-"""Attempts whose events and results one batch holds."""
+_ATTEMPTS_A_BATCH = MAX_BATCH_KEYS // MAX_EVENTS_OF_ATTEMPT
 
 
 class DynamoDBRunReader:
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
-        self._reader = TableReader(client, table)
+    def __init__(self, client: "DynamoDBClient", table: str, clock: Clock) -> None:
+        self._reader = TableReader(client, table, clock)
+        self._clock = clock
 
     def view(self, run_id: str) -> RunView:
-        found = around_head(self._reader, run_id, with_spec=True)
-        event_items = newest_event_items(self._reader, run_id, found.run().attempt, NEWEST_EVENTS)
-        run = found.run(result_of(self._reader, found, event_items))
-        return RunView(run, codec.spec_from(found.spec), [codec.event_from(item) for item in event_items])
+        return settled(lambda: read_whole(self._reader, run_id), run_id, Pauses(self._clock)).view
 
-    def newest_events(self, run: OpRun) -> Sequence[Event]:
-        return [codec.event_from(item) for item in newest_event_items(self._reader, run.id, run.attempt, NEWEST_EVENTS)]
+    # -- timelines
 
-    def events_of_attempt(self, run_id: str, attempt: int | None, after: int) -> EventPage:
-        head = self._head(run_id)
-        timeline = codec.run_from(head, None, None).attempt
-        if attempt is not None and attempt != timeline.number:
-            timeline_item = None
-            if attempt < timeline.number:
-                timeline_item = self._reader.item(ItemKey(run_id, keys.attempt_sk(attempt)))
-            if timeline_item is None:
-                raise InvalidFilter(f"The run has no attempt {attempt}")
-            timeline = codec.closed_attempt_from(timeline_item, None)
-        return self._events(head, timeline.first_seq + after + 1, timeline.last_seq)
+    def events_of_attempt(self, run_id: str, attempt: int | None, after: int, limit: int) -> EventPage:
+        def read() -> EventPage:
+            if attempt is None:
+                return self._events_of_current_attempt(run_id, after, limit)
+            return self._events_of_attempt(run_id, attempt, after, limit)
 
-    def events_across_attempts(self, run_id: str, after_seq: int) -> EventPage:
-        head = self._head(run_id)
-        return self._events(head, after_seq + 1, codec.run_from(head, None, None).last_seq)
+        return settled(read, run_id, Pauses(self._clock))
 
-    def _head(self, run_id: str) -> "StoredItem":
-        head = self._reader.item(ItemKey(run_id, keys.HEAD))
-        if head is None:
-            raise RunNotFound(run_id)
-        return head
+    def events_across_attempts(self, run_id: str, after_seq: int, limit: int) -> EventPage:
+        return settled(lambda: self._events_across(run_id, after_seq, limit), run_id, Pauses(self._clock))
 
-    def _events(self, head: "StoredItem", first_seq: int, last_seq: int) -> EventPage:
-        run = codec.run_from(head, None, None)
+    def _events_across(self, run_id: str, after_seq: int, limit: int) -> EventPage:
+        """One query upwards to HEAD; if the page ends before HEAD, HEAD is read by itself."""
+        page = self._reader.query(run_id, keys.event_sk(after_seq + 1), keys.HEAD, limit=limit + 1)
+        items = _by_sk(page.items)
+        reaches_head = keys.HEAD in items or not items
+        head_item = items.get(keys.HEAD) if reaches_head else self._reader.item(ItemKey(run_id, keys.HEAD))
+        run = head_of_run(head_item, run_id).run
+        last_seq = run.last_seq if reaches_head else codec.seq_of(page.items[-1])
+        return _page(run, _events_between(items, after_seq + 1, last_seq), run.last_seq, limit)
+
+    def _events_of_current_attempt(self, run_id: str, after: int, limit: int) -> EventPage:
+        """One query downwards from HEAD, and one more for new events beyond the newest 25.
+
+        An event's number in the run is at least its number in its attempt, so the query meets no event that the first
+        attempt's reader knows.
+        """
+        newest = _NEWEST_EVENTS_OF_POLL
+        page = self._reader.query(run_id, keys.event_sk(after + 1), keys.HEAD, limit=newest + 1, newest_first=True)
+        items = _by_sk(page.items)
+        run = head_of_run(items.get(keys.HEAD), run_id).run
+        first_seq, last_seq = run.attempt.first_seq + after + 1, run.last_seq
+        lowest = codec.seq_of(page.items[-1]) if len(items) > 1 else last_seq + 1
+        if first_seq >= lowest or not page.is_cut:
+            return _page(run, _events_between(items, first_seq, last_seq), last_seq, limit)
+        rest = self._reader.query(run_id, keys.event_sk(first_seq), keys.event_sk(lowest - 1), limit=limit)
+        items |= _by_sk(rest.items)
+        reaches_newest = len(rest.items) == lowest - first_seq
+        shown_to = last_seq if reaches_newest else _last_seq_of(rest.items)
+        return _page(run, _events_between(items, first_seq, shown_to), last_seq, limit)
+
+    def _events_of_attempt(self, run_id: str, number: int, after: int, limit: int) -> EventPage:
+        head_key, attempt_key = ItemKey(run_id, keys.HEAD), ItemKey(run_id, keys.attempt_sk(number))
+        found = self._reader.items([head_key, attempt_key])
+        run = head_of_run(found.get(head_key), run_id).run
+        if not 1 <= number <= run.attempt.number:
+            raise InvalidFilter(f"The run has no attempt {number}")
+        timeline = run.attempt
+        if number < timeline.number:
+            closed = {key.sk: item for key, item in found.items()}
+            timeline = codec.closed_attempt_from(promised(closed, attempt_key.sk))
+        first_seq, last_seq = timeline.first_seq + after + 1, timeline.last_seq
         if first_seq > last_seq:
-            return EventPage(run.state, [], has_more=False)
-        items, _ = self._reader.query(run.id, keys.event_sk(first_seq), keys.event_sk(last_seq), limit=EVENTS_A_PAGE)
-        events = [codec.event_from(item) for item in items]
-        return EventPage(run.state, events, has_more=events[-1].seq < last_seq)
+            return EventPage(run, [], has_more=False)
+        page = self._reader.query(run_id, keys.event_sk(first_seq), keys.event_sk(last_seq), limit=limit)
+        shown_to = _last_seq_of(page.items) if page.is_cut else last_seq
+        return _page(run, _events_between(_by_sk(page.items), first_seq, shown_to), last_seq, limit)
+
+    # -- attempts
 
     def attempts(self, run_id: str, after: int, limit: int) -> AttemptPage:
-        found = around_head(self._reader, run_id, with_spec=True)
-        run = found.run()
-        return AttemptPage(run, codec.spec_from(found.spec), self._attempts(found, after, limit))
+        pauses = Pauses(self._clock)
+        read = settled(lambda: read_whole(self._reader, run_id), run_id, pauses)
+        return AttemptPage(read.run, read.view.spec, self._attempts(read, after, limit, pauses))
 
-    def _attempts(self, found: AroundHead, after: int, limit: int) -> Iterator[AttemptView]:
-        run = found.run()
-        last = min(after + limit, run.attempt.number)
-        items: dict[str, StoredItem] = {}
-        if after + 1 < run.attempt.number:
-            first_sk, last_sk = keys.attempt_sk(after + 1), keys.patched_sk(min(last, run.attempt.number - 1))
-            closed = self._reader.query_all(run.id, first_sk, last_sk, limit=2 * limit)
-            items = {item["sk"]["S"]: item for item in closed}
-        attempts = [
-            run.attempt
-            if number == run.attempt.number
-            else codec.closed_attempt_from(items[keys.attempt_sk(number)], None)
-            for number in range(after + 1, last + 1)
-        ]
-        items[keys.patched_sk(run.attempt.number)] = found.patched
-        for start in range(0, len(attempts), _ATTEMPTS_A_READ):
-            yield from self._with_events(run.id, attempts[start : start + _ATTEMPTS_A_READ], items)
+    def _attempts(self, read: Snapshot, after: int, limit: int, pauses: Pauses) -> Iterator[AttemptView]:
+        current = read.run.attempt
+        last = min(after + limit, current.number)
+        attempts = self._closed_attempts(read.run.id, after + 1, min(last, current.number - 1), pauses)
+        if after < last == current.number:
+            attempts = chain(attempts, [(current, None)])
+        try:
+            while some := list(islice(attempts, _ATTEMPTS_A_BATCH)):
+                items = self._with_newest_events(read, [attempt for attempt, _ in some], pauses)
+                for attempt, outputs in some:
+                    yield _attempt_view(attempt, outputs, items)
+        except UnreadableItem as unreadable:
+            raise UnreadableRun(read.run.id) from unreadable
 
-    def _with_events(
-        self, run_id: str, attempts: Sequence[OpAttempt], patched: "Mapping[str, StoredItem]"
-    ) -> Iterator[AttemptView]:
-        """The attempts with their newest events and their results, in one read."""
-        newest = {
-            attempt.number: range(
-                max(attempt.first_seq, attempt.last_seq - NEWEST_EVENTS_OF_ATTEMPT + 1), attempt.last_seq + 1
-            )
-            for attempt in attempts
-        }
-        sources = {attempt.result_source for attempt in attempts} - {None, PATCHED}
-        seqs = sources.union(*newest.values())
-        items = self._reader.items([ItemKey(run_id, keys.event_sk(seq)) for seq in seqs if seq is not None])
-        by_sk = {key.sk: item for key, item in items.items()}
-        for attempt in attempts:
-            events = [codec.event_from(by_sk[keys.event_sk(seq)]) for seq in newest[attempt.number]]
-            source = attempt.result_source
-            if source is None:
-                yield AttemptView(attempt, events)
-                continue
-            carrier = patched[keys.patched_sk(attempt.number)] if source == PATCHED else by_sk[keys.event_sk(source)]
-            yield AttemptView(replace(attempt, result=codec.result_from(carrier)), events)
+    def _closed_attempts(
+        self, run_id: str, first: int, last: int, pauses: Pauses
+    ) -> Iterator[tuple[OpAttempt, StoredItem | None]]:
+        """Closed attempts without their results, each with the result that a PATCH wrote."""
+        number = first
+        while number <= last:
+            for closed in self._readable_closed_attempts(run_id, number, last):
+                yield closed
+                number += 1
+            if number <= last:
+                pauses.pause()
+
+    def _readable_closed_attempts(
+        self, run_id: str, first: int, last: int
+    ) -> Iterator[tuple[OpAttempt, StoredItem | None]]:
+        """Up to the first that is not there yet."""
+        first_sk, last_sk = keys.attempt_sk(first), keys.attempt_outputs_sk(last)
+        items = self._reader.query_all(run_id, first_sk, last_sk, page_size=2 * (last - first + 1))
+        for number in range(first, last + 1):
+            item = next(items, None)
+            if item is None or sk_of(item) != keys.attempt_sk(number):
+                return
+            attempt = codec.closed_attempt_from(item)
+            outputs = next(items, None) if attempt.result_source is ResultSource.PATCH else None
+            if attempt.result_source is ResultSource.PATCH and outputs is None:
+                return
+            yield attempt, outputs
+
+    def _with_newest_events(self, read: Snapshot, attempts: Sequence[OpAttempt], pauses: Pauses) -> Items:
+        """The items of the attempts' newest events: those that the first query met, and a batch of the others."""
+        run_id = read.run.id
+        wanted = {keys.event_sk(seq) for attempt in attempts for seq in _newest_seqs(attempt)}
+        items = {sk: item for sk, item in read.items.items() if sk in wanted}
+
+        def fetch() -> Items:
+            missing = [ItemKey(run_id, sk) for sk in sorted(wanted - items.keys())]
+            items.update({key.sk: item for key, item in self._reader.items(missing).items()})
+            if wanted - items.keys():
+                raise NotThereYet(min(wanted - items.keys()))
+            return items
+
+        return items if items.keys() == wanted else settled(fetch, run_id, pauses)
+
+
+def _attempt_view(attempt: OpAttempt, outputs: StoredItem | None, items: Items) -> AttemptView:
+    """``outputs``: the result of a closed attempt that a PATCH wrote."""
+    events = [codec.event_from(items[keys.event_sk(seq)]) for seq in _newest_seqs(attempt)]
+    if attempt.result is None and attempt.result_source is not None:
+        carrier = items[keys.event_sk(attempt.last_seq)] if outputs is None else outputs
+        attempt = replace(attempt, result=codec.result_from(carrier))
+    return AttemptView(attempt, events)
+
+
+def _newest_seqs(attempt: OpAttempt) -> range:
+    return range(max(attempt.first_seq, attempt.last_seq - MAX_EVENTS_OF_ATTEMPT + 1), attempt.last_seq + 1)
+
+
+def _by_sk(items: Sequence[StoredItem]) -> dict[str, StoredItem]:
+    return {sk_of(item): item for item in items}
+
+
+def _last_seq_of(event_items: Sequence[StoredItem]) -> int:
+    """Raises NotThereYet for a page that holds none of the events that HEAD promises."""
+    if not event_items:
+        raise NotThereYet(keys.FIRST_EVENT)
+    return codec.seq_of(event_items[-1])
+
+
+def _events_between(items: Items, first_seq: int, last_seq: int) -> list[Event]:
+    return [codec.event_from(promised(items, keys.event_sk(seq))) for seq in range(first_seq, last_seq + 1)]
+
+
+def _page(run: OpRun, events: Sequence[Event], last_seq: int, limit: int) -> EventPage:
+    """The first of the events that one answer holds. ``last_seq``: of the timeline that was asked for."""
+    shown = list(islice(events_within_size(events), limit))
+    return EventPage(run, shown, has_more=bool(shown) and shown[-1].seq < last_seq)

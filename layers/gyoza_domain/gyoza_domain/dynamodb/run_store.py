@@ -2,14 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from ..domain.errors import StorageUnavailable
+from ..domain.errors import OutcomeUnknown
 from ..domain.run import Change, OpRun, RunSpec
-from ..runs.ports import ChangedMeanwhile, IdempotencyKey, KeyUsed, Loaded
+from ..runs.ports import ChangedMeanwhile, Clock, Extent, IdempotencyKey, KeyUsed, Loaded, Overloaded
 from . import codec, keys
-from .client_errors import WriteConflict, translated
-from .snapshot import SETTLE_TRIES, around_head, result_of
+from .client_errors import NoAnswer, WriteConflict, WriteThrottled, translated_write
+from .settling import Pauses, settled
+from .snapshot import head_of_run, read_snapshot
 from .table_reader import ItemKey, TableReader
-from .transactions import as_returned, creation, writes_of
+from .transactions import creation, writes_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -17,51 +18,56 @@ if TYPE_CHECKING:
 
 
 class DynamoDBRunStore:
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+    def __init__(self, client: "DynamoDBClient", table: str, clock: Clock) -> None:
         self._client = client
         self._table = table
-        self._reader = TableReader(client, table)
+        self._clock = clock
+        self._reader = TableReader(client, table, clock)
 
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
-        for _ in range(SETTLE_TRIES):
-            try:
-                self._write(creation(self._table, run, spec, key))
-            except WriteConflict as conflict:
-                # Either the key is used, or a repeat is being written at this moment.
-                _raise_if_used(conflict, key)
-            else:
-                return
-        raise StorageUnavailable
+        self._write(creation(self._table, run, spec, key), run.id, key, OutcomeUnknown(None, is_keyed=key is not None))
 
-    def save(self, change: Change, key: IdempotencyKey | None = None) -> None:
+    def load(self, run_id: str, extent: Extent, *, is_known: bool = False) -> Loaded:
+        read = settled(
+            lambda: read_snapshot(self._reader, run_id, extent, is_known=is_known), run_id, Pauses(self._clock)
+        )
+        return Loaded(read.run, read.view, origin=read)
+
+    def save(self, change: Change, loaded: Loaded, key: IdempotencyKey | None = None) -> None:
+        run_id = change.after.id
+        writes = writes_of(self._table, change, loaded.origin, key)
+        self._write(writes, run_id, key, OutcomeUnknown(run_id, is_keyed=key is not None))
+
+    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, str | None]:
+        pauses = Pauses(self._clock)
+        wanted = [ItemKey(run_id, keys.HEAD), ItemKey(run_id, keys.idempotency_sk(key.digest))]
+        head_item, key_item = settled(lambda: self._reader.items_at_one_instant(wanted), run_id, pauses)
+        head = head_of_run(head_item, run_id)
+        return Loaded(head.run), None if key_item is None else codec.fingerprint_from(key_item)
+
+    def _write(
+        self,
+        writes: "list[TransactWriteItemTypeDef]",
+        run_id: str,
+        key: IdempotencyKey | None,
+        unknown: OutcomeUnknown,
+    ) -> None:
         try:
-            self._write(writes_of(self._table, change, key))
-        except WriteConflict as conflict:
-            _raise_if_used(conflict, key)
-            if conflict.was_resent and key is None:
-                # Should the first sending arrive after all, a new decision would have its effect a second time.
-                raise StorageUnavailable from None
-            head = conflict.items[0] if conflict.items else None
-            raise ChangedMeanwhile(None if head is None else as_returned(head, change.before)) from None
-
-    def _write(self, writes: "list[TransactWriteItemTypeDef]") -> None:
-        with translated():
-            self._client.transact_write_items(TransactItems=writes)
-
-    def fingerprint_of(self, run_id: str, key: IdempotencyKey) -> str | None:
-        item = self._reader.item(ItemKey(run_id, keys.idempotency_sk(key.digest)))
-        return None if item is None else codec.fingerprint_from(item)
-
-    def load(self, run_id: str, *, with_spec: bool = False, with_result: bool = False) -> Loaded:
-        found = around_head(self._reader, run_id, with_spec=with_spec)
-        run = found.run()
-        if with_result or not run.state.is_terminal:
-            run = found.run(result_of(self._reader, found, ()))
-        return Loaded(run, codec.spec_from(found.spec) if with_spec else None)
+            with translated_write():
+                self._client.transact_write_items(TransactItems=writes)
+        except NoAnswer as error:
+            raise unknown from error
+        except (WriteConflict, WriteThrottled) as refusal:
+            if isinstance(refusal, WriteConflict):
+                _raise_if_used(refusal, key)
+            if refusal.was_resent and key is None:
+                # If the first sending arrives after all, a new one would have its effect a second time.
+                raise unknown from None
+            raise ChangedMeanwhile(run_id) if isinstance(refusal, WriteConflict) else Overloaded() from None
 
 
 def _raise_if_used(conflict: WriteConflict, key: IdempotencyKey | None) -> None:
-    """KeyUsed, where the condition on the key, the second write, is what failed."""
+    """KeyUsed, if the condition on the key, the second write, is what failed."""
     used = conflict.items[1] if key is not None and len(conflict.items) > 1 else None
     if used is not None:
         raise KeyUsed(codec.fingerprint_from(used)) from None

@@ -1,131 +1,208 @@
-"""What several items together tell of a run, and whether they were met on the same side of every write."""
+"""Makes of a run's items a run of one version, or names what is missing.
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+HEAD promises the rest: it names the version that last wrote the claim and the result, and counts the events. An item
+that is older or newer than HEAD promises was met on the other side of a write: NotThereYet.
+"""
 
-from ..domain.errors import RunBusy, RunNotFound
-from ..domain.run import PATCHED, AttemptResult, OpAttempt, OpRun
-from ..runs.views import RunView
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from ..domain.errors import RunNotFound
+from ..domain.run import AttemptResult, Claim, Event, OpAttempt, OpRun, ResultSource
+from ..runs.ports import Extent
+from ..runs.views import MAX_EVENT_BYTES, MAX_EVENTS_OF_RUN, RowShape, RunView, newest_events
 from . import codec, keys
-from .table_reader import BATCH_KEYS, ItemKey, TableReader
+from .attributes import StoredItem, sk_of, version_of
+from .head import Head, head_from
+from .settling import NotThereYet
+from .table_reader import ItemKey, TableReader
 
-if TYPE_CHECKING:
-    from .codec import StoredItem
-
-SETTLE_TRIES = 5
-"""A query is not a snapshot. Reads that met the middle of a write are repeated so often."""
-
-ROW_BYTES_A_READ = 5_000_000
-"""Bytes of documents read ahead for a list: no answer may hold more, so no more is read before it is measured."""
+Items = Mapping[str, StoredItem]
+"""By sort key."""
 
 
-@dataclass(frozen=True, slots=True)
-class AroundHead:
-    """HEAD and what a query met beside it; an item that is not there is empty."""
+class _Range(NamedTuple):
+    first_sk: str
+    last_sk: str
+    limit: int
+    newest_first: bool = False
 
-    head: "StoredItem"
-    attempt: "StoredItem"
-    patched: "StoredItem"
-    spec: "StoredItem"
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether HEAD and ATTEMPT were met on the same side of every claim, and PATCHED not later than HEAD."""
-        return codec.claim_seq_of(self.head) == codec.claim_seq_of(self.attempt) and codec.version_of(
-            self.patched
-        ) <= codec.version_of(self.head)
-
-    def run(self, result: AttemptResult | None = None) -> OpRun:
-        return codec.run_from(self.head, codec.claim_from(self.attempt), result)
+_RANGES = {
+    Extent.SMALL: _Range(*keys.SMALL_ITEMS, limit=10),
+    Extent.CLOSING: _Range(keys.HEAD, keys.OUTPUTS, limit=10),
+    # OUTPUTS, CLAIM, HEAD and the last event.
+    Extent.RESULT: _Range(keys.FIRST_EVENT, keys.OUTPUTS, limit=4, newest_first=True),
+    # INPUTS, SPEC, OUTPUTS, CLAIM, HEAD and the newest events.
+    Extent.WHOLE: _Range(keys.FIRST_EVENT, keys.TOP, limit=5 + MAX_EVENTS_OF_RUN, newest_first=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A row of a list: HEAD, SPEC and at most one item more, which holds both the claim and the result."""
+class Snapshot:
+    """A run of one version, as far as it was read.
 
-    head: "StoredItem"
-
-    @property
-    def run_id(self) -> str:
-        return keys.run_id_of(self.head["created_key"]["S"])
-
-    def item_keys(self) -> list[ItemKey]:
-        third = self._third_sk()
-        return [ItemKey(self.run_id, sk) for sk in (keys.SPEC, third) if sk is not None]
-
-    def _third_sk(self) -> str | None:
-        source = codec.result_source_of(self.head)
-        number = codec.attempt_number_of(self.head)
-        if source is None:
-            return None if codec.claim_seq_of(self.head) is None else keys.attempt_sk(number)
-        return keys.patched_sk(number) if source == PATCHED else keys.event_sk(source)
-
-    def view(self, items: "Mapping[ItemKey, StoredItem]") -> RunView | None:
-        """None when the items are not of one version: a write came between the reads, or a PATCH reopened the run."""
-        third_sk = self._third_sk()
-        third = {} if third_sk is None else items.get(ItemKey(self.run_id, third_sk), {})
-        spec = items.get(ItemKey(self.run_id, keys.SPEC))
-        if spec is None or codec.claim_seq_of(third) != codec.claim_seq_of(self.head):
-            return None
-        if codec.version_of(third) > codec.version_of(self.head):
-            return None
-        has_result = codec.result_source_of(self.head) is not None
-        run = codec.run_from(self.head, codec.claim_from(third), codec.result_from(third) if has_result else None)
-        return RunView(run, codec.spec_from(spec))
-
-
-def by_read(heads: "Sequence[StoredItem]") -> "Iterator[Sequence[StoredItem]]":
-    """The heads, cut where reading their documents would bring more than one answer can hold."""
-    start, size = 0, 0
-    for position, head in enumerate(heads):
-        size += codec.document_bytes_of(head)
-        if size > ROW_BYTES_A_READ or position - start == BATCH_KEYS // 2:
-            yield heads[start:position]
-            start, size = position, codec.document_bytes_of(head)
-    if start < len(heads):
-        yield heads[start:]
-
-
-def around_head(reader: TableReader, run_id: str, *, with_spec: bool) -> AroundHead:
-    """All that is known of the current attempt, in one query downwards from HEAD or SPEC.
-
-    Two items more than HEAD hold it: PATCHED and ATTEMPT.
+    ``items``: everything that the first query met, events of earlier attempts included. ``view``: with Extent.WHOLE.
     """
-    last, limit = (keys.SPEC, 4) if with_spec else (keys.HEAD, 3)
-    for _ in range(SETTLE_TRIES):
-        items, _cut = reader.query(run_id, keys.FIRST_ATTEMPT, last, limit=limit, newest_first=True)
-        by_sk = {item["sk"]["S"]: item for item in items}
-        if keys.HEAD not in by_sk:
-            raise RunNotFound(run_id)
-        number = codec.attempt_number_of(by_sk[keys.HEAD])
-        found = AroundHead(
-            head=by_sk[keys.HEAD],
-            attempt=by_sk.get(keys.attempt_sk(number), {}),
-            patched=by_sk.get(keys.patched_sk(number), {}),
-            spec=by_sk.get(keys.SPEC, {}),
-        )
-        if found.is_settled and bool(found.spec) is with_spec:
-            return found
-    raise RunBusy(run_id)
+
+    head: Head
+    run: OpRun
+    items: Items
+    view: RunView | None = None
 
 
-def result_of(reader: TableReader, found: AroundHead, event_items: "Sequence[StoredItem]") -> AttemptResult | None:
-    """The current attempt's result, from ``event_items`` where they hold it."""
-    source = codec.result_source_of(found.head)
-    if source is None:
-        return None
-    if source == PATCHED:
-        return codec.result_from(found.patched)
-    key = ItemKey(found.run().id, keys.event_sk(source))
-    at_hand = (item for item in event_items if item["sk"]["S"] == key.sk)
-    item = next(at_hand, None) or reader.item(key)
-    return None if item is None else codec.result_from(item)
+@dataclass(frozen=True, slots=True)
+class WholeSnapshot(Snapshot):
+    view: RunView
 
 
-def newest_event_items(reader: TableReader, run_id: str, attempt: OpAttempt, limit: int) -> "list[StoredItem]":
+def read_snapshot(reader: TableReader, run_id: str, extent: Extent, *, is_known: bool = False) -> Snapshot:
+    """One query, or two if the events that a whole run shows lie beyond its first page.
+
+    Raises NotThereYet, UnreadableItem, and RunNotFound; of a run that ``is_known`` to exist HEAD is not there yet.
+    """
+    if extent is Extent.WHOLE:
+        return read_whole(reader, run_id, is_known=is_known)
+    items, _ = _query(reader, run_id, extent)
+    head = head_of_run(items.get(keys.HEAD), run_id, is_known=is_known)
+    source = head.run.attempt.result_source
+    knows_result = extent is Extent.RESULT or (extent is Extent.CLOSING and source is ResultSource.PATCH)
+    return Snapshot(head, _run(head, items, _result(head, items) if knows_result else None), items)
+
+
+def read_whole(reader: TableReader, run_id: str, *, is_known: bool = False) -> WholeSnapshot:
+    """``read_snapshot`` with Extent.WHOLE."""
+    items, is_cut = _query(reader, run_id, Extent.WHOLE)
+    head = head_of_run(items.get(keys.HEAD), run_id, is_known=is_known)
+    run = _run(head, items, _result(head, items))
+    spec = codec.spec_from(promised(items, keys.INPUTS if head.has_inputs_item else keys.SPEC))
+    events = _newest_events(reader, run, items, is_cut=is_cut)
+    return WholeSnapshot(head, run, items, RunView(run, spec, events))
+
+
+def _query(reader: TableReader, run_id: str, extent: Extent) -> tuple[Items, bool]:
+    """The items by sort key, and whether more lie below them."""
+    first_sk, last_sk, limit, newest_first = _RANGES[extent]
+    page = reader.query(run_id, first_sk, last_sk, limit=limit, newest_first=newest_first)
+    return {sk_of(item): item for item in page.items}, page.is_cut
+
+
+def head_of_run(item: StoredItem | None, run_id: str, *, is_known: bool = False) -> Head:
+    """Raises RunNotFound, NotThereYet and UnreadableItem as ``read_snapshot`` does."""
+    if item is None:
+        if is_known:
+            raise NotThereYet(keys.HEAD)
+        raise RunNotFound(run_id)
+    head = head_from(item)
+    if head.is_deleted:
+        raise RunNotFound(run_id)
+    return head
+
+
+def promised(items: Items, sk: str, version: int | None = None) -> StoredItem:
+    """The item; NotThereYet if it is missing, or not of the version that HEAD names."""
+    item = items.get(sk)
+    if item is None or (version is not None and version_of(item) != version):
+        raise NotThereYet(sk)
+    return item
+
+
+def contiguous_events(items: Items, first_seq: int, last_seq: int) -> list[Event]:
+    """The events from ``last_seq`` downwards to ``first_seq`` or the last that ``items`` holds, oldest first.
+
+    NotThereYet if one is missing between two that are there, or the last one is.
+    """
+    seqs = sorted(codec.seq_of(item) for sk, item in items.items() if keys.is_event(sk))
+    wanted = [seq for seq in seqs if first_seq <= seq <= last_seq]
+    lowest = wanted[0] if wanted else last_seq
+    return [codec.event_from(promised(items, keys.event_sk(seq))) for seq in range(lowest, last_seq + 1)]
+
+
+def query_newest_events(reader: TableReader, run: OpRun) -> Sequence[Event]:
+    """The newest events of the current attempt that a run shows, oldest first. Raises NotThereYet."""
+    return _newest_events(reader, run, {}, is_cut=True)
+
+
+def _newest_events(reader: TableReader, run: OpRun, items: Items, *, is_cut: bool) -> Sequence[Event]:
+    """From ``items`` as far as they hold them, and the rest by another query."""
+    attempt = run.attempt
     if attempt.event_count == 0:
         return []
-    first, last = keys.event_sk(attempt.first_seq), keys.event_sk(attempt.last_seq)
-    items, _ = reader.query(run_id, first, last, limit=limit, newest_first=True)
-    return items[::-1]
+    lowest = max(attempt.first_seq, attempt.last_seq - MAX_EVENTS_OF_RUN + 1)
+    while True:
+        at_hand = any(keys.is_event(sk) for sk in items)
+        events = contiguous_events(items, lowest, attempt.last_seq) if at_hand or not is_cut else []
+        next_seq = events[0].seq - 1 if events else attempt.last_seq
+        if next_seq < lowest or sum(event.text_bytes for event in events) > MAX_EVENT_BYTES:
+            return newest_events(events)
+        if not is_cut:
+            raise NotThereYet(keys.event_sk(next_seq))
+        first_sk, last_sk = keys.event_sk(lowest), keys.event_sk(next_seq)
+        page = reader.query(run.id, first_sk, last_sk, limit=next_seq - lowest + 1, newest_first=True)
+        items = {**items, **{sk_of(item): item for item in page.items}}
+        is_cut = page.is_cut and bool(page.items)
+
+
+def _run(head: Head, items: Items, result: AttemptResult | None = None) -> OpRun:
+    claim = None
+    if head.claim_version is not None:
+        claim = codec.claim_from(promised(items, keys.CLAIM, head.claim_version))
+    return _with(head, claim, result)
+
+
+def _with(head: Head, claim: Claim | None, result: AttemptResult | None) -> OpRun:
+    return replace(head.run, attempt=replace(head.run.attempt, claim=claim, result=result))
+
+
+def _result(head: Head, items: Items) -> AttemptResult | None:
+    attempt = head.run.attempt
+    if attempt.result_source is None:
+        return None
+    if attempt.result_source is ResultSource.PATCH:
+        return codec.result_from(promised(items, keys.OUTPUTS, head.result_version))
+    return codec.result_from(promised(items, keys.event_sk(attempt.last_seq)))
+
+
+# -- rows of a list
+
+
+def row_keys(head: Head, shape: RowShape) -> list[ItemKey]:
+    """The items that a row needs beside HEAD.
+
+    Two at most, for the item with the result repeats the claim; three if a worker claimed the run after a PATCH.
+    """
+    run_id, attempt = head.run.id, head.run.attempt
+    if shape is RowShape.SUMMARY:
+        return [ItemKey(run_id, keys.SPEC)]
+    sks = [keys.INPUTS if head.has_inputs_item else keys.SPEC]
+    if attempt.result_source is not None:
+        sks.append(_result_sk(attempt))
+    if _claim_is_apart(head):
+        sks.append(keys.CLAIM)
+    return [ItemKey(run_id, sk) for sk in sks]
+
+
+def row_view(head: Head, found: Mapping[ItemKey, StoredItem], shape: RowShape) -> RunView:
+    """The row, without events. Raises NotThereYet and UnreadableItem."""
+    wanted = row_keys(head, shape)
+    items = {key.sk: found[key] for key in wanted if key in found}
+    spec = codec.spec_from(promised(items, wanted[0].sk))
+    if shape is RowShape.SUMMARY:
+        return RunView(head.run, spec)
+    if _claim_is_apart(head):
+        return RunView(_run(head, items, _result(head, items)), spec)
+    attempt = head.run.attempt
+    if attempt.result_source is None:
+        return RunView(head.run, spec)
+    result = _result(head, items)
+    return RunView(_with(head, codec.claim_from(items[_result_sk(attempt)]), result), spec)
+
+
+def _result_sk(attempt: OpAttempt) -> str:
+    return keys.OUTPUTS if attempt.result_source is ResultSource.PATCH else keys.event_sk(attempt.last_seq)
+
+
+def _claim_is_apart(head: Head) -> bool:
+    """Whether the current claim is in CLAIM only, not repeated beside the result."""
+    return head.claim_version is not None and (head.result_version is None or head.claim_version > head.result_version)

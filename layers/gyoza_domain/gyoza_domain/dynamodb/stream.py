@@ -1,14 +1,13 @@
 """Records of the table's stream to what they ask for."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..publishing.messages import CREATION
 from ..publishing.ports import EventRange, ParkedEvent, StreamChange
-from . import codec, keys
-
-if TYPE_CHECKING:
-    from .codec import StoredItem
+from . import keys
+from .attributes import StoredItem, UnreadableItem, integer, readable
+from .head import head_from
 
 Record = Mapping[str, Any]
 
@@ -23,23 +22,23 @@ def change_of(record: Record) -> StreamChange:
     if record.get("eventName") == "REMOVE":
         return StreamChange(number)
     try:
-        events = codec.readable(change.get("NewImage", {}), lambda head: _new_events(record, head))
-    except codec.UnreadableItem as unreadable:
+        events = readable(change.get("NewImage", {}), lambda head: _new_events(record, head))
+    except UnreadableItem as unreadable:
         reason = f"The record {unreadable}"
         return StreamChange(number, unreadable=ParkedEvent(reason, run_id=_run_id_of(change), record=record))
     return StreamChange(number, events)
 
 
-def _new_events(record: Record, head: "StoredItem") -> EventRange | None:
+def _new_events(record: Record, head_item: StoredItem) -> EventRange | None:
     change = record["dynamodb"]
     if change["Keys"]["sk"] != {"S": keys.HEAD}:
         raise ValueError("no record of a run's HEAD")
-    if not codec.delivers(head):
+    head = head_from(head_item)
+    if not head.is_delivering:
         return None
-    first_seq = CREATION if record["eventName"] == "INSERT" else codec.last_seq_of(change["OldImage"]) + 1
-    last_seq = codec.last_seq_of(head)
-    run = codec.run_from(head, None, None)
-    return EventRange(run.id, run.created_at, first_seq, last_seq) if first_seq <= last_seq else None
+    first_seq = CREATION if record["eventName"] == "INSERT" else integer(change["OldImage"], "last_seq") + 1
+    run = head.run
+    return EventRange(run.id, run.created_at, first_seq, run.last_seq) if first_seq <= run.last_seq else None
 
 
 def _run_id_of(change: Mapping[str, Any]) -> str | None:

@@ -1,23 +1,23 @@
-"""Reads in bulk: pages of a query and batches of keys, whatever size limits DynamoDB cuts them at."""
+"""Consistent reads: items, pages of a query and batches of keys, whatever size limits DynamoDB cuts them at."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..domain.errors import StorageUnavailable
+from ..runs.ports import Clock
 from . import keys
-from .client_errors import translated
+from .attributes import StoredItem, key_of
+from .client_errors import translated_read
+from .settling import Pauses
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import KeysAndAttributesTypeDef
 
-    from .codec import StoredItem
-
-BATCH_KEYS = 100
+MAX_BATCH_KEYS = 100
 """Keys one BatchGetItem takes (DynamoDB's limit)."""
 
-_BATCH_ROUNDS = 20
-"""Further calls for keys a batch left unread before the table counts as overloaded; each brings up to 16 MB."""
+_MAX_BATCH_PAUSES_S = 4.0
+"""Time for the pauses between the calls for keys that a batch left unread."""
 
 
 class ItemKey(NamedTuple):
@@ -25,39 +25,52 @@ class ItemKey(NamedTuple):
     sk: str
 
     def attributes(self) -> dict[str, Any]:
-        return {"pk": {"S": keys.run_pk(self.run_id)}, "sk": {"S": self.sk}}
+        return key_of(self.run_id, self.sk)
+
+
+class ItemPage(NamedTuple):
+    """``is_cut``: more items lie between the bounds that were asked for."""
+
+    items: list[StoredItem]
+    is_cut: bool
 
 
 class TableReader:
-    """Consistent reads of the table."""
+    """Raises StorageUnavailable."""
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+    def __init__(self, client: "DynamoDBClient", table: str, clock: Clock) -> None:
+        self.clock = clock
         self._client = client
         self._table = table
 
-    def item(self, key: ItemKey) -> "StoredItem | None":
-        with translated():
+    def item(self, key: ItemKey) -> StoredItem | None:
+        with translated_read():
             answer = self._client.get_item(TableName=self._table, Key=key.attributes(), ConsistentRead=True)
         return answer.get("Item")
 
-    def items(self, wanted: Sequence[ItemKey], attributes: Sequence[str] = ()) -> "dict[ItemKey, StoredItem]":
-        """The items that exist, by key; of each those ``attributes`` only, or all where none is named."""
+    def items(self, wanted: Sequence[ItemKey], attributes: Sequence[str] = ()) -> dict[ItemKey, StoredItem]:
+        """The items that exist, by key; of each ``attributes`` only, or all if none is named."""
         found: dict[ItemKey, StoredItem] = {}
         names = {f"#{name}": name for name in ("pk", "sk", *attributes)}
         request: KeysAndAttributesTypeDef = {"Keys": [], "ConsistentRead": True}
         if attributes:
             request |= {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
-        for start in range(0, len(wanted), BATCH_KEYS):
-            request["Keys"] = [key.attributes() for key in wanted[start : start + BATCH_KEYS]]
+        for start in range(0, len(wanted), MAX_BATCH_KEYS):
+            request["Keys"] = [key.attributes() for key in wanted[start : start + MAX_BATCH_KEYS]]
             for item in self._batch(request):
                 found[ItemKey(keys.run_id_of_pk(item["pk"]["S"]), item["sk"]["S"])] = item
         return found
 
-    def query(
-        self, run_id: str, first_sk: str, last_sk: str, *, limit: int, newest_first: bool = False
-    ) -> "tuple[list[StoredItem], bool]":
-        """Items of a run between two sort keys, both inclusive, at most ``limit``; and whether 1 MB cut them short."""
-        with translated():
+    def items_at_one_instant(self, wanted: Sequence[ItemKey]) -> list[StoredItem | None]:
+        """The items in the order of their keys. Costs double. Raises NotThereYet while a transaction is in flight."""
+        gets: list[Any] = [{"Get": {"TableName": self._table, "Key": key.attributes()}} for key in wanted]
+        with translated_read():
+            answer = self._client.transact_get_items(TransactItems=gets)
+        return [response.get("Item") for response in answer["Responses"]]
+
+    def query(self, run_id: str, first_sk: str, last_sk: str, *, limit: int, newest_first: bool = False) -> ItemPage:
+        """Items of a run between two sort keys, both inclusive: at most ``limit``, and at most 1 MB."""
+        with translated_read():
             answer = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
@@ -70,25 +83,24 @@ class TableReader:
                 Limit=limit,
                 ConsistentRead=True,
             )
-        items: list[StoredItem] = list(answer["Items"])
-        return items, "LastEvaluatedKey" in answer and len(items) < limit
+        return ItemPage(list(answer["Items"]), "LastEvaluatedKey" in answer)
 
-    def query_all(self, run_id: str, first_sk: str, last_sk: str, *, limit: int) -> "Iterator[StoredItem]":
-        """Like ``query``, oldest first, going on past 1 MB."""
-        while limit > 0:
-            items, cut = self.query(run_id, first_sk, last_sk, limit=limit)
+    def query_all(self, run_id: str, first_sk: str, last_sk: str, *, page_size: int) -> Iterator[StoredItem]:
+        """The items between two sort keys, oldest first, page by page as they are taken."""
+        while True:
+            items, is_cut = self.query(run_id, first_sk, last_sk, limit=page_size)
             yield from items
-            if not cut:
+            if not is_cut:
                 return
-            limit -= len(items)
             first_sk = keys.right_after(items[-1]["sk"]["S"])
 
-    def _batch(self, request: "KeysAndAttributesTypeDef") -> "Iterator[StoredItem]":
-        for _ in range(_BATCH_ROUNDS):
-            with translated():
+    def _batch(self, request: "KeysAndAttributesTypeDef") -> Iterator[StoredItem]:
+        pauses = Pauses(self.clock, _MAX_BATCH_PAUSES_S)
+        while True:
+            with translated_read():
                 answer = self._client.batch_get_item(RequestItems={self._table: request})
             yield from answer["Responses"].get(self._table, [])
             if self._table not in answer.get("UnprocessedKeys", {}):
                 return
             request = {**request, "Keys": answer["UnprocessedKeys"][self._table]["Keys"]}
-        raise StorageUnavailable
+            pauses.pause()

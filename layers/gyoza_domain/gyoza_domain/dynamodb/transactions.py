@@ -1,16 +1,20 @@
-"""The writes of a change, as one transaction holds them."""
+"""The writes of a creation and of a change, as one transaction holds them.
 
-from collections.abc import Iterator
+An item is changed by Update, never replaced, so that attributes that a newer release added stay.
+"""
+
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from ..domain.run import PATCHED, Change, OpRun, RunSpec
+from ..domain.run import EMPTY_OBJECT, AttemptResult, Change, Event, EventType, OpAttempt, OpRun, ResultSource, RunSpec
 from ..runs.ports import IdempotencyKey
-from . import codec
+from . import codec, keys
+from .attributes import SCHEMA, Item, StoredItem, attributes, key_of
+from .head import OPTIONAL_ATTRIBUTES, Head, changing_attributes, new_head
+from .snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.type_defs import PutTypeDef, TransactWriteItemTypeDef
-
-    from .codec import Item, StoredItem
+    from mypy_boto3_dynamodb.type_defs import PutTypeDef, TransactWriteItemTypeDef, UpdateTypeDef
 
 # Nothing lies under the key yet: the run is new, the idempotency key is not used.
 _IS_NEW = "attribute_not_exists(pk)"
@@ -20,22 +24,133 @@ _IS_UNCHANGED = "version = :decided_on"
 
 
 def creation(table: str, run: OpRun, spec: RunSpec, key: IdempotencyKey | None) -> "list[TransactWriteItemTypeDef]":
-    """HEAD of a new run, first, the key, second where there is one, and SPEC."""
-    head = _put(table, codec.new_head(run, spec), _IS_NEW)
-    return [head, *_use_of_key(table, run.id, key), _put(table, codec.spec_item(run.id, spec))]
+    """HEAD of a new run, first, the key, second if there is one, and the items of its spec."""
+    head = _put(table, new_head(run, spec), _IS_NEW)
+    specs = [_put(table, item) for item in codec.spec_items(run.id, spec)]
+    return [head, *_use_of_key(table, run.id, key), *specs]
 
 
-def writes_of(table: str, change: Change, key: IdempotencyKey | None) -> "list[TransactWriteItemTypeDef]":
-    """HEAD, first and on the version the decision read, the key, second where there is one, and what is new beside."""
-    new_items = [_put(table, item) for item in _new_items(change)]
-    return [_update_head(table, change), *_use_of_key(table, change.after.id, key), *new_items]
+def writes_of(
+    table: str, change: Change, read: Snapshot, key: IdempotencyKey | None
+) -> "list[TransactWriteItemTypeDef]":
+    """HEAD, first and on the version the decision read, the key, second if there is one, and the items beside HEAD."""
+    return [
+        _update_head(table, change, read.head),
+        *_use_of_key(table, change.after.id, key),
+        *_writes_beside_head(table, change, read.items),
+    ]
 
 
 def _use_of_key(table: str, run_id: str, key: IdempotencyKey | None) -> "list[TransactWriteItemTypeDef]":
     return [] if key is None else [_put(table, codec.idempotency_item(run_id, key), _IS_NEW)]
 
 
-def _put(table: str, item: "Item", condition: str | None = None) -> "TransactWriteItemTypeDef":
+def _update_head(table: str, change: Change, head: Head) -> "TransactWriteItemTypeDef":
+    claim_version, result_version = head.claim_version, head.result_version
+    if change.closed is not None:
+        claim_version = result_version = None
+    elif _claims(change):
+        claim_version = change.after.version
+    if change.closed is None and _tells_result(change):
+        result_version = change.after.version
+    values = changing_attributes(change.after, claim_version, result_version)
+    gone = [name for name in OPTIONAL_ATTRIBUTES if name not in values]
+    update = _update(table, key_of(change.after.id, keys.HEAD), values, gone)
+    update["ConditionExpression"] = _IS_UNCHANGED
+    update["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    update["ExpressionAttributeValues"] = {
+        **update["ExpressionAttributeValues"],
+        ":decided_on": {"N": str(change.before.version)},
+    }
+    return {"Update": update}
+
+
+def _writes_beside_head(
+    table: str, change: Change, stored: Mapping[str, StoredItem]
+) -> "Iterator[TransactWriteItemTypeDef]":
+    run_id = change.after.id
+    ended = change.closed or change.after.attempt
+    for event in change.events:
+        item = codec.event_item(run_id, event)
+        if _carries_result(event, ended):
+            item |= codec.claim_attributes(ended.claim)
+        yield _put(table, item)
+    if change.closed is not None:
+        yield from _closing(table, change, change.closed, stored)
+        return
+    if _claims(change):
+        claim = codec.claim_attributes(change.after.attempt.claim)
+        yield _update_beside(table, change, keys.CLAIM, claim, codec.CLAIM_ATTRIBUTES)
+    if _tells_result(change) and ended.result_source is ResultSource.PATCH:
+        result, told = _told_result(change)
+        claim = codec.claim_attributes(ended.claim)
+        yield _update_beside(table, change, keys.OUTPUTS, result | claim, (*told, *codec.CLAIM_ATTRIBUTES))
+
+
+def _closing(
+    table: str, change: Change, closed: OpAttempt, stored: Mapping[str, StoredItem]
+) -> "Iterator[TransactWriteItemTypeDef]":
+    """Moves CLAIM and OUTPUTS to the closed attempt, with the attributes that this release does not know."""
+    run_id = change.after.id
+    attempt_item = codec.closed_attempt_item(change.after, closed)
+    if keys.CLAIM in stored and change.before.attempt.claim is not None:
+        yield _put(table, _unknown(stored[keys.CLAIM], codec.CLAIM_ATTRIBUTES) | attempt_item)
+        yield _delete(table, run_id, keys.CLAIM)
+    else:
+        yield _put(table, attempt_item)
+    if closed.result_source is ResultSource.PATCH:
+        unknown = _unknown(stored[keys.OUTPUTS], (*codec.RESULT_ATTRIBUTES, *codec.CLAIM_ATTRIBUTES))
+        known = (
+            key_of(run_id, keys.attempt_outputs_sk(closed.number))
+            | attributes(schema=SCHEMA, version=change.after.version)
+            | codec.result_attributes(closed.result or AttemptResult())
+            | codec.claim_attributes(closed.claim)
+        )
+        yield _put(table, unknown | known)
+        yield _delete(table, run_id, keys.OUTPUTS)
+
+
+def _claims(change: Change) -> bool:
+    """Whether a worker claimed the run, or started it."""
+    claim = change.after.attempt.claim
+    return claim is not None and claim != change.before.attempt.claim
+
+
+def _tells_result(change: Change) -> bool:
+    """Whether the change wrote to the result of the current attempt."""
+    before, after = change.before.attempt, change.after.attempt
+    if not change.events:
+        return (after.result_source, after.result) != (before.result_source, before.result)
+    return after.result_source is not None and change.events[-1].type in (EventType.COMPLETED, EventType.FAILED)
+
+
+def _carries_result(event: Event, ended: OpAttempt) -> bool:
+    return (
+        ended.result_source is ResultSource.EVENT
+        and event.seq == ended.last_seq
+        and event.type in (EventType.COMPLETED, EventType.FAILED)
+    )
+
+
+def _told_result(change: Change) -> tuple[Item, tuple[str, ...]]:
+    """The values to set on OUTPUTS, and the names that the change decides: those without a value go."""
+    if not change.events:
+        return codec.result_attributes(change.after.attempt.result or AttemptResult()), codec.RESULT_ATTRIBUTES
+    event = change.events[-1]
+    told = codec.result_attributes(AttemptResult(event.outputs or EMPTY_OBJECT, event.error_message, event.duration_ms))
+    if event.type is EventType.FAILED:
+        names: tuple[str, ...] = ("error_message", "duration_ms")
+    else:
+        names = ("duration_ms",) if event.outputs is None else ("outputs", "duration_ms")
+    return {name: value for name, value in told.items() if name in names}, names
+
+
+def _unknown(item: StoredItem, known: tuple[str, ...]) -> Item:
+    names = {"pk", "sk", "schema", "version", *known}
+    return {name: value for name, value in item.items() if name not in names}
+
+
+def _put(table: str, item: Item, condition: str | None = None) -> "TransactWriteItemTypeDef":
     put: PutTypeDef = {"TableName": table, "Item": item}
     if condition is not None:
         put["ConditionExpression"] = condition
@@ -43,54 +158,34 @@ def _put(table: str, item: "Item", condition: str | None = None) -> "TransactWri
     return {"Put": put}
 
 
-def _update_head(table: str, change: Change) -> "TransactWriteItemTypeDef":
-    """Sets what a change may touch; the rest of HEAD, also what a later version may have added, stays."""
-    head = codec.head(change.after)
-    key = {"pk": head.pop("pk"), "sk": head.pop("sk")}
-    gone = [name for name in codec.OPTIONAL_IN_HEAD if name not in head]
-    expression = "SET " + ", ".join(f"#{name} = :{name}" for name in head)
+def _delete(table: str, run_id: str, sk: str) -> "TransactWriteItemTypeDef":
+    return {"Delete": {"TableName": table, "Key": key_of(run_id, sk)}}
+
+
+def _update_beside(
+    table: str, change: Change, sk: str, values: Item, decided: tuple[str, ...]
+) -> "TransactWriteItemTypeDef":
+    """An item beside HEAD, which this may be the first to write."""
+    gone = [name for name in decided if name not in values]
+    values = values | attributes(version=change.after.version)
+    update = _update(table, key_of(change.after.id, sk), values, gone)
+    update["UpdateExpression"] = update["UpdateExpression"].replace(
+        "SET ", "SET #schema = if_not_exists(#schema, :schema), ", 1
+    )
+    update["ExpressionAttributeNames"] = {**update["ExpressionAttributeNames"], "#schema": "schema"}
+    update["ExpressionAttributeValues"] = {**update["ExpressionAttributeValues"], ":schema": {"N": str(SCHEMA)}}
+    return {"Update": update}
+
+
+def _update(table: str, key: Item, values: Item, gone: list[str]) -> "UpdateTypeDef":
+    """Sets ``values`` and removes the attributes of the names ``gone``; all others stay."""
+    expression = "SET " + ", ".join(f"#{name} = :{name}" for name in values)
     if gone:
         expression += " REMOVE " + ", ".join(f"#{name}" for name in gone)
     return {
-        "Update": {
-            "TableName": table,
-            "Key": key,
-            "UpdateExpression": expression,
-            "ConditionExpression": _IS_UNCHANGED,
-            "ExpressionAttributeNames": {f"#{name}": name for name in (*head, *gone)},
-            "ExpressionAttributeValues": {
-                **{f":{name}": value for name, value in head.items()},
-                ":decided_on": {"N": str(change.before.version)},
-            },
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
+        "TableName": table,
+        "Key": key,
+        "UpdateExpression": expression,
+        "ExpressionAttributeNames": {f"#{name}": name for name in (*values, *gone)},
+        "ExpressionAttributeValues": {f":{name}": value for name, value in values.items()},
     }
-
-
-def _new_items(change: Change) -> "Iterator[Item]":
-    """What the change adds beside HEAD."""
-    run_id, before, after = change.after.id, change.before.attempt, change.after.attempt
-    ended = change.closed or after
-    for event in change.events:
-        if event.seq == ended.result_source:
-            yield codec.ending_event_item(run_id, event, ended)
-        else:
-            yield codec.event_item(run_id, event)
-    if change.closed is not None:
-        yield codec.closed_attempt_item(run_id, change.closed)
-    elif after.claim is not None and after.claim != before.claim:
-        yield codec.claim_item(run_id, after)
-    if after.result_source == PATCHED and (before.result_source, before.result) != (PATCHED, after.result):
-        yield codec.patched_item(change.after)
-
-
-def as_returned(head: "StoredItem", decided_on: OpRun) -> OpRun | None:
-    """The run whose HEAD a failed condition returned; None where what lies beside HEAD may have changed too."""
-    known = decided_on.attempt
-    claim_seq, source = codec.claim_seq_of(head), codec.result_source_of(head)
-    if claim_seq is not None and (known.claim is None or known.claim.seq != claim_seq):
-        return None
-    if source is not None and (source == PATCHED or source != known.result_source):
-        return None
-    claim = None if claim_seq is None else known.claim
-    return codec.run_from(head, claim, None if source is None else known.result)

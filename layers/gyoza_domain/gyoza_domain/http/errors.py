@@ -17,6 +17,8 @@ STATUS_AND_CODE: Mapping[type[errors.GyozaError], tuple[int, str]] = {
     errors.StaleAttempt: (409, "stale_attempt"),
     errors.RunBusy: (409, "run_busy"),
     errors.StorageUnavailable: (503, "unavailable"),
+    errors.OutcomeUnknown: (503, "unavailable"),
+    errors.UnreadableRun: (503, "unavailable"),
 }
 """Status and stable code of every error that is raised (contract, section 3)."""
 

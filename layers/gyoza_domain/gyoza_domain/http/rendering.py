@@ -9,7 +9,7 @@ from datetime import datetime
 from ..domain.instants import instant_to_text
 from ..domain.json_parts import json_array, json_object, json_scalar
 from ..domain.run import AttemptResult, Claim, Constraints, Event, OpAttempt, OpRun, RunSpec, State
-from ..runs.views import AttemptView, RunView
+from ..runs.views import AttemptView, EventPage, RowShape, RunView
 
 ANSWER_BYTES = 5_000_000
 """An answer at most, as Lambda sends it: the body as one JSON string (contract, section 2; Lambda allows 6 MB)."""
@@ -19,10 +19,21 @@ _NO_CLAIM = Claim(seq=-1, worker_id=None)
 _NO_RESULT = AttemptResult()
 
 
-def run(view: RunView, *, with_events: bool = True) -> str:
-    """An OpRun."""
+def run(view: RunView) -> str:
+    """An OpRun with its events."""
+    return json_object(_whole(view) | {"events": _events(view.events, view.run.state)})
+
+
+def row(view: RunView, shape: RowShape) -> str:
+    """A row of a list: an OpRun without its events, with them, or its summary."""
+    if shape is RowShape.WITH_EVENTS:
+        return run(view)
+    return json_object(_whole(view) if shape is RowShape.WHOLE else _summary(view))
+
+
+def _whole(view: RunView) -> dict[str, str]:
     run_, spec, attempt = view.run, view.spec, view.run.attempt
-    members = {
+    return {
         "id": json_scalar(run_.id),
         "state": json_scalar(run_.state),
         "priority": str(run_.priority),
@@ -31,7 +42,7 @@ def run(view: RunView, *, with_events: bool = True) -> str:
         "outputs": _result(attempt).outputs,
         "progress": str(attempt.progress),
         "constraints": _constraints(spec.constraints),
-        "retry_policy": json_object({"max_attempts": str(run_.max_attempts)}),
+        "retry_policy": _retry_policy(run_),
         "event_delivery": _event_delivery(spec),
         "op_definition": json_scalar(spec.op_definition),
         "current_attempt": str(attempt.number),
@@ -41,9 +52,28 @@ def run(view: RunView, *, with_events: bool = True) -> str:
         "created_at": _instant(run_.created_at),
         "updated_at": _instant(run_.updated_at),
     }
-    if with_events:
-        members["events"] = _events(view.events, run_.state)
-    return json_object(members)
+
+
+def _summary(view: RunView) -> dict[str, str]:
+    run_, spec, attempt = view.run, view.spec, view.run.attempt
+    return {
+        "id": json_scalar(run_.id),
+        "state": json_scalar(run_.state),
+        "priority": str(run_.priority),
+        "image": json_scalar(spec.image),
+        "progress": str(attempt.progress),
+        "retry_policy": _retry_policy(run_),
+        "event_delivery": _event_delivery(spec),
+        "op_definition": json_scalar(spec.op_definition),
+        "current_attempt": str(attempt.number),
+        "event_count": str(attempt.event_count),
+        "last_seq": str(run_.last_seq),
+        "reason": "null",
+        "started_at": _instant(attempt.started_at),
+        "finished_at": _instant(attempt.finished_at),
+        "created_at": _instant(run_.created_at),
+        "updated_at": _instant(run_.updated_at),
+    }
 
 
 def minimal(run_: OpRun) -> str:
@@ -72,8 +102,17 @@ def run_page(rows: Iterable[str], *, has_more: bool, next_cursor: str | None) ->
     )
 
 
-def event_page(events: Iterable[Event], state: State, *, has_more: bool) -> str:
-    return json_object({"events": _events(events, state), "has_more": json_scalar(has_more)})
+def event_page(page: EventPage) -> str:
+    run_ = page.run
+    return json_object(
+        {
+            "events": _events(page.events, run_.state),
+            "has_more": json_scalar(page.has_more),
+            "state": json_scalar(run_.state),
+            "current_attempt": str(run_.attempt.number),
+            "last_seq": str(run_.last_seq),
+        }
+    )
 
 
 def attempt(run_: OpRun, spec: RunSpec, view: AttemptView) -> str:
@@ -140,6 +179,10 @@ def _execution_summary(attempt_: OpAttempt) -> str:
 
 def _result(attempt_: OpAttempt) -> AttemptResult:
     return attempt_.result or _NO_RESULT
+
+
+def _retry_policy(run_: OpRun) -> str:
+    return json_object({"max_attempts": str(run_.max_attempts)})
 
 
 def _constraints(constraints: Constraints) -> str:

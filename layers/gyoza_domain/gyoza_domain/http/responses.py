@@ -6,8 +6,9 @@ from typing import TypeVar
 from aws_lambda_powertools.event_handler import Response
 
 from ..runs.commands import Outcome
-from ..runs.views import AttemptPage, Direction, EventPage, RunPage, RunQuery, RunView
+from ..runs.views import AttemptPage, Direction, EventPage, RowShape, RunPage, RunQuery, RunView
 from . import rendering
+from .metrics import count_unreadable_runs
 
 Key = TypeVar("Key")
 
@@ -26,15 +27,16 @@ def run_response(view: RunView) -> Response[str]:
 def outcome_response(outcome: Outcome, *, minimal: bool, status: int = 200) -> Response[str]:
     """The whole run, or the minimal answer when it was asked for; a replay says that it is one."""
     headers = {"Idempotent-Replayed": "true"} if outcome.is_replay else {}
-    if isinstance(outcome.run, RunView) and not minimal:
-        return json_response(status, rendering.run(outcome.run), headers)
-    run = outcome.run.run if isinstance(outcome.run, RunView) else outcome.run
-    return json_response(status, rendering.minimal(run), headers | {"Preference-Applied": "return=minimal"})
+    if outcome.view is not None and not minimal:
+        return json_response(status, rendering.run(outcome.view), headers)
+    return json_response(status, rendering.minimal(outcome.run), headers | {"Preference-Applied": "return=minimal"})
 
 
-def run_page_response(page: RunPage, query: RunQuery, *, with_events: bool) -> Response[str]:
+def run_page_response(page: RunPage, query: RunQuery, shape: RowShape) -> Response[str]:
     """Rows newest first; cut by size, those nearest the cursor stay."""
-    rows = ((view.run.id, rendering.run(view, with_events=with_events)) for view in page.rows)
+    if page.unreadable:
+        count_unreadable_runs(page.unreadable)
+    rows = ((view.run.id, rendering.row(view, shape)) for view in page.rows)
     shown, is_cut = _within_answer(rows)
     next_cursor = shown[-1][0] if is_cut else page.next_cursor
     if query.direction is Direction.NEWER:
@@ -44,7 +46,7 @@ def run_page_response(page: RunPage, query: RunQuery, *, with_events: bool) -> R
 
 
 def event_page_response(page: EventPage) -> Response[str]:
-    return json_response(200, rendering.event_page(page.events, page.state, has_more=page.has_more))
+    return json_response(200, rendering.event_page(page))
 
 
 def attempts_response(page: AttemptPage, *, limit: int) -> Response[str]:

@@ -6,8 +6,9 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from ..domain.errors import InvalidCursor, InvalidFilter, InvalidState, RunNotFound
 from ..domain.run import State
-from ..runs.views import Direction, RunQuery
-from .request import checked_run_id, query_int, query_text
+from ..runs.views import Direction, RowShape, RunQuery
+from .errors import does_not_fit
+from .request import checked_run_id, query_int, query_text, query_values
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 100
@@ -31,6 +32,17 @@ def runs_query(event: APIGatewayProxyEvent) -> RunQuery:
         created_from=created_from,
         created_to=created_to,
     )
+
+
+def row_shape(event: APIGatewayProxyEvent) -> RowShape:
+    """The shape of the rows. Raises RequestError 422."""
+    is_summary = bool(query_values(event, "fields", ["summary"]))
+    with_events = bool(query_values(event, "expand[]", ["events"]))
+    if is_summary and with_events:
+        raise does_not_fit(["query", "fields"], "fields=summary excludes expand[]", "fields")
+    if is_summary:
+        return RowShape.SUMMARY
+    return RowShape.WITH_EVENTS if with_events else RowShape.WHOLE
 
 
 def state_named(name: str) -> State:

@@ -5,12 +5,15 @@ Reads need no command: a handler calls the reader or the lists.
 
 from dataclasses import dataclass
 
-from ..domain.errors import GyozaError, IdempotencyKeyReused
-from ..domain.run import JsonText, OpAttempt, OpRun, RunSpec, State
+from ..domain.errors import GyozaError, IdempotencyKeyReused, RunBusy, RunNotFound, StorageUnavailable
+from ..domain.run import EventType, JsonText, OpAttempt, OpRun, RunSpec, State
 from ..domain.transitions import EventDraft, append_event, patch
-from .ports import Clock, IdempotencyKey, IdSource, KeyUsed, RunReader, RunStore
-from .saving import save_decision
+from .ports import Clock, Extent, IdempotencyKey, IdSource, KeyUsed, NotWritten, RunStore
+from .saving import Patience, save_decision
 from .views import RunView
+
+_CLOSING_TYPES = frozenset({EventType.FAILED, EventType.RETRIED})
+"""Events that may close an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +27,16 @@ class RunPatch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The run after a command: whole, or as much as is cheap to know of it."""
+    """The run after a command. ``view``: the whole run, if it was asked for."""
 
-    run: OpRun | RunView
+    run: OpRun
+    view: RunView | None
     is_replay: bool = False
     """The command had taken effect before, by the same idempotency key; this time it changed nothing."""
 
 
 def create_run(
     store: RunStore,
-    reader: RunReader,
     clock: Clock,
     ids: IdSource,
     spec: RunSpec,
@@ -43,7 +46,7 @@ def create_run(
     created_by: str | None,
     key: IdempotencyKey | None = None,
 ) -> Outcome:
-    """A new run in PENDING, attempt 1, without events. Raises IdempotencyKeyReused."""
+    """A new run in PENDING, attempt 1, without events. Raises IdempotencyKeyReused and OutcomeUnknown."""
     now = clock.now()
     run_id = ids.new_run_id() if key is None else ids.run_id_for(key)
     run = OpRun(
@@ -56,16 +59,20 @@ def create_run(
         created_by=created_by,
         shard=ids.shard_of(run_id),
     )
-    try:
-        store.add(run, spec, key)
-    except KeyUsed as used:
-        return _replay(store, reader, run_id, key, used.fingerprint, whole=True)
-    return Outcome(RunView(run, spec))
+    patience = Patience(clock)
+    while True:
+        try:
+            store.add(run, spec, key)
+        except KeyUsed as used:
+            return _replay(store, run_id, key, used.fingerprint, whole=True)
+        except NotWritten as reason:
+            patience.pause(reason)
+        else:
+            return Outcome(run, RunView(run, spec))
 
 
 def add_event(
     store: RunStore,
-    reader: RunReader,
     clock: Clock,
     run_id: str,
     draft: EventDraft,
@@ -73,50 +80,66 @@ def add_event(
     whole: bool,
     key: IdempotencyKey | None = None,
 ) -> Outcome:
-    """Append the event; the whole run, or without ``whole`` only what is cheap to know of it.
+    """Append the event.
 
-    Raises what ``append_event`` raises, RunNotFound, IdempotencyKeyReused, and RunBusy when the run kept changing for
-    8 seconds.
+    Raises what ``append_event`` raises, RunNotFound, IdempotencyKeyReused, OutcomeUnknown, and RunBusy if the run kept
+    changing for 8 seconds.
     """
-    loaded = store.load(run_id, with_spec=whole)
-    try:
-        run = save_decision(
-            store, clock, loaded, lambda run, now: append_event(run, draft, now), lambda: store.load(run_id), key=key
-        )
-    except KeyUsed as used:
-        return _replay(store, reader, run_id, key, used.fingerprint, whole=whole)
-    except GyozaError:
-        # The run may refuse a repeat only because the first request has been there.
-        fingerprint = None if key is None else store.fingerprint_of(run_id, key)
-        if fingerprint is None:
+    extent = _extent(whole, Extent.CLOSING if draft.type in _CLOSING_TYPES else Extent.SMALL)
+    patience = Patience(clock)
+    while True:
+        try:
+            loaded, change = save_decision(
+                store,
+                clock,
+                lambda: store.load(run_id, extent),
+                lambda run, now: append_event(run, draft, now),
+                patience=patience,
+                key=key,
+            )
+        except KeyUsed as used:
+            return _replay(store, run_id, key, used.fingerprint, whole=whole)
+        except (RunNotFound, StorageUnavailable):
             raise
-        return _replay(store, reader, run_id, key, fingerprint, whole=whole)
-    return Outcome(_answer(reader, run, loaded.spec))
+        except GyozaError as refusal:
+            if key is None:
+                raise
+            # The run may refuse a repeat only because the first request has been there.
+            latest, fingerprint = store.load_with_key(run_id, key)
+            if fingerprint is not None:
+                return _replay(store, run_id, key, fingerprint, whole=whole)
+            if isinstance(refusal, RunBusy):
+                raise
+            # The refusal stands only if it holds at the instant at which the key was not used.
+            append_event(latest.run, draft, clock.now())
+        else:
+            return Outcome(change.after, loaded.view and loaded.view.after(change))
 
 
-def patch_run(store: RunStore, reader: RunReader, clock: Clock, run_id: str, edit: RunPatch, *, whole: bool) -> Outcome:
-    """Edit the run past its rules; an empty edit changes nothing. Raises RunNotFound and RunBusy."""
-    loaded = store.load(run_id, with_spec=whole, with_result=True)
-    run = loaded.run
-    if edit != RunPatch():
-        run = save_decision(
-            store,
-            clock,
-            loaded,
-            lambda run, now: patch(run, now, state=edit.state, outputs=edit.outputs, priority=edit.priority),
-            lambda: store.load(run_id, with_result=True),
-        )
-    return Outcome(_answer(reader, run, loaded.spec))
+def patch_run(store: RunStore, clock: Clock, run_id: str, edit: RunPatch, *, whole: bool) -> Outcome:
+    """Edit the run past its rules; an empty edit changes nothing. Raises RunNotFound, OutcomeUnknown and RunBusy."""
+    edits_result = edit.state is not None or edit.outputs is not None
+    extent = _extent(whole, Extent.RESULT if edits_result else Extent.SMALL)
+    if edit == RunPatch():
+        loaded = store.load(run_id, extent)
+        return Outcome(loaded.run, loaded.view)
+    loaded, change = save_decision(
+        store,
+        clock,
+        lambda: store.load(run_id, extent),
+        lambda run, now: patch(run, now, state=edit.state, outputs=edit.outputs, priority=edit.priority),
+        patience=Patience(clock),
+    )
+    return Outcome(change.after, loaded.view and loaded.view.after(change))
 
 
-def _replay(
-    store: RunStore, reader: RunReader, run_id: str, key: IdempotencyKey | None, fingerprint: str, *, whole: bool
-) -> Outcome:
+def _extent(whole: bool, least: Extent) -> Extent:
+    return Extent.WHOLE if whole else least
+
+
+def _replay(store: RunStore, run_id: str, key: IdempotencyKey | None, fingerprint: str, *, whole: bool) -> Outcome:
     """The run as it stands, for a request whose key was used with that fingerprint."""
     if key is None or key.fingerprint != fingerprint:
         raise IdempotencyKeyReused
-    return Outcome(reader.view(run_id) if whole else store.load(run_id).run, is_replay=True)
-
-
-def _answer(reader: RunReader, run: OpRun, spec: RunSpec | None) -> OpRun | RunView:
-    return run if spec is None else RunView(run, spec, reader.newest_events(run))
+    loaded = store.load(run_id, _extent(whole, Extent.SMALL), is_known=True)
+    return Outcome(loaded.run, loaded.view, is_replay=True)

@@ -1,27 +1,45 @@
 """Everything that runs need from the outside, each with the promise it must keep."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from enum import Enum, auto
+from typing import Any, Protocol
 
-from ..domain.run import Change, Event, OpRun, RunSpec
-from .views import AttemptPage, EventPage, RunPage, RunQuery, RunView
+from ..domain.errors import GyozaError, RunBusy, StorageUnavailable
+from ..domain.run import Change, OpRun, RunSpec
+from .views import AttemptPage, EventPage, RowShape, RunPage, RunQuery, RunView
+
+
+class Extent(Enum):
+    """How much of a run is loaded."""
+
+    SMALL = auto()
+    """State, counters and claim."""
+    CLOSING = auto()
+    """Also a result that a PATCH wrote: a change that closes the attempt moves it."""
+    RESULT = auto()
+    """Also the result of an attempt that an event ended."""
+    WHOLE = auto()
+    """Everything that a client sees of the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A run as a decision reads it. ``spec`` only where it was asked for."""
+    """A run as a decision reads it.
+
+    ``view``: with Extent.WHOLE. ``origin``: the store's own record of its reading; ``save`` takes it back.
+    """
 
     run: OpRun
-    spec: RunSpec | None = None
+    view: RunView | None = None
+    origin: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
     """A client's name for one intended effect.
 
-    ``digest``: of the caller, the method, the path and the key itself. ``fingerprint``: of the body as canonical JSON.
+    ``digest``: of the caller, the method, the route and the key itself. ``fingerprint``: of the body as canonical JSON.
     """
 
     digest: str
@@ -36,70 +54,90 @@ class KeyUsed(Exception):
         self.fingerprint = fingerprint
 
 
-class ChangedMeanwhile(Exception):
-    """A save found the run at another version; nothing was written.
+class NotWritten(Exception):
+    """Base: nothing was written, and the same request may succeed later.
 
-    ``current`` is the run as it is now, where the failed write returned it.
+    ``refusal``: the error for a client whose request has no time left to try again.
     """
 
-    def __init__(self, current: OpRun | None = None) -> None:
-        super().__init__("the run changed meanwhile")
-        self.current = current
+    def __init__(self, refusal: GyozaError) -> None:
+        super().__init__("nothing was written")
+        self.refusal = refusal
+
+
+class ChangedMeanwhile(NotWritten):
+    """Another request wrote to the run since it was loaded."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(RunBusy(run_id))
+
+
+class Overloaded(NotWritten):
+    """The table has no capacity for the write now."""
+
+    def __init__(self) -> None:
+        super().__init__(StorageUnavailable())
 
 
 class RunStore(Protocol):
     """One run at a time, as a decision reads and writes it.
 
-    A read shows every write that an answer has shown. Every method on a run id raises RunNotFound, and any method
-    StorageUnavailable.
+    A read shows every write that an answer has shown. Every method raises StorageUnavailable; a read of a run that a
+    newer release wrote raises UnreadableRun.
     """
 
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
-        """Store a new run and the key that asked for it, or raise KeyUsed when the run exists by that key."""
+        """Store a new run and the key that asked for it.
 
-    def load(self, run_id: str, *, with_spec: bool = False, with_result: bool = False) -> Loaded:
-        """The run as it is, for a decision. A live run has its result, a terminal one only ``with_result``."""
-
-    def save(self, change: Change, key: IdempotencyKey | None = None) -> None:
-        """Write the change whole, with the key that asked for it.
-
-        Raises KeyUsed, and ChangedMeanwhile when the run is no longer at ``change.before.version``.
+        Raises KeyUsed if the run exists by that key, NotWritten and OutcomeUnknown.
         """
 
-    def fingerprint_of(self, run_id: str, key: IdempotencyKey) -> str | None:
-        """The fingerprint that came with the key when it was used on this run; None when it was not."""
+    def load(self, run_id: str, extent: Extent, *, is_known: bool = False) -> Loaded:
+        """The run as it is, for a decision.
+
+        Raises RunNotFound; with ``is_known``, for a run that is known to exist, StorageUnavailable in its place.
+        """
+
+    def save(self, change: Change, loaded: Loaded, key: IdempotencyKey | None = None) -> None:
+        """Write the change whole, with the key that asked for it. ``loaded``: the reading that the change rests on.
+
+        Raises KeyUsed, NotWritten and OutcomeUnknown.
+        """
+
+    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, str | None]:
+        """The run in its small extent, and the fingerprint that the key was used with on it, both at one instant.
+
+        The fingerprint is None if the key was not used. Raises RunNotFound.
+        """
 
 
 class RunReader(Protocol):
     """One run at a time, as a client reads it. Reads show every write that an answer has shown.
 
-    Every method raises RunNotFound and StorageUnavailable.
+    Every method raises RunNotFound, UnreadableRun and StorageUnavailable.
     """
-
-    def newest_events(self, run: OpRun) -> Sequence[Event]:
-        """The newest 100 events of the current attempt, or those of them that fit 1 MB; oldest first."""
 
     def view(self, run_id: str) -> RunView:
         """The run with its spec, its result and its newest events, all of one version."""
 
-    def events_of_attempt(self, run_id: str, attempt: int | None, after: int) -> EventPage:
-        """Events of one attempt (None: the current one) with ``id > after``: at most 1,000, or 1 MB.
+    def events_of_attempt(self, run_id: str, attempt: int | None, after: int, limit: int) -> EventPage:
+        """Events of one attempt (None: the current one) with ``id > after``: at most ``limit``, or 1 MB.
 
-        Raises InvalidFilter when the run has no such attempt.
+        Raises InvalidFilter if the run has no such attempt.
         """
 
-    def events_across_attempts(self, run_id: str, after_seq: int) -> EventPage:
-        """Events of the whole run with ``seq > after_seq``: at most 1,000, or 1 MB."""
+    def events_across_attempts(self, run_id: str, after_seq: int, limit: int) -> EventPage:
+        """Events of the whole run with ``seq > after_seq``: at most ``limit``, or 1 MB."""
 
     def attempts(self, run_id: str, after: int, limit: int) -> AttemptPage:
         """Attempts with ``number > after``, at most ``limit``, each with its newest 20 events."""
 
 
 class RunLists(Protocol):
-    """Many runs at a time. May trail a write by the delay of the index."""
+    """Many runs at a time. Lists may trail a write by the delay of the index."""
 
-    def page(self, query: RunQuery, *, with_events: bool) -> RunPage:
-        """A page of runs in the order of creation. Raises InvalidCursor when ``query.after`` names no run.
+    def page(self, query: RunQuery, shape: RowShape) -> RunPage:
+        """A page of runs in the order of creation. Raises InvalidCursor if ``query.after`` names no run.
 
         Reads at most 2,000 index entries, so a page may end short of its limit with a ``next_cursor``.
         Raises StorageUnavailable.

@@ -1,11 +1,23 @@
 """Runs, attempts and pages as a client sees them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from ..domain.run import Event, OpAttempt, OpRun, RunSpec, State
+from ..domain.run import Change, Event, OpAttempt, OpRun, RunSpec, State
+
+MAX_EVENTS_OF_RUN = 100
+"""Events that a run shows (docs/openapi.yaml, OpRun)."""
+
+MAX_EVENTS_OF_ATTEMPT = 20
+"""Events that an attempt shows (docs/openapi.yaml, OpAttempt)."""
+
+MAX_EVENTS_OF_PAGE = 1_000
+"""Events that a page of a timeline shows (docs/openapi.yaml, EventList)."""
+
+MAX_EVENT_BYTES = 1_000_000
+"""Texts of the events in one answer, together; the event that would pass it is left out with all behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +27,12 @@ class RunView:
     run: OpRun
     spec: RunSpec
     events: Sequence[Event] = ()
+
+    def after(self, change: Change) -> "RunView":
+        """The view that a change of this run leads to."""
+        earlier = self.events if change.closed is None else ()
+        events = [*earlier, *(event for event in change.events if event.attempt == change.after.attempt.number)]
+        return RunView(change.after, self.spec, newest_events(events))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +48,19 @@ class Direction(StrEnum):
     NEWER = "newer"
 
 
+class RowShape(StrEnum):
+    """The parts of a run that a row of a list shows."""
+
+    WHOLE = "whole"
+    """All but the events."""
+    WITH_EVENTS = "with events"
+    SUMMARY = "summary"
+    """Neither documents nor events nor the claim."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunQuery:
-    """Which runs, and where from. ``after`` is a run id: the page begins right behind it, in ``direction``.
+    """Which runs a list shows. ``after`` is a run id: the page begins right behind it, in ``direction``.
 
     ``created_from`` and ``created_to`` bound the creation instant, both inclusive.
     """
@@ -49,17 +77,24 @@ class RunQuery:
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """Rows in the direction of travel, read as they are taken; ``next_cursor`` is None when nothing lies beyond."""
+    """Rows in the direction of travel, read as they are taken; ``next_cursor`` is None if nothing lies beyond.
+
+    ``unreadable``: rows left out because a newer release wrote them.
+    """
 
     rows: Iterator[RunView]
     next_cursor: str | None
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events in ascending order; ``has_more`` tells of newer ones within what was asked for."""
+    """Events in ascending order; ``has_more`` tells of newer ones within the timeline that was asked for.
 
-    state: State
+    ``run`` is the run as it stood when the events were read, without claim and result.
+    """
+
+    run: OpRun
     events: Sequence[Event]
     has_more: bool
 
@@ -71,3 +106,18 @@ class AttemptPage:
     run: OpRun
     spec: RunSpec
     attempts: Iterator[AttemptView]
+
+
+def newest_events(events: Sequence[Event]) -> Sequence[Event]:
+    """The newest of ascending events that a run shows: at most 100, and at most 1 MB of them."""
+    return list(events_within_size(reversed(events[-MAX_EVENTS_OF_RUN:])))[::-1]
+
+
+def events_within_size(events: Iterable[Event]) -> Iterator[Event]:
+    """The first events whose texts fit an answer together."""
+    size = 0
+    for event in events:
+        size += event.text_bytes
+        if size > MAX_EVENT_BYTES:
+            return
+        yield event
