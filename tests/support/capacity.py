@@ -28,6 +28,10 @@ class Usage:
     calls: list[str] = field(default_factory=list)
     items_asked: list[int] = field(default_factory=list)
     """Keys asked for by each batch."""
+    items_read: int = 0
+    """Items that queries brought."""
+    batch_read_units: float = 0.0
+    """The part of ``read_units`` that batches took."""
     read_units: float = 0.0
     write_units: int = 0
     head_bytes: int = 0
@@ -86,14 +90,15 @@ class _Recorder:
             usage.read_units += read_units(item_bytes(parsed.get("Item", {})), consistent=consistent)
         elif model.name == "Query":
             size = sum(item_bytes(item) for item in parsed["Items"])
+            usage.items_read += len(parsed["Items"])
             usage.read_units += read_units(size, consistent=consistent)
         elif model.name == "BatchGetItem":
             (request,) = self._sent["RequestItems"].values()
             usage.items_asked.append(len(request["Keys"]))
             for items in parsed["Responses"].values():
-                usage.read_units += sum(
-                    read_units(item_bytes(item), consistent=bool(request["ConsistentRead"])) for item in items
-                )
+                units = sum(read_units(item_bytes(item), consistent=bool(request["ConsistentRead"])) for item in items)
+                usage.read_units += units
+                usage.batch_read_units += units
         elif model.name == "TransactGetItems":
             sizes = [item_bytes(response.get("Item", {})) for response in parsed["Responses"]]
             usage.read_units += sum(2 * read_units(size, consistent=True) for size in sizes)
