@@ -12,14 +12,14 @@ from botocore.exceptions import ClientError
 
 from tests.support.gateway import Answer, Gateway
 from tests.support.torn import (
+    HEAD_LAST,
+    Choose,
     ItemKey,
-    Kind,
     TornTable,
     TransactGet,
     UnknownForm,
     at_random,
     handlers_client,
-    kind_of,
     torn,
 )
 
@@ -82,8 +82,8 @@ def reasons(error: ClientError) -> list[Any]:
     return found
 
 
-def only(*sort_keys: str) -> Any:
-    return lambda item: item.sk in sort_keys
+def named(*sort_keys: str) -> Choose:
+    return lambda items: [item for item in items if item.sk in sort_keys]
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ EFFECT = {"b": "new", "c": "new", "e": None}
 @pytest.mark.parametrize("shown", ["", "b", "c", "e", "bc", "be", "ce", "bce"])
 def test_every_read_shows_what_is_visible_and_else_what_was_before(world: TornTable, shown: str) -> None:
     expected = {sk: v for sk, v in {**OLD, **{sk: EFFECT[sk] for sk in shown}}.items() if v is not None}
-    with world.half_visible(change, shows=only(*shown)) as half:
+    with world.half_visible(change, shows=named(*shown)) as half:
         assert {sk: v for sk in "abcde" if (v := get(sk)) is not None} == expected
         assert batch(*"abcde") == expected
         assert found(query()) == sorted(expected.items())
@@ -116,7 +116,7 @@ def test_every_read_shows_what_is_visible_and_else_what_was_before(world: TornTa
 
 
 def test_pages_count_what_is_visible(world: TornTable) -> None:
-    with world.half_visible(change, shows=only("b")):
+    with world.half_visible(change, shows=named("b")):
         first = query(Limit=2)
         assert (found(first), first["LastEvaluatedKey"]) == ([("a", "old"), ("b", "new")], key("b"))
         second = query(Limit=2, ExclusiveStartKey=first["LastEvaluatedKey"])
@@ -131,7 +131,7 @@ def test_the_writer_is_answered_when_all_is_visible(world: TornTable) -> None:
         answered.set()
         return DONE
 
-    with world.half_visible(change_and_tell, shows=only("b", "c"), reads=2):
+    with world.half_visible(change_and_tell, shows=named("b", "c"), reads=2):
         get("a")
         assert not answered.wait(0.1)
         get("a")
@@ -143,7 +143,7 @@ def test_conditions_see_the_truth_at_once_and_return_it(world: TornTable) -> Non
     absent = put("b", v="mine")
     absent["Put"] |= {"ConditionExpression": "attribute_not_exists(pk)"}
     absent["Put"] |= {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-    with world.half_visible(change, shows=only()):
+    with world.half_visible(change, shows=named()):
         with pytest.raises(ClientError) as refused:
             write(absent)
         assert get("b") is None
@@ -152,7 +152,7 @@ def test_conditions_see_the_truth_at_once_and_return_it(world: TornTable) -> Non
 
 
 def test_a_later_write_of_an_item_may_be_visible_first(world: TornTable) -> None:
-    with world.half_visible(change, shows=only()):
+    with world.half_visible(change, shows=named()):
         write(put("c", v="newest"))
         assert (get("b"), get("c"), get("e")) == (None, "newest", "old")
     assert (get("b"), get("c"), get("e")) == ("new", "newest", None)
@@ -175,7 +175,7 @@ def test_a_transaction_is_read_whole_or_not_at_all(api: Gateway, behaviour: Tran
     assert api
     with torn(transact_get=lambda: behaviour) as table:
         write(*[put(sk, v="old") for sk in "ace"])
-        with table.half_visible(change, shows=only("b", "c"), reads=3):
+        with table.half_visible(change, shows=named("b", "c"), reads=3):
             if behaviour is TransactGet.REFUSE:
                 with pytest.raises(ClientError) as refused:
                     read()
@@ -188,7 +188,7 @@ def test_a_transaction_is_read_whole_or_not_at_all(api: Gateway, behaviour: Tran
 def test_an_index_shows_an_item_as_it_is_visible_there(api: Gateway) -> None:
     with torn() as table:
         run_id = api.create()["id"]
-        with table.half_visible(lambda: api.start(run_id), shows=lambda item: kind_of(item) is not Kind.HEAD):
+        with table.half_visible(lambda: api.start(run_id), shows=HEAD_LAST):
             assert [run["id"] for run in api.get("/runs", state="RUNNING").json["data"]] == []
     with torn(index_delay_s=lambda: 60.0):
         api.start(api.create(image="late")["id"])

@@ -24,7 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import Enum, StrEnum
+from enum import Enum
 from functools import cache
 from operator import gt, lt
 from random import Random
@@ -54,30 +54,8 @@ class ItemKey(NamedTuple):
     sk: str
 
 
-class Kind(StrEnum):
-    HEAD = "HEAD"
-    SPEC = "SPEC"
-    EVENT = "EVENT"
-    KEY = "KEY"
-    ATTEMPT = "ATTEMPT"
-    PATCHED = "PATCHED"
-
-
-def kind_of(key: ItemKey) -> Kind:
-    """The item's kind, by its sort key. ValueError for one that this table does not name."""
-    patched = keys.patched_sk(0).removeprefix(keys.attempt_sk(0))
-    kinds: list[tuple[Kind, bool]] = [
-        (Kind.HEAD, key.sk == keys.HEAD),
-        (Kind.SPEC, key.sk == keys.SPEC),
-        (Kind.EVENT, key.sk.startswith(keys.event_sk(0).rstrip("0"))),
-        (Kind.KEY, key.sk.startswith(keys.idempotency_sk(""))),
-        (Kind.PATCHED, key.sk.startswith(keys.FIRST_ATTEMPT) and key.sk.endswith(patched)),
-        (Kind.ATTEMPT, key.sk.startswith(keys.FIRST_ATTEMPT)),
-    ]
-    for kind, fits in kinds:
-        if fits:
-            return kind
-    raise ValueError(f"{key.sk} is of no known kind")
+def is_head(key: ItemKey) -> bool:
+    return key.sk == keys.HEAD
 
 
 def handlers_client() -> Any:
@@ -117,11 +95,10 @@ def at_random(seed: int, *, longest_s: float = LONGEST_DELAY_S) -> Delays:
             chosen = [rng.uniform(0, longest_s) for _ in items]
             order = rng.choice(("any", "HEAD first", "HEAD last", "one late"))
             late = rng.randrange(len(items))
-        head = [kind_of(key) is Kind.HEAD for key in items]
         if order == "HEAD first":
-            return [0.0 if is_head else delay for is_head, delay in zip(head, chosen, strict=True)]
+            return [0.0 if is_head(key) else delay for key, delay in zip(items, chosen, strict=True)]
         if order == "HEAD last":
-            return [longest_s if is_head else delay / 2 for is_head, delay in zip(head, chosen, strict=True)]
+            return [longest_s if is_head(key) else delay / 2 for key, delay in zip(items, chosen, strict=True)]
         if order == "one late":
             return [longest_s if position == late else 0.0 for position in range(len(items))]
         return chosen
@@ -162,12 +139,30 @@ class _Versions:
         return last.visible.at_s + last.index_delay_s <= now_s
 
 
+Choose = Callable[[Sequence[ItemKey]], Sequence[ItemKey]]
+"""Of the items a transaction changed, HEAD first, those that are visible."""
+
+
+def only(*positions: int) -> Choose:
+    """The items at these positions of the transaction, of which HEAD comes first."""
+    return lambda items: [items[each] for each in positions if each < len(items)]
+
+
+def all_but(position: int) -> Choose:
+    """All items but the one at this position of the transaction; one that has none there is wholly visible."""
+    return lambda items: [*items[:position], *items[position + 1 :]]
+
+
+HEAD_FIRST = only(0)
+HEAD_LAST = all_but(0)
+
+
 class Half:
     """A transaction of which some items are visible and the others are not, until ``release``."""
 
-    def __init__(self, shows: Callable[[ItemKey], bool], reads: int | None) -> None:
+    def __init__(self, shows: Choose, reads: int | None) -> None:
         self.items: Sequence[ItemKey] = []
-        """Those the transaction changed."""
+        """Those the transaction changed, HEAD first."""
         self.reads = 0
         """Calls that looked into the partition of the transaction while it was half visible."""
         self.answer: Answer | None = None
@@ -245,9 +240,7 @@ class TornTable:
         return calls[operation](request)
 
     @contextmanager
-    def half_visible(
-        self, write: Callable[[], Answer], *, shows: Callable[[ItemKey], bool], reads: int | None = None
-    ) -> Iterator[Half]:
+    def half_visible(self, write: Callable[[], Answer], *, shows: Choose, reads: int | None = None) -> Iterator[Half]:
         """The block runs while the first transaction of ``write`` is half visible.
 
         ``write`` runs in a thread of its own and is answered after the block, or when it is released. Visible are the
@@ -323,11 +316,12 @@ class TornTable:
 
     def _commit(self, changed: Mapping[ItemKey, Item | None], half: Half | None, *, is_single: bool) -> list[_Moment]:
         """When each item becomes visible."""
-        items = list(changed)
+        items = sorted(changed, key=is_head, reverse=True)
         with self._changed:
             now_s = monotonic()
             if half is not None:
-                moments = [_Moment(now_s) if half.shows(key) else half.hidden_until for key in items]
+                shown = half.shows(items)
+                moments = [_Moment(now_s) if key in shown else half.hidden_until for key in items]
                 index_delay_s = 0.0
             else:
                 delays = at_once(items) if is_single else self._delays(items)
