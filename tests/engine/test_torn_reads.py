@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import mean
@@ -106,6 +106,8 @@ class Case:
 
     before: tuple[Callable[[Gateway, str], Answer], ...]
     write: Callable[[Gateway, str], Answer]
+    states: tuple[str, ...] = ("RUNNING",)
+    """Before the write and after it."""
 
 
 def event(type_: str, *, key: str | None = None, **fields: Any) -> Callable[[Gateway, str], Answer]:
@@ -129,26 +131,27 @@ FAILED = event("FAILED", payload={"error_message": "no"})
 
 CASES = {
     "an event": Case((STARTED,), INFO),
-    "a claim": Case((INFO,), ASSIGNED),
-    "a start": Case((INFO,), STARTED),
-    "the start of a claimed run": Case((ASSIGNED,), STARTED),
-    "a completion": Case((STARTED, INFO), COMPLETED),
-    "a failure that is retried": Case((STARTED, INFO), FAILED),
-    "a failure for good": Case((STARTED, FAILED, STARTED), FAILED),
-    "a retry by hand": Case((STARTED, FAILED, STARTED, patch(outputs={"a": 1})), retry),
+    "a claim": Case((INFO,), ASSIGNED, ("PENDING", "ASSIGNED")),
+    "a start": Case((INFO,), STARTED, ("PENDING", "RUNNING")),
+    "the start of a claimed run": Case((ASSIGNED,), STARTED, ("ASSIGNED", "RUNNING")),
+    "a completion": Case((STARTED, INFO), COMPLETED, ("RUNNING", "COMPLETED")),
+    "a failure that is retried": Case((STARTED, INFO), FAILED, ("RUNNING", "PENDING")),
+    "a failure for good": Case((STARTED, FAILED, STARTED), FAILED, ("RUNNING", "FAILED")),
+    "a retry by hand": Case((STARTED, FAILED, STARTED, patch(outputs={"a": 1})), retry, ("RUNNING", "PENDING")),
     "an edit of outputs": Case((STARTED,), patch(outputs={"a": 1})),
     "an edit of edited outputs": Case((STARTED, patch(outputs={"a": 1})), patch(outputs={"a": 2})),
-    "an edit that reopens": Case((STARTED, COMPLETED), patch(state="RUNNING", outputs={"b": 1})),
-    "the start of an edited run": Case((patch(outputs={"a": 1}),), STARTED),
+    "an edit that reopens": Case(
+        (STARTED, COMPLETED), patch(state="RUNNING", outputs={"b": 1}), ("COMPLETED", "RUNNING")
+    ),
+    "the start of an edited run": Case((patch(outputs={"a": 1}),), STARTED, ("PENDING", "RUNNING")),
 }
 
 
-def reads_of(run_id: str, image: str) -> dict[str, tuple[str, Query]]:
+def reads_of(run_id: str, image: str, states: Sequence[str]) -> dict[str, tuple[str, Query]]:
     """Every way to read the run. Lists are those of its image, which no other run has."""
     timeline = f"/runs/{run_id}/events"
     lists: dict[str, tuple[str, Query]] = {
-        f"a list of {state}": ("/runs", {"image": image, "state": state})
-        for state in ("PENDING", "ASSIGNED", "RUNNING", "COMPLETED", "FAILED")
+        f"a list of {state}": ("/runs", {"image": image, "state": state}) for state in states
     }
     return {
         "the run": (f"/runs/{run_id}", {}),
@@ -170,8 +173,9 @@ def prepared(api: Gateway, case: Case, image: str) -> str:
     return run_id
 
 
-def read_all(api: Gateway, run_id: str, image: str) -> dict[str, Answer]:
-    return {name: ask(api, "GET", path, query=query) for name, (path, query) in reads_of(run_id, image).items()}
+def read_all(api: Gateway, case: Case, run_id: str, image: str) -> dict[str, Answer]:
+    reads = reads_of(run_id, image, case.states)
+    return {name: ask(api, "GET", path, query=query) for name, (path, query) in reads.items()}
 
 
 def problems_of(
@@ -204,12 +208,12 @@ def test_a_read_of_half_a_transaction_answers_as_before_or_after_it_or_503(
         for number, shows in enumerate(halves):
             image = f"image:{number}"
             run_id = prepared(api, case, image)
-            before = read_all(api, run_id, image)
+            before = read_all(api, case, run_id, image)
             with table.half_visible(partial(case.write, api, run_id), shows=shows) as half:
-                answers = read_all(api, run_id, image)
+                answers = read_all(api, case, run_id, image)
             assert half.answer is not None
             assert half.answer.status == 200
-            after = read_all(api, run_id, image)
+            after = read_all(api, case, run_id, image)
             problems += [
                 f"item {number} late: {each}" if number > 1 else f"HEAD {('first', 'last')[number]}: {each}"
                 for each in problems_of(before, answers, after, may_give_up=True)
@@ -218,9 +222,6 @@ def test_a_read_of_half_a_transaction_answers_as_before_or_after_it_or_503(
                 halves += [all_but(position) for position in range(1, len(half.items))]
     assert not problems, "\n".join(problems)
     assert len(pauses.taken) > 0
-
-
-READS = tuple(reads_of("", ""))
 
 
 @pytest.mark.parametrize("reads", [pytest.param(1, marks=pytest.mark.long), 2, pytest.param(3, marks=pytest.mark.long)])
@@ -234,10 +235,10 @@ def test_a_read_waits_for_what_becomes_visible_meanwhile(
     case = CASES[name]
     problems: list[str] = []
     with torn() as table:
-        for number, read in enumerate(READS):
+        for number, read in enumerate(reads_of("", "", case.states)):
             image = f"image:{number}"
             run_id = prepared(api, case, image)
-            path, query = reads_of(run_id, image)[read]
+            path, query = reads_of(run_id, image, case.states)[read]
             before = ask(api, "GET", path, query=query)
             with table.half_visible(partial(case.write, api, run_id), shows=shows, reads=reads):
                 answer = ask(api, "GET", path, query=query)
@@ -261,11 +262,9 @@ def test_no_answer_shows_a_completed_run_without_its_outputs(api: Gateway, pause
     with torn() as table, table.half_visible(lambda: COMPLETED(api, run_id), shows=HEAD_FIRST):
         whole = ask(api, "GET", f"/runs/{run_id}")
         listed = ask(api, "GET", "/runs")
-    shown = [answer.json for answer in (whole,) if answer.status == 200]
-    shown += [run for run in listed.json["data"] if listed.status == 200] if listed.status == 200 else []
-    assert [
-        (run["state"], run["outputs"]) for run in shown if (run["state"], run["outputs"]) == ("COMPLETED", {})
-    ] == []
+    shown = [whole.json] if whole.status == 200 else []
+    shown += listed.json["data"] if listed.status == 200 else []
+    assert [run["outputs"] for run in shown if run["state"] == "COMPLETED"] == [{"answer": 42}] * len(shown)
     assert {whole.status, listed.status} <= {200, 503}
 
 
@@ -297,8 +296,8 @@ def test_a_request_reads_again_with_pauses_that_grow_for_a_second_in_all(
     assert min(map(len, taken)) >= 3
     assert all(sum(each) <= LONGEST_WAIT_S for each in taken)
     assert mean(map(sum, taken)) >= LONGEST_WAIT_S / 4
-    # A pause lies between any two reads of the same: at most two calls make one round.
-    assert all(made <= 2 * (len(each) + 1) + 1 for made, each in zip(calls, taken, strict=True))
+    # A pause lies between any two reads of the same: at most three calls make one round.
+    assert all(made <= 3 * (len(each) + 1) for made, each in zip(calls, taken, strict=True))
     first, second, third = (mean(each[position] for each in taken) for position in range(3))
     assert first < second < third
     assert len({each[0] for each in taken}) > requests / 2
@@ -352,7 +351,7 @@ def test_outputs_that_are_not_there_yet_are_not_erased_by_a_completion(
     with torn() as table:
         with table.half_visible(lambda: patch(outputs={"kept": 1})(api, run_id), shows=HEAD_FIRST, reads=reads):
             completed = event("COMPLETED")(api, run_id)
-        assert completed.status == (503 if reads is None else 200)
+        assert completed.status in ((200, 503) if reads is None else (200,)), completed.text
         if completed.status == 200:
             assert completed.json["outputs"] == {"kept": 1}
         assert api.get(f"/runs/{run_id}").json["outputs"] == {"kept": 1}
@@ -367,13 +366,13 @@ def test_a_claim_that_is_not_there_yet_is_not_lost_by_a_completion(
     with torn() as table:
         with table.half_visible(lambda: STARTED(api, run_id), shows=HEAD_FIRST, reads=reads):
             completed = COMPLETED(api, run_id)
-        assert completed.status == (503 if reads is None else 200)
+        assert completed.status in ((200, 503) if reads is None else (200,)), completed.text
         summary = api.get(f"/runs/{run_id}").json["execution_summary"]
     assert summary["worker_id"] == "w"
     assert (summary["duration_ms"] is not None) is (completed.status == 200)
 
 
-@pytest.mark.parametrize("behaviour", [TransactGet.SNAPSHOT, TransactGet.REFUSE])
+@pytest.mark.parametrize("behaviour", [TransactGet.SNAPSHOT, TransactGet.REFUSE], ids=lambda each: each.name)
 @pytest.mark.parametrize("reads", [1, 2, 3, None])
 def test_a_repeat_is_not_refused_for_what_its_first_sending_did(
     api: Gateway, pauses: Pauses, reads: int | None, behaviour: TransactGet
@@ -393,7 +392,9 @@ def test_a_repeat_is_not_refused_for_what_its_first_sending_did(
     assert again.status == 200
 
 
-@pytest.mark.parametrize("shows", [HEAD_FIRST, HEAD_LAST, all_but(1), all_but(2)])
+@pytest.mark.parametrize(
+    "shows", [HEAD_FIRST, HEAD_LAST, all_but(1), all_but(2)], ids=["HEAD first", "HEAD last", "key late", "SPEC late"]
+)
 @pytest.mark.parametrize("reads", [1, 2, 3, None])
 def test_a_repeated_creation_never_answers_that_its_run_does_not_exist(
     api: Gateway, pauses: Pauses, reads: int | None, shows: Choose
