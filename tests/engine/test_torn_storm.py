@@ -35,7 +35,7 @@ from tests.support.torn import LONGEST_DELAY_S, TornTable, TransactGet, at_rando
 from tests.template.cloudformation import load_template, resources_of_type
 
 WRITERS = 6
-RUNS_A_WRITER = 50
+RUNS_A_WRITER = 25
 READERS = 4
 IMAGES = ("busybox:1", "alpine:3", "debian:12")
 TOPIC = "orders.fifo"
@@ -84,7 +84,21 @@ class Shown:
     events: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     outputs: dict[int, Any] = field(default_factory=dict)
     """The outputs of each attempt that has any."""
-    worker_of: dict[int, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What answers have shown of a run before a request begins, which its answer must show."""
+
+    attempt: int = 1
+    last_seq: int = -1
+    outputs: Mapping[int, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"event {self.last_seq} of attempt {self.attempt}"
+
+    def is_above(self, attempt: int, last_seq: int) -> bool:
+        return (attempt, last_seq) < (self.attempt, self.last_seq)
 
 
 class World:
@@ -120,11 +134,10 @@ class World:
         with self._lock:
             return rng.choice(self._order[-NEWEST:]) if self._order else None
 
-    def floor(self, run_id: str) -> tuple[int, int]:
-        """Attempt and last_seq that every answer to a request begun now must show."""
+    def floor(self, run_id: str) -> Floor:
         with self._lock:
             shown = self._shown[run_id]
-            return shown.attempt, shown.last_seq
+            return Floor(shown.attempt, shown.last_seq, dict(shown.outputs))
 
     def wrong(self, what: str) -> None:
         with self._lock:
@@ -139,6 +152,7 @@ class World:
         last_seq: int,
         events: Sequence[Json] = (),
         outputs: Mapping[int, Any] | None = None,
+        floor: Floor = Floor(),
     ) -> None:
         """Note what an answer shows; it may not contradict what another has shown."""
         with self._lock:
@@ -150,18 +164,17 @@ class World:
                 if known != content:
                     self.problems.append(f"{what}: event {event['seq']} is {content}, it was {known}")
             for number, value in (outputs or {}).items():
-                if shown.outputs.get(number) and not value:
-                    self.problems.append(f"{what}: attempt {number} lost its outputs {shown.outputs[number]}")
+                if floor.outputs.get(number) and not value:
+                    self.problems.append(f"{what}: attempt {number} lost its outputs {floor.outputs[number]}")
                 if value:
                     shown.outputs[number] = value
 
     # -- the answers
 
-    def check_run(self, what: str, run: Json, floor: tuple[int, int], *, has_events: bool = True) -> None:
-        """Of a whole run; of a row, which may trail, with a floor of (1, -1)."""
+    def check_run(self, what: str, run: Json, floor: Floor, *, has_events: bool = True) -> None:
         self.checked[what] += 1
         where = f"{what} {run['id']}"
-        if (run["current_attempt"], run["last_seq"]) < floor:
+        if floor.is_above(run["current_attempt"], run["last_seq"]):
             self.wrong(f"{where}: ends at {run['last_seq']} of {run['current_attempt']}, {floor} had been shown")
         for problem in _problems_of_attempt(run, run["event_count"], run["last_seq"], has_events=has_events):
             self.wrong(f"{where}: {problem}")
@@ -173,12 +186,13 @@ class World:
             last_seq=run["last_seq"],
             events=run["events"] if has_events else (),
             outputs={number: run["outputs"]},
+            floor=floor,
         )
 
-    def check_attempts(self, run_id: str, attempts: Sequence[Json], floor: tuple[int, int]) -> None:
+    def check_attempts(self, run_id: str, attempts: Sequence[Json], floor: Floor) -> None:
         self.checked["attempts"] += 1
         where = f"attempts of {run_id}"
-        if [each["attempt"] for each in attempts] != list(range(1, len(attempts) + 1)) or len(attempts) < floor[0]:
+        if [each["attempt"] for each in attempts] != list(range(1, len(attempts) + 1)) or len(attempts) < floor.attempt:
             self.wrong(f"{where}: {[each['attempt'] for each in attempts]} after {floor}")
         first_seq = 0
         for each in attempts:
@@ -189,7 +203,7 @@ class World:
                 self.wrong(f"{where}: {each['attempt']} is over and {each['state']}")
             self.learn(where, run_id, attempt=len(attempts), last_seq=last_seq, events=each["events"])
             first_seq = last_seq + 1
-        if first_seq - 1 < floor[1]:
+        if first_seq - 1 < floor.last_seq:
             self.wrong(f"{where}: end at {first_seq - 1}, {floor} had been shown")
         self.learn(
             where,
@@ -197,9 +211,10 @@ class World:
             attempt=len(attempts),
             last_seq=first_seq - 1,
             outputs={each["attempt"]: each["outputs"] for each in attempts},
+            floor=floor,
         )
 
-    def check_events(self, run_id: str, query: Query, page: Json, floor: tuple[int, int]) -> None:
+    def check_events(self, run_id: str, query: Query, page: Json, floor: Floor) -> None:
         """A page whose first event follows the one named in the query."""
         self.checked["events"] += 1
         events = page["events"]
@@ -213,10 +228,12 @@ class World:
             self.wrong(f"{where}: more than one state")
         last_seq = events[-1]["seq"] if events else -1
         attempt = events[-1]["attempt"] if events else 1
-        must_reach_floor = ("after_seq" in query and after < floor[1]) or (bool(events) and attempt == floor[0])
-        if not page["has_more"] and "attempt" not in query and must_reach_floor and last_seq < floor[1]:
+        must_reach_floor = ("after_seq" in query and after < floor.last_seq) or (
+            bool(events) and attempt == floor.attempt
+        )
+        if not page["has_more"] and "attempt" not in query and must_reach_floor and last_seq < floor.last_seq:
             self.wrong(f"{where}: ends at {last_seq}, {floor} had been shown")
-        if "last_seq" in page and page["last_seq"] < max(floor[1], last_seq):
+        if "last_seq" in page and page["last_seq"] < max(floor.last_seq, last_seq):
             self.wrong(f"{where}: last_seq {page['last_seq']} after {floor}, with event {last_seq}")
         self.learn(where, run_id, attempt=attempt, last_seq=last_seq, events=events)
 
@@ -235,7 +252,7 @@ class World:
             if "image" in query and row["image"] != query["image"]:
                 self.wrong(f"{where}: shows {row['id']} of {row['image']}")
             # A list may trail; what it shows of a run is still one version of it.
-            self.check_run("row", row, (1, -1), has_events="events" in row)
+            self.check_run("row", row, Floor(), has_events="events" in row)
 
 
 def _problems_of_attempt(
@@ -368,7 +385,7 @@ class Writer:
             self.world.check_run(f"{method} {route}", answer.json, floor)
         elif answer.status == 200:
             told = answer.json
-            if (told["current_attempt"], told["last_seq"]) < floor:
+            if floor.is_above(told["current_attempt"], told["last_seq"]):
                 self.world.wrong(f"{method} {route} {run_id}: {told} after {floor}")
             self.world.learn(route, run_id, attempt=told["current_attempt"], last_seq=told["last_seq"])
         elif answer.status not in (400, 409):
@@ -439,8 +456,8 @@ class Reader:
         queries: list[dict[str, int]] = [
             {},
             {"after": self.rng.randrange(-1, 4)},
-            {"after_seq": self.rng.randrange(-1, max(1, floor[1]))},
-            {"attempt": self.rng.randint(1, floor[0]), "after": self.rng.randrange(-1, 2)},
+            {"after_seq": self.rng.randrange(-1, max(1, floor.last_seq))},
+            {"attempt": self.rng.randint(1, floor.attempt), "after": self.rng.randrange(-1, 2)},
         ]
         query = self.rng.choice(queries)
         answer = self.api.get(f"/runs/{run_id}/events", **query)
@@ -557,7 +574,7 @@ class Redeliverer:
                 continue
             run_id = self.rng.choice(run_ids)
             floor = self.world.floor(run_id)
-            from_seq = self.rng.randint(0, max(0, floor[1]))
+            from_seq = self.rng.randint(0, max(0, floor.last_seq))
             self.sns.accepted[TOPIC] = []
             self.sns._seen.clear()
             try:
@@ -573,7 +590,7 @@ class Redeliverer:
                 self.world.wrong(f"a redelivery of {run_id} from {from_seq} sent {sent}")
             if answer["refused"] or answer["next_seq"] is not None:
                 self.refused += 1
-            elif from_seq + len(sent) - 1 < floor[1]:
+            elif from_seq + len(sent) - 1 < floor.last_seq:
                 self.world.wrong(f"a redelivery of {run_id} from {from_seq} sent {sent}, {floor} had been shown")
             time.sleep(0.05)
 
@@ -641,7 +658,7 @@ def test_no_answer_is_wrong_while_transactions_become_visible_item_by_item(
         # All is visible now: what is left is compared with what was asked and answered.
         world.problems += problems_of_histories(client, world)
         world.problems += problems_of_delivery(api, sns, sqs, set(delivering()))
-    print(figures(api, client, world, table, publisher, redeliverer))
+    print(figures(api, world, table, publisher, redeliverer))
     assert not api.died, "\n".join(api.died[:20])
     assert not world.problems, f"{len(world.problems)} problems\n" + "\n".join(world.problems[:40])
     assert world.checked.total() > 2_000
@@ -684,16 +701,14 @@ def problems_of_delivery(api: Lambdas, sns: SimulatedSns, sqs: SimulatedSqs, run
             yield f"{run_id} was delivered as {ids[run_id]}, its last event is {last_seq}"
 
 
-def figures(
-    api: Lambdas, client: Recorder, world: World, table: TornTable, publisher: Publisher, redeliverer: Redeliverer
-) -> str:
+def figures(api: Lambdas, world: World, table: TornTable, publisher: Publisher, redeliverer: Redeliverer) -> str:
     total, without = sum(api.statuses.values()) + redeliverer.done, unanswered(api, redeliverer)
     refusals = {f"{route} {status}": times for (route, status), times in sorted(api.statuses.items()) if status >= 409}
     return (
         f"\n{len(world.run_ids)} runs, {total} requests, {without} without an answer ({100 * without / total:.2f} %);"
         f" {table.figures.transactions} transactions, {table.figures.reads} calls that read,"
         f" {table.figures.torn_reads} of them met half a transaction; answers checked: {dict(world.checked)};"
-        f" writers: {client.counts()}; 409 and above: {refusals};"
+        f" statuses of 409 and above: {refusals};"
         f" push: {publisher.records} records, {publisher.reported} reported;"
         f" {redeliverer.done} redeliveries, {redeliverer.refused} refused"
     )

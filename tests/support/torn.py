@@ -34,6 +34,7 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 import boto3
+from botocore.config import Config
 
 from gyoza_domain import bootstrap
 from gyoza_domain.dynamodb import keys
@@ -212,7 +213,7 @@ class TornTable:
         self.figures = Figures()
         self._client = client
         self._engine: Callable[[str, Request], Any] = client._make_api_call
-        self._truth = boto3.client("dynamodb")
+        self._truth = boto3.client("dynamodb", config=Config(max_pool_connections=50))
         self._delays = delays
         self._index_delay_s = index_delay_s
         self._transact_get = transact_get
