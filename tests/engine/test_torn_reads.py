@@ -214,10 +214,8 @@ def test_a_read_of_half_a_transaction_answers_as_before_or_after_it_or_503(
             assert half.answer is not None
             assert half.answer.status == 200
             after = read_all(api, case, run_id, image)
-            problems += [
-                f"item {number} late: {each}" if number > 1 else f"HEAD {('first', 'last')[number]}: {each}"
-                for each in problems_of(before, answers, after, may_give_up=True)
-            ]
+            which = ("HEAD first", "HEAD last")[number] if number < 2 else f"item {number} of {len(half.items)} late"
+            problems += [f"{which}: {each}" for each in problems_of(before, answers, after, may_give_up=True)]
             if number == 0 and len(half.items) > 2:
                 halves += [all_but(position) for position in range(1, len(half.items))]
     assert not problems, "\n".join(problems)
@@ -294,7 +292,7 @@ def test_a_request_reads_again_with_pauses_that_grow_for_a_second_in_all(
             taken.append(list(pauses.taken))
             calls.append(half.reads - read_before)
     assert min(map(len, taken)) >= 3
-    assert all(sum(each) <= LONGEST_WAIT_S for each in taken)
+    assert max(map(sum, taken)) <= LONGEST_WAIT_S + 0.001
     assert mean(map(sum, taken)) >= LONGEST_WAIT_S / 4
     # A pause lies between any two reads of the same: at most three calls make one round.
     assert all(made <= 3 * (len(each) + 1) for made, each in zip(calls, taken, strict=True))
@@ -319,7 +317,7 @@ def test_a_request_for_many_rows_pauses_for_a_second_in_all(api: Gateway, pauses
             for writer in reversed(entered):
                 writer.__exit__(None, None, None)
     assert answer.status == 503
-    assert 0 < sum(pauses.taken) <= LONGEST_WAIT_S
+    assert 0 < sum(pauses.taken) <= LONGEST_WAIT_S + 0.001
 
 
 def test_a_run_whose_state_has_changed_is_not_listed_under_the_old_one(api: Gateway, pauses: Pauses) -> None:
@@ -372,6 +370,55 @@ def test_a_claim_that_is_not_there_yet_is_not_lost_by_a_completion(
     assert (summary["duration_ms"] is not None) is (completed.status == 200)
 
 
+HALVES = pytest.mark.parametrize(
+    "shows",
+    [HEAD_FIRST, HEAD_LAST, all_but(1), all_but(2)],
+    ids=["HEAD first", "HEAD last", "second late", "third late"],
+)
+
+
+@HALVES
+@pytest.mark.parametrize("reads", [1, 3, None])
+def test_of_two_workers_one_starts_a_run_whose_start_is_half_visible(
+    api: Gateway, pauses: Pauses, reads: int | None, shows: Choose
+) -> None:
+    assert pauses
+    run_id: str = api.create()["id"]
+    second = event("STARTED", payload={"worker_id": "second"})
+    with torn() as table:
+        with table.half_visible(lambda: STARTED(api, run_id), shows=shows, reads=reads) as half:
+            answer = second(api, run_id)
+        assert half.answer is not None
+        assert half.answer.status == 200
+        assert answer.status in ((400, 409, 503) if reads is None else (400,)), answer.text
+        run = api.get(f"/runs/{run_id}").json
+    assert (run["execution_summary"]["worker_id"], run["last_seq"]) == ("w", 0)
+
+
+@HALVES
+@pytest.mark.parametrize("reads", [1, 3, None])
+def test_an_event_beside_one_that_is_half_visible_is_written_once_or_not_at_all(
+    api: Gateway, pauses: Pauses, reads: int | None, shows: Choose
+) -> None:
+    """Where the answer needs what is not there yet, it says so and where to look: the write may stand."""
+    assert pauses
+    run_id = started(api, retry_policy={"max_attempts": 2})
+    with torn() as table:
+        with table.half_visible(lambda: FAILED(api, run_id), shows=shows, reads=reads) as half:
+            answer = INFO(api, run_id)
+        assert half.answer is not None
+        assert half.answer.status == 200
+        assert answer.status in ((200, 409, 503) if reads is None else (200,)), answer.text
+        events = api.get(f"/runs/{run_id}/events", after_seq=-1).json["events"]
+    stands = len(events) == 4
+    assert [each["type"] for each in events] == ["STARTED", "FAILED", "RETRIED", *["INFO"] * stands]
+    assert stands or answer.status != 200
+    if stands and answer.status != 200:
+        assert (answer.status, "timeline" in answer.json["detail"]) == (503, True)
+    if answer.status == 200:
+        assert answer.json["events"] == events[2:]
+
+
 @pytest.mark.parametrize("behaviour", [TransactGet.SNAPSHOT, TransactGet.REFUSE], ids=lambda each: each.name)
 @pytest.mark.parametrize("reads", [1, 2, 3, None])
 def test_a_repeat_is_not_refused_for_what_its_first_sending_did(
@@ -392,9 +439,7 @@ def test_a_repeat_is_not_refused_for_what_its_first_sending_did(
     assert again.status == 200
 
 
-@pytest.mark.parametrize(
-    "shows", [HEAD_FIRST, HEAD_LAST, all_but(1), all_but(2)], ids=["HEAD first", "HEAD last", "key late", "SPEC late"]
-)
+@HALVES
 @pytest.mark.parametrize("reads", [1, 2, 3, None])
 def test_a_repeated_creation_never_answers_that_its_run_does_not_exist(
     api: Gateway, pauses: Pauses, reads: int | None, shows: Choose

@@ -139,6 +139,16 @@ def test_the_writer_is_answered_when_all_is_visible(world: TornTable) -> None:
         assert get("e") is None
 
 
+def test_a_writer_whose_items_become_visible_at_random_reads_its_own_write(api: Gateway) -> None:
+    assert api
+    with torn(delays=at_random(3, longest_s=0.05)) as table:
+        for number in range(10):
+            write(put("a", v=str(number)), put("b", v=str(number)))
+            assert batch("a", "b") == {"a": str(number), "b": str(number)}
+            assert found(query()) == [("a", str(number)), ("b", str(number))]
+    assert table.figures.transactions == 10
+
+
 def test_conditions_see_the_truth_at_once_and_return_it(world: TornTable) -> None:
     absent = put("b", v="mine")
     absent["Put"] |= {"ConditionExpression": "attribute_not_exists(pk)"}
