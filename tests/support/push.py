@@ -1,6 +1,7 @@
 """SNS and SQS as far as publishing meets them, with failures on demand; and Lambda's part, which reads the stream."""
 
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -258,6 +259,12 @@ def stream_records(streams: Any, stream_arn: str) -> list[Json]:
 def matching(records: Iterable[Json], patterns: Sequence[Json]) -> list[Json]:
     """The records that an event source mapping with these filter patterns lets through."""
     return [record for record in records if any(_matches(record, pattern) for pattern in patterns)]
+
+
+def aged(record: Json, seconds: float) -> Json:
+    """The record as if it had been written so long ago."""
+    change = {**record["dynamodb"], "ApproximateCreationDateTime": time.time() - seconds}
+    return {**record, "dynamodb": change}
 
 
 def client_error(code: str, status: int) -> ClientError:
