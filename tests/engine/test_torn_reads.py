@@ -20,7 +20,7 @@ import pytest
 
 from functions.publish_events.app import lambda_handler as publish
 from functions.redeliver_events.app import lambda_handler as redeliver
-from gyoza_domain import bootstrap_push
+from gyoza_domain.bootstrap import push as push_parts
 from gyoza_domain.messaging.sns import SnsTopics
 from gyoza_domain.messaging.sqs import SqsParkedEvents
 from tests.support.faults import Fault, injected, scripted
@@ -504,9 +504,9 @@ class Push:
 def push(monkeypatch: pytest.MonkeyPatch) -> Push:
     push = Push(SimulatedSns(topics=["orders.fifo"]), SimulatedSqs())
     topics, parked_events = SnsTopics(push.sns, ARN_PREFIX), SqsParkedEvents(push.sqs, QUEUE_URL)  # type: ignore[arg-type]
-    monkeypatch.setattr(bootstrap_push, "topics", lambda: topics)
+    monkeypatch.setattr(push_parts, "topics", lambda: topics)
     monkeypatch.setattr("functions.redeliver_events.app.topics", lambda: topics)
-    monkeypatch.setattr(bootstrap_push, "_parked_events", lambda: parked_events)
+    monkeypatch.setattr(push_parts, "_parked_events", lambda: parked_events)
     return push
 
 
@@ -526,8 +526,8 @@ def numbers_of(records: list[Json]) -> list[Json]:
 
 
 def new_process() -> None:
-    bootstrap_push.delivery.cache_clear()
-    bootstrap_push.outbox.cache_clear()
+    push_parts.delivery.cache_clear()
+    push_parts.outbox.cache_clear()
 
 
 DELIVERED = {"event_delivery": {"topic": "orders.fifo"}}

@@ -24,7 +24,7 @@ import pytest
 
 from functions.publish_events.app import lambda_handler as publish
 from functions.redeliver_events.app import lambda_handler as redeliver
-from gyoza_domain import bootstrap_push
+from gyoza_domain.bootstrap import push as push_parts
 from gyoza_domain.messaging.sns import SnsTopics
 from gyoza_domain.messaging.sqs import SqsParkedEvents
 from tests.support.gateway import Answer, Gateway, Query
@@ -620,9 +620,9 @@ def test_no_answer_is_wrong_while_transactions_become_visible_item_by_item(
     sns, sqs, again_sns = SimulatedSns(topics=[TOPIC]), SimulatedSqs(), SimulatedSns(topics=[TOPIC])
     topics, again_topics = SnsTopics(cast(Any, sns), ARN_PREFIX), SnsTopics(cast(Any, again_sns), ARN_PREFIX)
     parked = SqsParkedEvents(cast(Any, sqs), QUEUE_URL)
-    monkeypatch.setattr(bootstrap_push, "topics", lambda: topics)
+    monkeypatch.setattr(push_parts, "topics", lambda: topics)
     monkeypatch.setattr("functions.redeliver_events.app.topics", lambda: again_topics)
-    monkeypatch.setattr(bootstrap_push, "_parked_events", lambda: parked)
+    monkeypatch.setattr(push_parts, "_parked_events", lambda: parked)
     world, client, stop, stop_push = World(), Recorder(api, sendings=30), threading.Event(), threading.Event()
     chance = Random(seed)
 

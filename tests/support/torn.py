@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 import boto3
 from botocore.config import Config
 
-from gyoza_domain import bootstrap
+from gyoza_domain.bootstrap import clients
 from gyoza_domain.dynamodb import keys
 from tests.support.capacity import item_bytes
 from tests.support.gateway import Answer
@@ -62,7 +62,7 @@ def is_head(key: ItemKey) -> bool:
 
 def handlers_client() -> Any:
     """The client that every handler of this process uses."""
-    return bootstrap.dynamodb()
+    return clients.dynamodb()
 
 
 class UnknownForm(Exception):
