@@ -47,11 +47,11 @@ def stored() -> dict[str, set[str]]:
 def assert_whole(api: Gateway, run_id: str, sort_keys: set[str]) -> None:
     """A run has the items its HEAD tells of, and no event more."""
     run = api.get(f"/runs/{run_id}").json
-    assert {"META#HEAD", "META#SPEC"} <= sort_keys
+    assert {keys.HEAD, keys.SPEC} <= sort_keys
     assert {sk for sk in sort_keys if sk.startswith("EVENT#")} == {
         f"EVENT#{seq:010d}" for seq in range(run["last_seq"] + 1)
     }
-    assert {f"META#ATTEMPT#{number:08d}" for number in range(1, run["current_attempt"])} <= sort_keys
+    assert {keys.attempt_sk(number) for number in range(1, run["current_attempt"])} <= sort_keys
 
 
 def prepared(client: Recorder, write: str) -> str:
@@ -242,7 +242,7 @@ def test_with_keys_every_effect_happens_exactly_once(api: Gateway, seed: int) ->
     for run_id in created:
         events += len(client.check(run_id).events)
         used = {e.key for e in client.of_run(run_id) if e.method == "POST" and e.succeeded}
-        assert len([sk for sk in items[run_id] if sk.startswith("KEY#")]) == len(used)
+        assert len([sk for sk in items[run_id] if sk.startswith(keys.idempotency_sk(""))]) == len(used)
     print(f"  {len(created)} runs with {events} events: each exactly once")
 
 

@@ -123,7 +123,7 @@ def test_what_makes_no_run(api: Gateway) -> None:
     assert api.get("/runs").json["data"] == []
 
 
-@pytest.mark.parametrize("end", ["#", "#META#SPEC", "\0", '"', "%00", " "])
+@pytest.mark.parametrize("end", ["#", "#SPEC", "\0", '"', "%00", " "])
 def test_an_id_that_the_gateway_has_decoded_in_the_path_names_no_run_either(api: Gateway, end: str) -> None:
     run_id = api.create()["id"] + end
     status, refusal = invoke("get_run.by_id", path=f"/runs/{run_id}", pathParameters={"id": run_id})
