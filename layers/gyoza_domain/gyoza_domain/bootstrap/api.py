@@ -1,6 +1,7 @@
 """Builds the parts of the routes."""
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from uuid import UUID, uuid4
 
@@ -50,6 +51,17 @@ def clock() -> Clock:
 @cache
 def ids() -> IdSource:
     return RandomIds(_shards())
+
+
+def allowed_topics() -> Sequence[str] | None:
+    """The topics that a run's events may go to; None for any.
+
+    ``GYOZA_TOPICS`` names them, separated by commas. It is ``any``, empty or unset where they are not limited.
+    """
+    names = os.environ.get("GYOZA_TOPICS", "").strip()
+    if names in {"", "any"}:
+        return None
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _shards() -> int:

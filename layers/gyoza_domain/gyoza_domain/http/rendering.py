@@ -11,8 +11,8 @@ from ..domain.json_parts import json_array, json_object, json_scalar
 from ..domain.run import AttemptResult, Claim, Constraints, Event, OpAttempt, OpRun, RunSpec, State
 from ..runs.views import AttemptView, RunView
 
-ANSWER_BYTES = 5_000_000
-"""An answer at most, as Lambda sends it: the body as one JSON string (contract, section 2; Lambda allows 6 MB)."""
+MAX_ANSWER_BYTES = 5_000_000
+"""The largest answer as Lambda sends it, the body as one JSON string. Lambda itself allows 6 MB."""
 
 
 _NO_CLAIM = Claim(seq=-1, worker_id=None)

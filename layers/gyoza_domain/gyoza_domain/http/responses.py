@@ -63,7 +63,7 @@ def _within_answer(rows: Iterable[tuple[Key, str]]) -> tuple[list[tuple[Key, str
     size = _FRAME_BYTES
     for key, row in rows:
         size += rendering.answer_bytes(row)
-        if shown and size > rendering.ANSWER_BYTES:
+        if shown and size > rendering.MAX_ANSWER_BYTES:
             return shown, True
         shown.append((key, row))
     return shown, False
