@@ -11,12 +11,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gyoza_domain.bootstrap.api import reader
 from gyoza_domain.domain.errors import InvalidFilter
-from gyoza_domain.http.events_query import EVENTS_QUERY
 from gyoza_domain.http.request import checked_run_id, query_int
 from gyoza_domain.http.resolver import route_resolver
 from gyoza_domain.http.responses import event_page_response
 
-app = route_resolver(query=EVENTS_QUERY)
+app = route_resolver(query=("after", "after_seq", "attempt", "limit"))
 
 
 @app.get("/runs/<run_id>/events")

@@ -35,23 +35,24 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
 
-class RowFields(StrEnum):
-    """The fields that each row of a list of runs has."""
+class RowShape(StrEnum):
+    """The parts of a run that a row of a list shows."""
 
-    WITHOUT_EVENTS = "without events"
+    WHOLE = "whole"
+    """All but the events."""
     WITH_EVENTS = "with events"
     SUMMARY = "summary"
-    """Without documents, with the times of the current attempt."""
+    """Neither documents nor events."""
 
 
-def row_fields(event: APIGatewayProxyEvent) -> RowFields:
-    """The fields that ``fields`` or ``expand[]`` asks for. Raises RequestError 422 for both and for unknown values."""
+def row_shape(event: APIGatewayProxyEvent) -> RowShape:
+    """The shape that ``fields`` or ``expand[]`` asks for. Raises RequestError 422 for both and for unknown values."""
     with_events = bool(query_values(event, "expand[]", ["events"]))
     if not query_values(event, "fields", ["summary"]):
-        return RowFields.WITH_EVENTS if with_events else RowFields.WITHOUT_EVENTS
+        return RowShape.WITH_EVENTS if with_events else RowShape.WHOLE
     if with_events:
         raise misfit_error(["query", "fields"], "fields and expand[] exclude each other: send one of them", "exclusive")
-    return RowFields.SUMMARY
+    return RowShape.SUMMARY
 
 
 def runs_query(event: APIGatewayProxyEvent) -> RunQuery:
