@@ -68,6 +68,7 @@ def _make_agree(query: dict[str, Any]) -> None:
         ("starting_after", ["ending_before"]),
         ("state", ["status"]),
         ("after_seq", ["after", "attempt"]),
+        ("fields", ["expand[]"]),
     ):
         if one in query and query.keys() & others:
             for name in _choices.choice([[one], others]):
@@ -110,7 +111,7 @@ def filter_failure(_context: Any, failure: Failure, case: Any, response: Respons
     if isinstance(failure, AcceptedNegativeData):
         return not _has_only_nulls_too_many(case)
     if isinstance(failure, UnsupportedMethodResponse):
-        # The check knows 405 only; the contract says 404.
+        # The check knows 405 only; docs/openapi.yaml says 404.
         return (response.status_code, _json(response).get("code")) != (404, "not_found")
     return True
 

@@ -46,15 +46,14 @@ _MAX_ATTRIBUTES = 5
 _MAX_ATTRIBUTE_CHARACTERS = 256
 _MAX_ATTRIBUTE_NUMBER = 1e15
 
-
 _LEFT_OUT = "left out"
 
 
 class _Body(BaseModel):
     """Strict: a bool is no int, an unknown field is refused, a field given as null is as if absent.
 
-    pydantic meets at most 20 unknown fields of a body, which it would take seconds and half a gigabyte to list by the
-    hundred thousand. The context, a Counter, counts the others under ``_LEFT_OUT``.
+    At most 20 unknown fields reach pydantic, which would need seconds and half a gigabyte to list those of the largest
+    body. The context, a Counter, counts the others under ``_LEFT_OUT``.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")

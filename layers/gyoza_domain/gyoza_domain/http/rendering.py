@@ -47,7 +47,7 @@ def run(view: RunView, *, with_events: bool = True) -> str:
 
 
 def minimal(run_: OpRun) -> str:
-    """What ``Prefer: return=minimal`` asks for."""
+    """The fields of a run that ``Prefer: return=minimal`` asks for."""
     return json_object(
         {
             "id": json_scalar(run_.id),
@@ -103,7 +103,7 @@ def attempt_list(attempts: Iterable[str]) -> str:
 
 
 def answer_bytes(text: str) -> int:
-    """What the text adds to an answer, as Lambda sends it."""
+    """The bytes that the text adds to an answer, as Lambda sends it."""
     return len(json_scalar(text).encode())
 
 

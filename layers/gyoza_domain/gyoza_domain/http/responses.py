@@ -1,4 +1,4 @@
-"""Responses, cut to size where an answer may grow beyond it."""
+"""Builds responses, and cuts lists so that no answer passes the size that Lambda can send."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -12,7 +12,7 @@ from . import rendering
 Key = TypeVar("Key")
 
 _FRAME_BYTES = 1_000
-"""Room for what stands around the rows: the list's own fields, status and headers."""
+"""Room for the parts of an answer around its rows: the list's own fields, status and headers."""
 
 
 def json_response(status: int, body: str, headers: dict[str, str] | None = None) -> Response[str]:
