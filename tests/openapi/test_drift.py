@@ -356,6 +356,14 @@ def test_a_query_has_the_parameters_that_are_read(
     assert query.asked == operation.query().keys()
 
 
+@every_operation
+def test_a_route_knows_every_parameter_of_its_query(api: Gateway, operation: Operation) -> None:
+    answer = api.call(operation.method, operation.path.format(id=RUN_ID), query={"unknown": "1"})
+    [misfit] = answer.json["detail"]
+    _, _, known = misfit["msg"].partition("this route knows ")
+    assert operation.query().keys() <= set(known.split(", "))
+
+
 def test_pages_are_as_long_as_is_said() -> None:
     runs, attempts = (operation("GET", path).query()["limit"] for path in ("/runs", "/runs/{id}/attempts"))
     assert (runs["maximum"], runs["default"]) == (runs_query.MAX_LIMIT, runs_query.DEFAULT_LIMIT)
