@@ -9,14 +9,14 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap.api import clock, ids, store
+from gyoza_domain.bootstrap.api import allowed_topics, clock, ids, store
 from gyoza_domain.http.bodies import CreateRunBody, body_as
 from gyoza_domain.http.request import api_key_id, idempotency_key, prefers_minimal
-from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.resolver import route_resolver
 from gyoza_domain.http.responses import outcome_response
 from gyoza_domain.runs import commands
 
-app = rest_app()
+app = route_resolver()
 
 
 @app.post("/runs")
@@ -27,7 +27,7 @@ def create_run() -> Response[str]:
         store(),
         clock(),
         ids(),
-        body.spec(),
+        body.spec(topics=allowed_topics()),
         priority=body.priority,
         max_attempts=body.retry_policy.max_attempts,
         created_by=api_key_id(event),

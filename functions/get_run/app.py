@@ -1,6 +1,6 @@
 """GET /runs/{id}: the run with the newest events of its current attempt.
 
-200 with the run, 404 when there is none. One query; two if the newest hundred events lie beyond its first megabyte.
+200 with the run, 404 if there is none, 422 for a query parameter. One query; two if the newest hundred events lie beyond its first megabyte.
 """
 
 from typing import Any
@@ -10,10 +10,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gyoza_domain.bootstrap.api import reader
 from gyoza_domain.http.request import checked_run_id
-from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.resolver import route_resolver
 from gyoza_domain.http.responses import run_response
 
-app = rest_app()
+app = route_resolver()
 
 
 @app.get("/runs/<run_id>")

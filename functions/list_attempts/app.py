@@ -11,12 +11,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gyoza_domain.bootstrap.api import reader
 from gyoza_domain.http.request import checked_run_id, query_int
-from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.resolver import route_resolver
 from gyoza_domain.http.responses import attempts_response
 
 MAX_LIMIT = 100
 
-app = rest_app()
+app = route_resolver(query=("limit", "after"))
 
 
 @app.get("/runs/<run_id>/attempts")

@@ -12,11 +12,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from gyoza_domain.bootstrap.api import reader
 from gyoza_domain.domain.errors import InvalidFilter
 from gyoza_domain.http.request import checked_run_id, query_int
-from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.resolver import route_resolver
 from gyoza_domain.http.responses import event_page_response
 from gyoza_domain.runs.views import MAX_EVENTS_OF_PAGE
 
-app = rest_app()
+app = route_resolver(query=("after", "after_seq", "attempt", "limit"))
 
 
 @app.get("/runs/<run_id>/events")
@@ -31,7 +31,7 @@ def list_events(run_id: str) -> Response[str]:
             reader().events_of_attempt(checked_run_id(run_id), attempt, -1 if after is None else after, limit)
         )
     if after is not None or attempt is not None:
-        raise InvalidFilter("after_seq reads across attempts and excludes after and attempt")
+        raise InvalidFilter("after_seq reads across attempts and excludes after and attempt: send it alone")
     return event_page_response(reader().events_across_attempts(checked_run_id(run_id), after_seq, limit))
 
 

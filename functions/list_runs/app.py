@@ -11,11 +11,11 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gyoza_domain.bootstrap.api import lists
-from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.resolver import route_resolver
 from gyoza_domain.http.responses import run_page_response
-from gyoza_domain.http.runs_query import row_shape, runs_query
+from gyoza_domain.http.runs_query import RUNS_QUERY, row_shape, runs_query
 
-app = rest_app()
+app = route_resolver(query=RUNS_QUERY)
 
 
 @app.get("/runs")

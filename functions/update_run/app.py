@@ -12,11 +12,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from gyoza_domain.bootstrap.api import clock, store
 from gyoza_domain.http.bodies import UpdateRunBody, body_as
 from gyoza_domain.http.request import checked_run_id, prefers_minimal
-from gyoza_domain.http.resolver import rest_app
+from gyoza_domain.http.resolver import route_resolver
 from gyoza_domain.http.responses import outcome_response
 from gyoza_domain.runs import commands
 
-app = rest_app()
+app = route_resolver()
 
 
 @app.patch("/runs/<run_id>")

@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
+from gyoza_domain.dynamodb import keys
 from tests.support.faults import Fault, injected, scripted, seeded
 from tests.support.gateway import Answer, Gateway
 from tests.support.history import REPLAYED, Recorder, read_final

@@ -1,4 +1,4 @@
-"""Answers as the contract spells them, with the values of a run nobody has touched."""
+"""Answers as docs/openapi.yaml describes them, with the values of a run that nobody has changed."""
 
 import json
 import os

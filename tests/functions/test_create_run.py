@@ -161,6 +161,36 @@ def test_a_topic_may_be_named(api: Gateway, topic: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("listed", "allowed", "refused"),
+    [
+        ("any", ["a", "b.fifo"], []),
+        ("", ["a"], []),
+        ("a", ["a"], ["b", "A", "a.fifo", "any"]),
+        ("a,b.fifo", ["a", "b.fifo"], ["b", "a,b"]),
+        (" a , b ,", ["a", "b"], ["c"]),
+        ("any,a", ["any", "a"], ["b"]),
+    ],
+)
+def test_a_deployment_that_lists_its_topics_refuses_others(
+    api: Gateway, monkeypatch: pytest.MonkeyPatch, listed: str, allowed: list[str], refused: list[str]
+) -> None:
+    monkeypatch.setenv("GYOZA_TOPICS", listed)
+    for topic in allowed:
+        assert api.create(event_delivery={"topic": topic})["event_delivery"]["topic"] == topic
+    for topic in refused:
+        answer = api.post("/runs", {"image": "busybox:1", "event_delivery": {"topic": topic}})
+        assert_does_not_fit(answer, "body", "event_delivery", "topic")
+        if "," not in topic:
+            assert answer.json["detail"][0]["msg"] == f"Input should be one of {', '.join(allowed)}"
+    assert len(api.get("/runs").json["data"]) == len(allowed)
+
+
+def test_a_run_without_delivery_needs_no_topic(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GYOZA_TOPICS", "a")
+    assert api.create()["event_delivery"] is None
+
+
+@pytest.mark.parametrize(
     "topic", ["", "T" * 121, "T" * 121 + ".fifo", ".fifo", "a.b", "a.fifo.fifo", "a.FIFO", "ä", "a b", "a\n", "a/b", 5]
 )
 def test_a_topic_may_not_be_named(api: Gateway, stored: Stored, topic: object) -> None:

@@ -20,7 +20,7 @@ from schemathesis.openapi.checks import RejectedPositiveData, UnsupportedMethodR
 
 from gyoza_domain.domain.run import EventType, State
 from gyoza_domain.domain.transitions import ALLOWED_IN
-from gyoza_domain.http.bodies import DOCUMENT_BYTES, ERROR_MESSAGE_BYTES, MSG_BYTES, PAYLOAD_BYTES
+from gyoza_domain.http.bodies import MAX_DOCUMENT_BYTES, MAX_ERROR_MESSAGE_BYTES, MAX_MSG_BYTES, MAX_PAYLOAD_BYTES
 from tests.support.openapi import operation, validator
 
 OF_STATE_OR_KEY = frozenset(
@@ -68,6 +68,7 @@ def _make_agree(query: dict[str, Any]) -> None:
         ("starting_after", ["ending_before"]),
         ("state", ["status"]),
         ("after_seq", ["after", "attempt"]),
+        ("fields", ["expand[]"]),
     ):
         if one in query and query.keys() & others:
             for name in _choices.choice([[one], others]):
@@ -110,7 +111,7 @@ def filter_failure(_context: Any, failure: Failure, case: Any, response: Respons
     if isinstance(failure, AcceptedNegativeData):
         return not _has_only_nulls_too_many(case)
     if isinstance(failure, UnsupportedMethodResponse):
-        # The check knows 405 only; the contract says 404.
+        # The check knows 405 only; docs/openapi.yaml says 404.
         return (response.status_code, _json(response).get("code")) != (404, "not_found")
     return True
 
@@ -145,7 +146,7 @@ def _is_too_large(body: Mapping[str, Any]) -> bool:
     payload = body.get("payload") or {}
     rest = {name: value for name, value in payload.items() if (body["type"], name) != ("COMPLETED", "outputs")}
     documents = (body.get("inputs"), body.get("outputs"), payload.get("outputs"))
-    return _bytes(rest) > PAYLOAD_BYTES or any(_bytes(document) > DOCUMENT_BYTES for document in documents)
+    return _bytes(rest) > MAX_PAYLOAD_BYTES or any(_bytes(document) > MAX_DOCUMENT_BYTES for document in documents)
 
 
 def _is_beyond_schema(body: Any, misfit: Mapping[str, Any]) -> bool:
@@ -160,7 +161,7 @@ def _is_beyond_schema(body: Any, misfit: Mapping[str, Any]) -> bool:
         return False
     if isinstance(body, float):
         return body.is_integer()
-    limits = {("msg",): MSG_BYTES, ("payload", "error_message"): ERROR_MESSAGE_BYTES}
+    limits = {("msg",): MAX_MSG_BYTES, ("payload", "error_message"): MAX_ERROR_MESSAGE_BYTES}
     return isinstance(body, str) and len(body.encode()) > limits.get(tuple(path), len(body.encode()))
 
 

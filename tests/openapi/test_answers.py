@@ -11,7 +11,7 @@ import pytest
 from gyoza_domain.domain.errors import GyozaError, RunBusy, StorageUnavailable
 from gyoza_domain.domain.run import State
 from gyoza_domain.domain.transitions import ALLOWED_IN
-from gyoza_domain.http.bodies import DOCUMENT_BYTES
+from gyoza_domain.http.bodies import MAX_DOCUMENT_BYTES
 from tests.support.gateway import FUNCTION_OF_ROUTE, Answer, Gateway, Query
 from tests.support.openapi import (
     Operation,
@@ -126,7 +126,7 @@ def test_a_page_with_more_behind_it_is_described(tour: Tour) -> None:
     assert tour("GET", "/runs/{id}/events", run_id=run_id, query={"after_seq": 1}).json["events"]
 
 
-LARGE = {"a": "x" * DOCUMENT_BYTES}
+LARGE = {"a": "x" * MAX_DOCUMENT_BYTES}
 NOBODY = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 
 Refused = tuple[str, str, Any, Query]

@@ -191,7 +191,7 @@ def test_an_event_has_the_fields_that_are_read_and_its_payload_too(name: str) ->
     read, required = read_by(bodies._PAYLOADS.get(type_, bodies._Payload))
     described, needed = described_as({"properties": {}} | payload)
     if type_ is EventType.FAILED:
-        assert described["error_message"].pop("maxLength") == bodies.ERROR_MESSAGE_BYTES
+        assert described["error_message"].pop("maxLength") == bodies.MAX_ERROR_MESSAGE_BYTES
     assert (described, needed) == (read, required)
 
 
@@ -201,9 +201,9 @@ def test_progress_is_within_the_limits_that_are_read() -> None:
 
 
 def test_what_an_event_says_is_as_long_as_is_read() -> None:
-    assert schemas()["PostedMsg"]["maxLength"] == bodies.MSG_BYTES
+    assert schemas()["PostedMsg"]["maxLength"] == bodies.MAX_MSG_BYTES
     assert schemas()["PostedMsg"]["default"] == bodies.AddEventBody.model_fields["msg"].default
-    assert schemas()["ExecutionSummary"]["properties"]["error_message"]["maxLength"] == bodies.ERROR_MESSAGE_BYTES
+    assert schemas()["ExecutionSummary"]["properties"]["error_message"]["maxLength"] == bodies.MAX_ERROR_MESSAGE_BYTES
 
 
 def test_where_events_go_is_limited_as_is_read() -> None:
@@ -218,7 +218,7 @@ def test_where_events_go_is_limited_as_is_read() -> None:
 
 
 def test_sizes_in_bytes_are_told_as_they_are_measured() -> None:
-    document, payload = (f"{size // 1024} KiB" for size in (bodies.DOCUMENT_BYTES, bodies.PAYLOAD_BYTES))
+    document, payload = (f"{size // 1024} KiB" for size in (bodies.MAX_DOCUMENT_BYTES, bodies.MAX_PAYLOAD_BYTES))
     assert document in load_document()["components"]["responses"]["TooLarge"]["description"]
     assert payload in load_document()["components"]["responses"]["TooLarge"]["description"]
     for name, field in [("CreateRunRequest", "inputs"), ("UpdateRunRequest", "outputs")]:
@@ -354,6 +354,14 @@ def test_a_query_has_the_parameters_that_are_read(
     answer = api.call(operation.method, operation.path.format(id=run_id), None if operation.method == "GET" else body)
     assert answer.status < 500
     assert query.asked == operation.query().keys()
+
+
+@every_operation
+def test_a_route_knows_every_parameter_of_its_query(api: Gateway, operation: Operation) -> None:
+    answer = api.call(operation.method, operation.path.format(id=RUN_ID), query={"unknown": "1"})
+    [misfit] = answer.json["detail"]
+    _, _, known = misfit["msg"].partition("this route knows ")
+    assert operation.query().keys() <= set(known.split(", "))
 
 
 def test_pages_are_as_long_as_is_said() -> None:

@@ -52,8 +52,12 @@ class Gateway:
         *,
         query: Query | None = None,
         headers: Mapping[str, str] | None = None,
+        base_path: str = "",
     ) -> Answer:
-        """``body``: bytes go base64-encoded, text as it is, anything else as JSON."""
+        """``body``: bytes go base64-encoded, text as it is, anything else as JSON.
+
+        ``base_path`` is a custom domain's, as in ``/base``.
+        """
         parts = path.split("/")
         run_id = unquote(parts[2]) if len(parts) > 2 else None
         resource = "/".join(["", "runs", *(["{id}"] if run_id is not None else []), *parts[3:]])
@@ -62,7 +66,7 @@ class Gateway:
         values = {name: value if isinstance(value, list) else [str(value)] for name, value in (query or {}).items()}
         event = {
             "resource": resource,
-            "path": path,
+            "path": base_path + path,
             "httpMethod": method,
             "headers": dict(headers or {}),
             "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},

@@ -1,10 +1,11 @@
-"""Every refusal has its answer, and the table of answers holds nothing else."""
+"""Every error has a status and a code, and a text for clients."""
 
 import pytest
 
 from gyoza_domain.domain import errors
 from gyoza_domain.domain.run import EventType, State
-from gyoza_domain.http.errors import STATUS_AND_CODE, RequestError, does_not_fit, too_large
+from gyoza_domain.domain.transitions import ALLOWED_IN
+from gyoza_domain.http.errors import STATUS_AND_CODE, RequestError, misfit, misfit_error, misfits_error, too_large_error
 
 
 def leaves_of(error: type[errors.GyozaError]) -> set[type[errors.GyozaError]]:
@@ -41,24 +42,45 @@ RUN_ID = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
         (errors.RunNotFound(RUN_ID), f"OpRun '{RUN_ID}' not found"),
         (
             errors.RunLocked(State.FAILED, EventType.INFO),
-            "The run is locked: it is FAILED and takes no INFO event",
+            "The run is locked: it is FAILED and takes no INFO event. To run it again, use POST /runs/{id}/retry",
+        ),
+        (
+            errors.RunLocked(State.COMPLETED, EventType.RETRIED),
+            "The run is locked: it is COMPLETED and takes no RETRIED event. To run it again, create a new run",
         ),
         (
             errors.InvalidTransition(State.PENDING, EventType.PROGRESS),
-            "A run that is PENDING takes no PROGRESS event",
+            "A run that is PENDING takes no PROGRESS event. Send STARTED first",
+        ),
+        (
+            errors.InvalidTransition(State.RUNNING, EventType.RETRIED),
+            (
+                "A run that is RUNNING takes no RETRIED event. To take it from its worker, "
+                'send the payload {"force": true} or use POST /runs/{id}/retry'
+            ),
         ),
         (
             errors.RetryBudgetSpent(State.FAILED, 3),
-            "The run is FAILED and its retry budget of 3 attempts is spent",
+            (
+                "The run is FAILED and its retry budget of 3 attempts is spent. To retry it anyway, "
+                'send the payload {"force": true} or use POST /runs/{id}/retry'
+            ),
         ),
         (
             errors.InvalidState("DONE"),
-            "Unknown state 'DONE'; one of PENDING, ASSIGNED, RUNNING, COMPLETED, FAILED, CANCELLED",
+            "Unknown state 'DONE'. Use one of PENDING, ASSIGNED, RUNNING, COMPLETED, FAILED, CANCELLED",
         ),
-        (errors.StaleAttempt(1, 2), "Attempt 1 is not the current one: the run is at attempt 2"),
+        (
+            errors.IdempotencyKeyReused(),
+            "The Idempotency-Key was used before with another body. Send a new request with a new key",
+        ),
+        (
+            errors.StaleAttempt(1, 2),
+            "Attempt 1 is not the current one: the run is at attempt 2. Stop the work on it",
+        ),
         (
             errors.RunBusy(RUN_ID),
-            f"OpRun '{RUN_ID}' kept changing under the request; nothing was written, send it again",
+            f"Other requests kept changing OpRun '{RUN_ID}'. Nothing was written; send the request again",
         ),
         (errors.StorageUnavailable(), "The service is busy; send the request again"),
     ],
@@ -67,8 +89,44 @@ def test_the_text_of_an_error_is_a_sentence_fit_for_a_client(error: errors.Gyoza
     assert str(error) == text
 
 
+@pytest.mark.parametrize("event_type", EventType)
+@pytest.mark.parametrize("state", [state for state in State if not state.is_terminal])
+def test_an_event_that_a_state_does_not_allow_comes_with_advice(state: State, event_type: EventType) -> None:
+    """Each such pair has an advice, and no pair that is allowed has one."""
+    refusal = f"A run that is {state} takes no {event_type} event"
+    has_advice = str(errors.InvalidTransition(state, event_type)) != refusal
+    assert has_advice is (state not in ALLOWED_IN[event_type])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.RunNotFound("x" * 1_000),
+        errors.InvalidState("x" * 1_000),
+        errors.InvalidState("\0" * 1_000),
+        errors.StaleAttempt(10**1_000, 2),
+    ],
+)
+def test_an_error_repeats_at_most_200_characters_of_a_request(error: errors.GyozaError) -> None:
+    assert "…" in str(error)
+    assert len(str(error)) <= 300
+
+
+@pytest.mark.parametrize(("length", "shown"), [(0, ""), (200, "x" * 200), (201, "x" * 199 + "…")])
+def test_a_text_is_cut_at_200_characters(length: int, shown: str) -> None:
+    assert errors.shortened("x" * length) == shown
+
+
+def test_misfits_beyond_twenty_are_counted() -> None:
+    misfits = [misfit(["body", number], "Field required", "missing") for number in range(25)]
+    assert misfits_error(misfits[:20]).detail == misfits[:20]
+    for error, beyond in ((misfits_error(misfits), 5), (misfits_error(misfits[:20], left_out=7), 7)):
+        last = {"loc": ["body"], "msg": f"{beyond} more do not fit", "type": "too_many_misfits"}
+        assert error.detail == [*misfits[:20], last]
+
+
 def test_a_field_that_does_not_fit_is_422_and_named() -> None:
-    error = does_not_fit(["query", "limit"], "Input should be an integer", "int_parsing")
+    error = misfit_error(["query", "limit"], "Input should be an integer", "int_parsing")
     assert as_told(error) == (
         422,
         "validation_error",
@@ -77,7 +135,7 @@ def test_a_field_that_does_not_fit_is_422_and_named() -> None:
 
 
 def test_a_document_above_its_limit_is_413_and_named() -> None:
-    error = too_large(["payload", "outputs"], 262_144)
+    error = too_large_error(["payload", "outputs"], 262_144)
     assert as_told(error) == (
         413,
         "too_large",

@@ -1,4 +1,4 @@
-"""What a handler reads from an API Gateway event."""
+"""The parts of an API Gateway event that a handler reads."""
 
 from base64 import b64encode
 from typing import Any
@@ -11,7 +11,9 @@ from gyoza_domain.http.errors import RequestError
 from gyoza_domain.http.request import (
     api_key_id,
     checked_run_id,
+    idempotency_key,
     json_body,
+    path_of_resource,
     prefers_minimal,
     query_int,
     query_text,
@@ -221,3 +223,59 @@ def test_a_route_without_a_body_refuses_any_field(body: str, loc: list[str], typ
     with pytest.raises(RequestError) as refusal:
         refuse_body_fields(an_event(body=body))
     assert complaint(refusal.value) == (422, loc, type_)
+
+
+@pytest.mark.parametrize(
+    ("resource", "parameters", "path"),
+    [
+        ("/runs", None, "/runs"),
+        ("/runs/{id}", {"id": RUN_ID}, f"/runs/{RUN_ID}"),
+        ("/runs/{id}/events", {"id": RUN_ID}, f"/runs/{RUN_ID}/events"),
+        ("/runs/{id}", {"id": "a/events"}, "/runs/a%2Fevents"),
+        ("/runs/{id}", {"id": "a/"}, "/runs/a%2F"),
+        ("/runs/{id}", {"id": "März %"}, "/runs/M%C3%A4rz%20%25"),
+        ("/runs/{id}", {"id": "\n\0"}, "/runs/%0A%00"),
+        ("/runs/{id}", {"id": "\ud83e"}, "/runs/%3F"),
+        ("/runs/{id}", {"id": "{id}"}, "/runs/%7Bid%7D"),
+    ],
+)
+def test_a_path_is_made_of_the_resource_and_its_parameters(
+    resource: str, parameters: dict[str, str] | None, path: str
+) -> None:
+    event = {"resource": resource, "path": f"/base{resource}", "pathParameters": parameters}
+    assert path_of_resource(event) == path
+
+
+def test_an_id_of_a_path_is_shown_as_it_was_sent() -> None:
+    with pytest.raises(RunNotFound) as refusal:
+        checked_run_id("M%C3%A4rz%20%25")
+    assert refusal.value.run_id == "März %"
+
+
+def with_key(**fields: Any) -> APIGatewayProxyEvent:
+    event = {
+        "resource": "/runs/{id}/cancel",
+        "path": f"/runs/{RUN_ID}/cancel",
+        "httpMethod": "POST",
+        "pathParameters": {"id": RUN_ID},
+        "multiValueHeaders": {"Idempotency-Key": ["key"]},
+        "requestContext": {"identity": {"apiKeyId": "caller"}},
+    }
+    return an_event(**event | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_same"),
+    [
+        ({}, True),
+        ({"path": f"/base/runs/{RUN_ID}/cancel"}, True),
+        ({"body": "{}"}, True),
+        ({"pathParameters": {"id": RUN_ID.replace("6", "7")}}, False),
+        ({"resource": "/runs/{id}/retry"}, False),
+        ({"httpMethod": "PATCH"}, False),
+        ({"multiValueHeaders": {"Idempotency-Key": ["Key"]}}, False),
+        ({"requestContext": {"identity": {"apiKeyId": "another"}}}, False),
+    ],
+)
+def test_a_key_is_the_caller_s_for_one_method_resource_and_parameters(fields: dict[str, Any], is_same: bool) -> None:
+    assert (idempotency_key(with_key(**fields)) == idempotency_key(with_key())) is is_same

@@ -1,6 +1,7 @@
 """Builds the parts of the routes."""
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from uuid import UUID, uuid4
 
@@ -50,3 +51,14 @@ def clock() -> Clock:
 @cache
 def ids() -> IdSource:
     return RandomIds(int(os.environ["GYOZA_INDEX_SHARDS"]))
+
+
+def allowed_topics() -> Sequence[str] | None:
+    """The topics that a run's events may go to; None for any.
+
+    ``GYOZA_TOPICS`` names them, separated by commas. It is ``any``, empty or unset where they are not limited.
+    """
+    names = os.environ.get("GYOZA_TOPICS", "").strip()
+    if names in {"", "any"}:
+        return None
+    return [name.strip() for name in names.split(",") if name.strip()]

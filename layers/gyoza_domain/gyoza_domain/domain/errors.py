@@ -1,98 +1,134 @@
-"""The facts that refuse a request.
+"""The errors that a request can be refused with, each named after the fact it states.
 
 ::
 
     GyozaError
     ├── RunNotFound            no run has that id
-    ├── Refused                the run, as it stands, does not allow it
+    ├── Refused                the state of the run does not allow the request
     │   ├── RunLocked          the run is terminal
-    │   ├── InvalidTransition  the event does not fit the state
-    │   └── RetryBudgetSpent   a retry without ``force`` and without budget
-    ├── InvalidRequest         well-formed, but it names something that does not exist
+    │   ├── InvalidTransition  the state does not allow the event
+    │   └── RetryBudgetSpent   the retry needs ``force``, because the budget is spent
+    ├── InvalidRequest         the request names something that does not exist
     │   ├── InvalidState
     │   ├── InvalidFilter
     │   └── InvalidCursor
-    ├── IdempotencyKeyReused   the key came before, with another body
+    ├── IdempotencyKeyReused   the key was used before, with another body
     ├── StaleAttempt           the fencing token is not the current attempt
-    ├── RunBusy                the run changed under the request for too long; safe to send again
+    ├── RunBusy                other requests kept changing the run; nothing was written
     └── StorageUnavailable     the table did not take the request; nothing was written
         ├── OutcomeUnknown     the table did not answer a write; it may stand
         └── UnreadableRun      a newer release wrote the run; nothing was written
 
-``str(error)`` is a sentence fit for a client: it holds ids and states, never a key, a table or another system's text.
+``str(error)`` is a text for clients. It says what is wrong and, where something can be done, what to do. It holds ids
+and states, never a key, a table or a text of another system, and repeats at most 200 characters of the request.
 """
 
 from .run import EventType, State
 
+MAX_REPEATED_CHARACTERS = 200
+"""The most of one text of a request that an error repeats, so that errors stay small whatever is sent."""
+
+_NOT_STARTED = "Send STARTED first"
+_HAS_A_WORKER = "A worker has the run already"
+
+_ADVICE = {
+    (State.PENDING, EventType.PROGRESS): _NOT_STARTED,
+    (State.PENDING, EventType.COMPLETED): _NOT_STARTED,
+    (State.PENDING, EventType.RETRIED): "It waits for a worker already",
+    (State.ASSIGNED, EventType.ASSIGNED): _HAS_A_WORKER,
+    (State.ASSIGNED, EventType.PROGRESS): _NOT_STARTED,
+    (State.ASSIGNED, EventType.COMPLETED): _NOT_STARTED,
+    (State.RUNNING, EventType.ASSIGNED): _HAS_A_WORKER,
+    (State.RUNNING, EventType.STARTED): _HAS_A_WORKER,
+    (State.RUNNING, EventType.RETRIED): (
+        'To take it from its worker, send the payload {"force": true} or use POST /runs/{id}/retry'
+    ),
+}
+"""What to do about each event that a state does not allow."""
+
+
+def shortened(text: str, limit: int = MAX_REPEATED_CHARACTERS) -> str:
+    """The text in at most ``limit`` characters. The last of them is an ellipsis if the text was cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
 
 class GyozaError(Exception):
-    """Base of every refusal that a client may be told."""
+    """Base of every error that is answered to a client."""
 
 
 class RunNotFound(GyozaError):
     def __init__(self, run_id: str) -> None:
-        super().__init__(f"OpRun '{run_id}' not found")
+        super().__init__(f"OpRun '{shortened(run_id)}' not found")
         self.run_id = run_id
 
 
 class Refused(GyozaError):
-    """Base: the run, as it stands, does not allow the request."""
+    """Base: the state of the run does not allow the request."""
 
 
 class RunLocked(Refused):
     def __init__(self, state: State, event_type: EventType) -> None:
-        super().__init__(f"The run is locked: it is {state} and takes no {event_type} event")
+        advice = "create a new run" if state is State.COMPLETED else "use POST /runs/{id}/retry"
+        super().__init__(f"The run is locked: it is {state} and takes no {event_type} event. To run it again, {advice}")
         self.state = state
         self.event_type = event_type
 
 
 class InvalidTransition(Refused):
     def __init__(self, state: State, event_type: EventType) -> None:
-        super().__init__(f"A run that is {state} takes no {event_type} event")
+        advice = _ADVICE.get((state, event_type))
+        refusal = f"A run that is {state} takes no {event_type} event"
+        super().__init__(refusal if advice is None else f"{refusal}. {advice}")
         self.state = state
         self.event_type = event_type
 
 
 class RetryBudgetSpent(Refused):
     def __init__(self, state: State, max_attempts: int) -> None:
-        super().__init__(f"The run is {state} and its retry budget of {max_attempts} attempts is spent")
+        super().__init__(
+            f"The run is {state} and its retry budget of {max_attempts} attempts is spent. "
+            'To retry it anyway, send the payload {"force": true} or use POST /runs/{id}/retry'
+        )
         self.state = state
         self.max_attempts = max_attempts
 
 
 class InvalidRequest(GyozaError):
-    """Base: the request is well-formed, but names something that does not exist."""
+    """Base: the request names something that does not exist."""
 
 
 class InvalidState(InvalidRequest):
     def __init__(self, value: str) -> None:
-        super().__init__(f"Unknown state {value!r}; one of {', '.join(State)}")
+        super().__init__(f"Unknown state {shortened(repr(value))}. Use one of {', '.join(State)}")
         self.value = value
 
 
 class InvalidFilter(InvalidRequest):
-    pass
+    """The argument is the text. ``shortened`` cuts what it repeats of the request."""
 
 
 class InvalidCursor(InvalidRequest):
-    pass
+    """As InvalidFilter."""
 
 
 class IdempotencyKeyReused(GyozaError):
     def __init__(self) -> None:
-        super().__init__("The Idempotency-Key was used before with another body")
+        super().__init__("The Idempotency-Key was used before with another body. Send a new request with a new key")
 
 
 class StaleAttempt(GyozaError):
     def __init__(self, attempt: int, current_attempt: int) -> None:
-        super().__init__(f"Attempt {attempt} is not the current one: the run is at attempt {current_attempt}")
+        super().__init__(
+            f"Attempt {shortened(str(attempt))} is not the current one: the run is at attempt {current_attempt}. "
+            "Stop the work on it"
+        )
         self.attempt = attempt
         self.current_attempt = current_attempt
 
 
 class RunBusy(GyozaError):
     def __init__(self, run_id: str) -> None:
-        super().__init__(f"OpRun '{run_id}' kept changing under the request; nothing was written, send it again")
+        super().__init__(f"Other requests kept changing OpRun '{run_id}'. Nothing was written; send the request again")
         self.run_id = run_id
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from ..domain.errors import InvalidFilter, UnreadableRun
+from ..domain.errors import InvalidFilter, UnreadableRun, shortened
 from ..domain.run import Event, OpAttempt, OpRun, ResultSource
 from ..runs.ports import Clock
 from ..runs.views import MAX_EVENTS_OF_ATTEMPT, AttemptPage, AttemptView, EventPage, RunView, events_within_size
@@ -80,7 +80,7 @@ class DynamoDBRunReader:
         found = self._reader.items([head_key, attempt_key])
         run = head_of_run(found.get(head_key), run_id).run
         if not 1 <= number <= run.attempt.number:
-            raise InvalidFilter(f"The run has no attempt {number}")
+            raise InvalidFilter(f"The run has no attempt {shortened(str(number))}")
         timeline = run.attempt
         if number < timeline.number:
             closed = {key.sk: item for key, item in found.items()}

@@ -1,1 +1,1 @@
-"""The HTTP edge: API Gateway's events in, JSON answers out. Functions without a body never import pydantic."""
+"""Reads API Gateway's events and builds JSON answers. Routes without a body never import pydantic."""

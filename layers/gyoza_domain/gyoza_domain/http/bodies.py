@@ -1,31 +1,43 @@
-"""Request bodies. The only modules that import pydantic are this one and those that need it."""
+"""Request bodies as pydantic models. No other module imports pydantic; routes without a body do not import this one."""
 
 import re
+from collections import Counter
+from collections.abc import Collection
 from typing import Annotated, Any, TypeVar
 
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from ..domain.errors import shortened
 from ..domain.run import Constraints, EventDelivery, EventType, RunSpec
 from ..domain.transitions import EventDraft
 from ..runs.commands import RunPatch
-from .errors import RequestError, does_not_fit
+from .errors import MAX_MISFITS, misfit, misfit_error, misfits_error
 from .json_text import dump, dump_within
 from .request import json_body
 from .runs_query import state_named
 
-DOCUMENT_BYTES = 256 * 1024
-"""Inputs and outputs at most, as compact UTF-8 JSON (contract, section 2)."""
+MAX_DOCUMENT_BYTES = 256 * 1024
+"""The size of inputs or outputs as compact UTF-8 JSON (docs/openapi.yaml, as all limits here)."""
 
-PAYLOAD_BYTES = 16 * 1024
-"""An event's payload at most, ``outputs`` of COMPLETED aside (contract, section 2)."""
+MAX_PAYLOAD_BYTES = 16 * 1024
+"""The size of an event's payload as compact UTF-8 JSON, ``outputs`` of COMPLETED not counted."""
 
-MSG_BYTES = 4 * 1024
-ERROR_MESSAGE_BYTES = 16 * 1024
+MAX_MSG_BYTES = 4 * 1024
+MAX_ERROR_MESSAGE_BYTES = 16 * 1024
 
 RESERVED_ATTRIBUTES = frozenset({"run_id", "type", "state", "attempt", "seq"})
-"""Message attributes that every pushed event carries (contract, section 6)."""
+"""The message attributes that every pushed event carries, which a run's own may not replace."""
 
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,120}(\.fifo)?", re.ASCII)
 _ATTRIBUTE_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,100}(?<!\.)", re.ASCII)
@@ -34,18 +46,31 @@ _MAX_ATTRIBUTES = 5
 _MAX_ATTRIBUTE_CHARACTERS = 256
 _MAX_ATTRIBUTE_NUMBER = 1e15
 
+_LEFT_OUT = "left out"
+
 
 class _Body(BaseModel):
-    """Strict: a bool is no int, an unknown field is refused, a field given as null is as if absent."""
+    """Strict: a bool is no int, an unknown field is refused, a field given as null is as if absent.
+
+    At most 20 unknown fields reach pydantic, which would need seconds and half a gigabyte to list those of the largest
+    body. The context, a Counter, counts the others under ``_LEFT_OUT``.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_nulls(cls, value: Any) -> Any:
+    def _drop_nulls(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, dict):
             return value
-        return {name: member for name, member in value.items() if member is not None}
+        members = {name: member for name, member in value.items() if member is not None}
+        if cls.model_config["extra"] == "forbid" and len(members) > len(cls.model_fields) + MAX_MISFITS:
+            left_out = [name for name in members if name not in cls.model_fields][MAX_MISFITS:]
+            for name in left_out:
+                del members[name]
+            if isinstance(info.context, Counter):
+                info.context[_LEFT_OUT] += len(left_out)
+        return members
 
 
 Amount = Annotated[int, Field(ge=0)]
@@ -74,7 +99,9 @@ def _check_attributes(value: Any) -> Any:
         raise PydanticCustomError("too_long", "At most {most} attributes", {"most": _MAX_ATTRIBUTES})
     for name, member in value.items():
         if name in RESERVED_ATTRIBUTES or _RESERVED_PREFIX.match(name) or not _ATTRIBUTE_NAME.fullmatch(name):
-            raise PydanticCustomError("attribute_name", "{name} is not a name for an attribute", {"name": repr(name)})
+            raise PydanticCustomError(
+                "attribute_name", "{name} is not a name for an attribute", {"name": shortened(repr(name))}
+            )
         if not _is_attribute_value(member):
             raise PydanticCustomError(
                 "attribute_value",
@@ -110,12 +137,18 @@ class CreateRunBody(_Body):
     retry_policy: RetryPolicyBody = Field(default_factory=RetryPolicyBody)
     event_delivery: EventDeliveryBody | None = None
 
-    def spec(self) -> RunSpec:
-        """Raises RequestError 413 for inputs above their limit."""
+    def spec(self, *, topics: Collection[str] | None = None) -> RunSpec:
+        """The spec of the run. ``topics`` are those that the deployment allows; None allows any.
+
+        Raises RequestError: 422 for another topic, 413 for inputs above their limit.
+        """
         constraints, delivery = self.constraints, self.event_delivery
+        if delivery is not None and topics is not None and delivery.topic not in topics:
+            loc = ["body", "event_delivery", "topic"]
+            raise misfit_error(loc, f"Input should be one of {shortened(', '.join(topics))}", "topic_not_allowed")
         return RunSpec(
             image=self.image,
-            inputs=dump_within(self.inputs, DOCUMENT_BYTES, ["inputs"]),
+            inputs=dump_within(self.inputs, MAX_DOCUMENT_BYTES, ["inputs"]),
             constraints=Constraints(constraints.cpu, constraints.ram_mb, constraints.vram_mb),
             event_delivery=None if delivery is None else EventDelivery(delivery.topic, dump(delivery.attributes)),
         )
@@ -129,16 +162,16 @@ class UpdateRunBody(_Body):
     priority: Priority | None = None
 
     def patch(self) -> RunPatch:
-        """Raises InvalidState, and RequestError 413 for outputs above their limit."""
+        """The edit. Raises InvalidState, and RequestError 413 for outputs above their limit."""
         return RunPatch(
             state=None if self.state is None else state_named(self.state),
-            outputs=None if self.outputs is None else dump_within(self.outputs, DOCUMENT_BYTES, ["outputs"]),
+            outputs=None if self.outputs is None else dump_within(self.outputs, MAX_DOCUMENT_BYTES, ["outputs"]),
             priority=self.priority,
         )
 
 
 class _Payload(_Body):
-    """What an event of a type reads from its payload; the rest of the payload is the sender's own."""
+    """The fields of a payload that an event's type reads. The payload may hold any others."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -175,7 +208,7 @@ class _CompletedPayload(_Payload):
 
 
 class _FailedPayload(_Payload):
-    error_message: Annotated[str, _at_most_bytes(ERROR_MESSAGE_BYTES)] | None = None
+    error_message: Annotated[str, _at_most_bytes(MAX_ERROR_MESSAGE_BYTES)] | None = None
 
 
 class _RetriedPayload(_Payload):
@@ -191,28 +224,28 @@ _PAYLOADS: dict[EventType, type[_Payload]] = {
 }
 
 _KEPT_APART = ("outputs", "error_message")
-"""Fields of a payload that are stored beside it."""
+"""The fields of a payload that are stored beside it."""
 
 
 class AddEventBody(_Body):
     """Body of ``POST /runs/{id}/events``."""
 
     type: Annotated[EventType, Field(strict=False)]
-    msg: Annotated[str | int, BeforeValidator(_check_msg), _at_most_bytes(MSG_BYTES)] = ""
+    msg: Annotated[str | int, BeforeValidator(_check_msg), _at_most_bytes(MAX_MSG_BYTES)] = ""
     payload: dict[str, Any] = Field(default_factory=dict)
     attempt: int | None = None
 
     def draft(self) -> EventDraft:
-        """Raises RequestError: 422 where the type asks for more of ``msg`` or ``payload``, 413 above a limit."""
+        """The event. Raises RequestError: 422 if ``msg`` or ``payload`` does not fit the type, 413 above a limit."""
         if self.type is EventType.PROGRESS:
-            _fit(_ProgressBody, {"msg": self.msg}, ())
-        read = _fit(_PAYLOADS.get(self.type, _Payload), self.payload, ("payload",))
+            _validated(_ProgressBody, {"msg": self.msg}, ())
+        read = _validated(_PAYLOADS.get(self.type, _Payload), self.payload, ("payload",))
         fields = {name: getattr(read, name) for name in read.model_fields_set}
         rest = {name: value for name, value in self.payload.items() if name not in fields or name not in _KEPT_APART}
         measured = {name: value for name, value in self.payload.items() if name != "outputs" or name not in fields}
-        dump_within(measured, PAYLOAD_BYTES, ["payload"])
+        dump_within(measured, MAX_PAYLOAD_BYTES, ["payload"])
         if "outputs" in fields:
-            fields["outputs"] = dump_within(fields["outputs"], DOCUMENT_BYTES, ["payload", "outputs"])
+            fields["outputs"] = dump_within(fields["outputs"], MAX_DOCUMENT_BYTES, ["payload", "outputs"])
         return EventDraft(self.type, self.msg, dump(rest), attempt=self.attempt, **fields)
 
 
@@ -224,19 +257,20 @@ BodyModel = TypeVar("BodyModel", bound=_Body)
 
 
 def body_as(model: type[BodyModel], event: APIGatewayProxyEvent) -> BodyModel:
-    """The request's body in the given shape, or RequestError 422 that names each field that does not fit."""
+    """The request's body as the model. Raises RequestError 422, which names the fields that do not fit."""
     body = json_body(event)
     if not isinstance(body, dict):
-        raise does_not_fit(["body"], "Input should be an object", "object_type")
-    return _fit(model, body, ())
+        raise misfit_error(["body"], "Input should be an object", "object_type")
+    return _validated(model, body, ())
 
 
-def _fit(model: type[BodyModel], value: Any, loc: tuple[str, ...]) -> BodyModel:
+def _validated(model: type[BodyModel], value: Any, loc: tuple[str, ...]) -> BodyModel:
+    counts: Counter[str] = Counter()
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context=counts)
     except ValidationError as error:
-        details = [
-            {"loc": ["body", *loc, *detail["loc"]], "msg": detail["msg"], "type": detail["type"]}
+        misfits = [
+            misfit(["body", *loc, *detail["loc"]], detail["msg"], detail["type"])
             for detail in error.errors(include_url=False, include_context=False, include_input=False)
         ]
-        raise RequestError(422, "validation_error", details) from None
+        raise misfits_error(misfits, left_out=counts[_LEFT_OUT]) from None

@@ -1,9 +1,13 @@
-"""Errors as answers: one shape, one table of status and code."""
+"""Errors as answers: the status and code of each, and the errors of requests that do not fit their schema.
+
+No answer with an error passes 64 KB: it lists at most 20 misfits and repeats at most 200 characters of any text.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..domain import errors
+from ..domain.errors import shortened
 
 STATUS_AND_CODE: Mapping[type[errors.GyozaError], tuple[int, str]] = {
     errors.RunNotFound: (404, "run_not_found"),
@@ -20,25 +24,51 @@ STATUS_AND_CODE: Mapping[type[errors.GyozaError], tuple[int, str]] = {
     errors.OutcomeUnknown: (503, "unavailable"),
     errors.UnreadableRun: (503, "unavailable"),
 }
-"""Status and stable code of every error that is raised (contract, section 3)."""
+"""Status and stable code of every error that is raised; docs/openapi.yaml lists the same."""
+
+MAX_MISFITS = 20
+"""The most misfits that an answer lists (docs/openapi.yaml, ValidationError). One entry more counts the rest."""
+
+Misfit = Mapping[str, Any]
+"""One part of a request that does not fit: ``loc`` (its place), ``msg`` and ``type``."""
 
 
 class RequestError(Exception):
-    """A request the edge itself refuses, before anything is read or written."""
+    """A request that the edge refuses by itself, before anything is read or written.
 
-    def __init__(self, status: int, code: str, detail: str | Sequence[Mapping[str, Any]]) -> None:
+    ``detail`` is the sentence or the list of misfits that the answer shows.
+    """
+
+    def __init__(self, status: int, code: str, detail: str | Sequence[Misfit]) -> None:
         super().__init__(code)
         self.status = status
         self.code = code
         self.detail = detail
 
 
-def does_not_fit(loc: Sequence[str | int], msg: str, type_: str) -> RequestError:
-    """422 for one field."""
-    return RequestError(422, "validation_error", [{"loc": list(loc), "msg": msg, "type": type_}])
+def misfit(loc: Sequence[str | int], msg: str, type_: str) -> Misfit:
+    """A misfit whose place repeats at most 200 characters of any name. ``msg`` must not repeat more than that."""
+    return {"loc": [shortened(part) if isinstance(part, str) else part for part in loc], "msg": msg, "type": type_}
 
 
-def too_large(loc: Sequence[str | int], limit_bytes: int) -> RequestError:
+def misfits_error(misfits: Sequence[Misfit], *, left_out: int = 0) -> RequestError:
+    """422 for at least one misfit; ``left_out`` counts those that the caller found but did not pass.
+
+    Lists at most 20, and one entry more that says how many there are beyond those.
+    """
+    shown = list(misfits[:MAX_MISFITS])
+    beyond = len(misfits) - len(shown) + left_out
+    if beyond:
+        shown.append(misfit(misfits[0]["loc"][:1], f"{beyond} more do not fit", "too_many_misfits"))
+    return RequestError(422, "validation_error", shown)
+
+
+def misfit_error(loc: Sequence[str | int], msg: str, type_: str) -> RequestError:
+    """422 for one misfit."""
+    return misfits_error([misfit(loc, msg, type_)])
+
+
+def too_large_error(loc: Sequence[str | int], limit_bytes: int) -> RequestError:
     """413 for a document above its limit."""
     return RequestError(
         413, "too_large", f"{'.'.join(map(str, loc))} is larger than {limit_bytes} bytes as compact UTF-8 JSON"

@@ -1,8 +1,8 @@
-"""JSON as it comes in and as it is kept.
+"""Reads JSON from requests and writes the compact text that is stored.
 
-Integers keep every digit and doubles their value. What cannot be told again as it was sent is refused: NaN, numbers
-beyond a double, lone surrogates, more than 64 levels, integers of more than 4,300 digits (the limit of Python's own
-``int``).
+Integers keep every digit and doubles keep their value. Refused is all that an answer could not show as it was sent:
+NaN, numbers beyond a double, lone surrogates, more than 64 levels, integers of more than 4,300 digits (the limit of
+Python's ``int``).
 """
 
 import json
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ..domain.run import JsonText
-from .errors import RequestError, does_not_fit, too_large
+from .errors import RequestError, misfit_error, too_large_error
 
 MAX_DEPTH = 64
-"""Levels of nesting, the document itself being the first (contract, section 2)."""
+"""The most levels of nesting, the document itself being the first (docs/openapi.yaml, description)."""
 
 
 def parse(raw: bytes) -> Any:
-    """The value, or RequestError 422."""
+    """The value. Raises RequestError 422."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -32,7 +32,7 @@ def parse(raw: bytes) -> Any:
         raise _malformed("An integer in the body has more than 4,300 digits") from None
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _check_depth(value)
-    _check_tellable(value)
+    _check_encodable(value)
     return value
 
 
@@ -42,10 +42,10 @@ def dump(value: Any) -> JsonText:
 
 
 def dump_within(value: Any, limit_bytes: int, loc: Sequence[str]) -> JsonText:
-    """``dump``, or RequestError 413 that names ``loc``."""
+    """The text of ``dump``. Raises RequestError 413, which names ``loc``, if it is larger than the limit."""
     text = dump(value)
     if len(text.encode()) > limit_bytes:
-        raise too_large(loc, limit_bytes)
+        raise too_large_error(loc, limit_bytes)
     return text
 
 
@@ -62,7 +62,7 @@ def _check_depth(value: Any) -> None:
         raise _too_deep()
 
 
-def _check_tellable(value: Any) -> None:
+def _check_encodable(value: Any) -> None:
     try:
         dump(value).encode()
     except UnicodeEncodeError:
@@ -72,8 +72,8 @@ def _check_tellable(value: Any) -> None:
 
 
 def _malformed(msg: str) -> RequestError:
-    return does_not_fit(["body"], msg, "json_invalid")
+    return misfit_error(["body"], msg, "json_invalid")
 
 
 def _too_deep() -> RequestError:
-    return does_not_fit(["body"], f"The body is nested deeper than {MAX_DEPTH} levels", "json_too_deep")
+    return misfit_error(["body"], f"The body is nested deeper than {MAX_DEPTH} levels", "json_too_deep")

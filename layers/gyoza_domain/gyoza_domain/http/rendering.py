@@ -11,8 +11,8 @@ from ..domain.json_parts import json_array, json_object, json_scalar
 from ..domain.run import AttemptResult, Claim, Constraints, Event, OpAttempt, OpRun, RunSpec, State
 from ..runs.views import AttemptView, EventPage, RowShape, RunView
 
-ANSWER_BYTES = 5_000_000
-"""An answer at most, as Lambda sends it: the body as one JSON string (contract, section 2; Lambda allows 6 MB)."""
+MAX_ANSWER_BYTES = 5_000_000
+"""The largest answer as Lambda sends it, the body as one JSON string. Lambda itself allows 6 MB."""
 
 
 _NO_CLAIM = Claim(seq=-1, worker_id=None)
@@ -77,7 +77,7 @@ def _summary(view: RunView) -> dict[str, str]:
 
 
 def minimal(run_: OpRun) -> str:
-    """What ``Prefer: return=minimal`` asks for."""
+    """The fields of a run that ``Prefer: return=minimal`` asks for."""
     return json_object(
         {
             "id": json_scalar(run_.id),
@@ -142,7 +142,7 @@ def attempt_list(attempts: Iterable[str]) -> str:
 
 
 def answer_bytes(text: str) -> int:
-    """What the text adds to an answer, as Lambda sends it."""
+    """The bytes that the text adds to an answer, as Lambda sends it."""
     return len(json_scalar(text).encode())
 
 

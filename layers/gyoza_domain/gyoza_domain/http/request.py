@@ -1,11 +1,12 @@
-"""What a handler reads from an API Gateway event, without pydantic."""
+"""Reads the parts of an API Gateway event that are no typed body. Never imports pydantic."""
 
 import json
 import re
 from base64 import b64decode
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
@@ -13,32 +14,49 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from ..domain.errors import RunNotFound
 from ..runs.ports import IdempotencyKey
 from . import json_text
-from .errors import does_not_fit
+from .errors import MAX_MISFITS, RequestError, misfit, misfit_error, misfits_error
 
+_PATH_PARAMETER = re.compile(r"\{(\w+)\}", re.ASCII)
 _INTEGER = re.compile(r"-?[0-9]{1,4300}", re.ASCII)
 _KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
 _RETURN_MINIMAL = re.compile(r'return\s*=\s*"?minimal"?', re.IGNORECASE)
 
 
+def path_of_resource(event: Mapping[str, Any]) -> str:
+    """The path below the API's own root: the resource with its parameters, each percent-encoded.
+
+    ``path`` itself also has what comes before the resource: a custom domain's base path.
+    """
+    parameters = event.get("pathParameters") or {}
+
+    def encoded(match: re.Match[str]) -> str:
+        return quote(parameters.get(match[1]) or "", safe="", errors="replace")
+
+    return _PATH_PARAMETER.sub(encoded, event["resource"])
+
+
 def checked_run_id(text: str) -> str:
-    """The id, which is a UUID as the server writes one. Anything else names no run: RunNotFound."""
+    """The run id that a path or a query gives. Raises RunNotFound if it is no UUID spelled as the server spells it.
+
+    ``text`` may be percent-encoded, as ``path_of_resource`` leaves it.
+    """
     try:
         if str(UUID(text)) == text:
             return text
     except ValueError:
         pass
-    raise RunNotFound(text)
+    raise RunNotFound(unquote(text))
 
 
 def api_key_id(event: APIGatewayProxyEvent) -> str | None:
-    """Id of the caller's API key; None where the gateway does not tell it."""
+    """The id of the caller's API key; None if the gateway does not give it."""
     identity = event["requestContext"].get("identity") or {}
     key_id: str | None = identity.get("apiKeyId")
     return key_id
 
 
 def prefers_minimal(event: APIGatewayProxyEvent) -> bool:
-    """Whether the client asked for ``return=minimal`` (RFC 7240)."""
+    """Whether the client asks for ``return=minimal`` (RFC 7240)."""
     preferences = [
         preference.partition(";")[0].strip()
         for line in _header_lines(event, "prefer")
@@ -48,21 +66,25 @@ def prefers_minimal(event: APIGatewayProxyEvent) -> bool:
 
 
 def idempotency_key(event: APIGatewayProxyEvent) -> IdempotencyKey | None:
-    """The request's Idempotency-Key, within the caller, the method and the path; RequestError 422 for an unfit one."""
+    """The request's Idempotency-Key; None without one. Raises RequestError 422 for one that does not fit.
+
+    Its scope is the caller, the method, the resource and the resource's parameters, so that a repeat through another
+    base path is a repeat.
+    """
     lines = _header_lines(event, "idempotency-key")
     if not lines:
         return None
     if not _KEY.fullmatch(lines[-1]):
         loc = ["header", "Idempotency-Key"]
-        raise does_not_fit(loc, "Input should be 1 to 255 printable ASCII characters", "idempotency_key")
-    scope = [_caller(event), event.http_method, event.path, lines[-1]]
+        raise misfit_error(loc, "Input should be 1 to 255 printable ASCII characters", "idempotency_key")
+    scope = [_caller(event), event.http_method, event.resource, event.path_parameters or {}, lines[-1]]
     body = json_body(event) if event.body else {}
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return IdempotencyKey(digest=_digest(json.dumps(scope)), fingerprint=_digest(canonical))
+    return IdempotencyKey(digest=_digest(json.dumps(scope, sort_keys=True)), fingerprint=_digest(canonical))
 
 
 def _caller(event: APIGatewayProxyEvent) -> str:
-    """The API key's id; where the gateway does not tell it, a digest of the key."""
+    """The API key's id, or a digest of the key if the gateway does not give the id."""
     return api_key_id(event) or _digest("".join(_header_lines(event, "x-api-key")))
 
 
@@ -71,57 +93,80 @@ def _digest(text: str) -> str:
 
 
 def json_body(event: APIGatewayProxyEvent) -> Any:
-    """The body as a JSON value; RequestError 422 when there is none or it is none."""
+    """The body as a JSON value. Raises RequestError 422 if the body is missing or is not JSON."""
     body = event.body
     if not body:
-        raise does_not_fit(["body"], "A JSON body is required", "missing")
+        raise misfit_error(["body"], "A JSON body is required", "missing")
     return json_text.parse(b64decode(body) if event.is_base64_encoded else body.encode("utf-8", "surrogatepass"))
 
 
 def refuse_body_fields(event: APIGatewayProxyEvent) -> None:
-    """For routes that read no body: absent, ``null`` or ``{}`` pass, RequestError 422 for any field."""
+    """Raises RequestError 422 if the body has a field. No body, ``null``, ``{}`` and fields given as null pass."""
     if not event.body:
         return
     body = json_body(event)
     if body is None or body == {}:
         return
     if not isinstance(body, dict):
-        raise does_not_fit(["body"], "Input should be an object", "object_type")
-    for name, value in body.items():
-        if value is not None:
-            raise does_not_fit(["body", name], "Extra inputs are not permitted", "extra_forbidden")
+        raise misfit_error(["body"], "Input should be an object", "object_type")
+    fields = [name for name, value in body.items() if value is not None]
+    if fields:
+        raise _unknown("body", fields, "Extra inputs are not permitted")
+
+
+def refuse_unknown_query(event: APIGatewayProxyEvent, known: Collection[str]) -> None:
+    """Raises RequestError 422 for a query parameter that is not known. The text names those that are."""
+    given = event.get("multiValueQueryStringParameters") or {}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        takes = f"knows {', '.join(known)}" if known else "takes none"
+        raise _unknown("query", unknown, f"Unknown query parameter; this route {takes}")
+
+
+def _unknown(where: str, names: Sequence[str], msg: str) -> RequestError:
+    misfits = [misfit([where, name], msg, "extra_forbidden") for name in names[:MAX_MISFITS]]
+    return misfits_error(misfits, left_out=len(names) - len(misfits))
 
 
 def query_text(event: APIGatewayProxyEvent, name: str) -> str | None:
-    """The last value given for a query parameter."""
+    """The last value of a query parameter; None if it is not given."""
     values = _query_values(event, name)
     return values[-1] if values else None
 
 
 def query_values(event: APIGatewayProxyEvent, name: str, allowed: Collection[str]) -> list[str]:
-    """Every value given for a query parameter; RequestError 422 for one that is not allowed."""
+    """Every value of a query parameter. Raises RequestError 422 for one that is not allowed."""
     values = _query_values(event, name)
     for value in values:
         if value not in allowed:
-            raise does_not_fit(["query", name], f"Input should be one of {', '.join(allowed)}", "enum")
+            raise misfit_error(["query", name], f"Input should be one of {', '.join(allowed)}", "enum")
     return values
 
 
 def query_int(
-    event: APIGatewayProxyEvent, name: str, *, minimum: int | None = None, maximum: int | None = None
+    event: APIGatewayProxyEvent,
+    name: str,
+    *,
+    minimum: int | None = None,
+    maximum: int | None = None,
+    unit: str | None = None,
 ) -> int | None:
-    """An integer within inclusive bounds; RequestError 422 for anything else, None when it is not given."""
+    """The integer, within inclusive bounds; None if it is not given. Raises RequestError 422 for anything else.
+
+    ``unit`` stands in the text that refuses a value which is no integer.
+    """
     text = query_text(event, name)
     if text is None:
         return None
     loc = ["query", name]
     if not _INTEGER.fullmatch(text):
-        raise does_not_fit(loc, "Input should be an integer", "int_parsing")
+        kind = "an integer" if unit is None else f"an integer, in {unit}"
+        raise misfit_error(loc, f"Input should be {kind}", "int_parsing")
     number = int(text)
     if minimum is not None and number < minimum:
-        raise does_not_fit(loc, f"Input should be greater than or equal to {minimum}", "greater_than_equal")
+        raise misfit_error(loc, f"Input should be greater than or equal to {minimum}", "greater_than_equal")
     if maximum is not None and number > maximum:
-        raise does_not_fit(loc, f"Input should be less than or equal to {maximum}", "less_than_equal")
+        raise misfit_error(loc, f"Input should be less than or equal to {maximum}", "less_than_equal")
     return number
 
 

@@ -1,18 +1,27 @@
-"""The resolver of a function, with every error of ours made an answer.
+"""The resolver of a function: it finds the route, refuses unknown query parameters and turns errors into answers.
 
-An exception that is not ours is not caught: the invocation fails, the metric counts it, and the gateway answers in our
-shape.
+Other exceptions are not caught: the invocation fails, the metric counts it, and the gateway answers in the same shape.
 """
 
 import json
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from ..domain.errors import GyozaError, IdempotencyKeyReused, RunNotFound
-from .errors import STATUS_AND_CODE, RequestError
+from ..domain.errors import GyozaError, IdempotencyKeyReused, RunNotFound, shortened
+from .errors import STATUS_AND_CODE, RequestError, misfit
+from .request import path_of_resource, refuse_unknown_query
 from .responses import json_response
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
+
+MAX_SENTENCE_CHARACTERS = 400
+"""The longest text of an error: room for the longest of ours with 200 characters of the request in it."""
 
 _CONFLICT = 409
 _SERVER_ERROR = 500
@@ -20,31 +29,45 @@ _SERVER_ERROR = 500
 logger = Logger()
 
 
-def rest_app() -> APIGatewayRestResolver:
-    app = APIGatewayRestResolver()
+class RouteResolver(APIGatewayRestResolver):
+    """Finds the route by the resource that the gateway matched, whatever base path stands before it."""
 
-    def answer(status: int, code: str, detail: object) -> Response[str]:
+    def resolve(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
+        return super().resolve({**event, "path": path_of_resource(event)}, context)
+
+
+def route_resolver(*, query: Collection[str] = ()) -> RouteResolver:
+    """The resolver of a function; ``query`` names the query parameters that its route knows."""
+    app = RouteResolver()
+
+    def refuse_unknown(app: APIGatewayRestResolver, next_middleware: "NextMiddleware") -> Response[str]:
+        refuse_unknown_query(app.current_event, query)
+        return next_middleware(app)
+
+    def error_response(status: int, code: str, detail: object) -> Response[str]:
         request_id = app.current_event.request_context.request_id
         body = {"detail": detail, "code": code, "request_id": request_id}
         if status == _CONFLICT or status >= _SERVER_ERROR:
             logger.warning("refused", extra={"status": status, "code": code, "request_id": request_id})
-        return json_response(status, json.dumps(body))
+        # In ASCII, a character that took four bytes in the request would take twelve. Half a surrogate has no UTF-8.
+        text = json.dumps(body, ensure_ascii=False).encode(errors="replace").decode()
+        return json_response(status, text)
 
-    def refused(error: GyozaError) -> Response[str]:
+    def domain_error_response(error: GyozaError) -> Response[str]:
         status, code = STATUS_AND_CODE[type(error)]
         if isinstance(error, IdempotencyKeyReused):
-            loc = ["header", "Idempotency-Key"]
-            return answer(status, code, [{"loc": loc, "msg": str(error), "type": code}])
-        return answer(status, code, str(error))
+            return error_response(status, code, [misfit(["header", "Idempotency-Key"], str(error), code)])
+        return error_response(status, code, shortened(str(error), MAX_SENTENCE_CHARACTERS))
 
-    def not_accepted(error: RequestError) -> Response[str]:
-        return answer(error.status, error.code, error.detail)
+    def request_error_response(error: RequestError) -> Response[str]:
+        return error_response(error.status, error.code, error.detail)
 
-    def not_routed(_: NotFoundError) -> Response[str]:
-        # The gateway has routed already: what the resolver's own pattern does not match is an odd run id.
-        return refused(RunNotFound((app.current_event.path_parameters or {}).get("id", "")))
+    def not_found_response(_: NotFoundError) -> Response[str]:
+        # The gateway has found the route. The only path that does not match it has an empty id.
+        return domain_error_response(RunNotFound((app.current_event.path_parameters or {}).get("id", "")))
 
-    app.exception_handler(GyozaError)(refused)
-    app.exception_handler(RequestError)(not_accepted)
-    app.not_found(not_routed)
+    app.use([refuse_unknown])
+    app.exception_handler(GyozaError)(domain_error_response)
+    app.exception_handler(RequestError)(request_error_response)
+    app.not_found(not_found_response)
     return app

@@ -1,4 +1,4 @@
-"""Responses, cut to size where an answer may grow beyond it."""
+"""Builds responses, and cuts lists so that no answer passes the size that Lambda can send."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -13,7 +13,7 @@ from .metrics import count_unreadable_runs
 Key = TypeVar("Key")
 
 _FRAME_BYTES = 1_000
-"""Room for what stands around the rows: the list's own fields, status and headers."""
+"""Room for the parts of an answer around its rows: the list's own fields, status and headers."""
 
 
 def json_response(status: int, body: str, headers: dict[str, str] | None = None) -> Response[str]:
@@ -65,7 +65,7 @@ def _within_answer(rows: Iterable[tuple[Key, str]]) -> tuple[list[tuple[Key, str
     size = _FRAME_BYTES
     for key, row in rows:
         size += rendering.answer_bytes(row)
-        if shown and size > rendering.ANSWER_BYTES:
+        if shown and size > rendering.MAX_ANSWER_BYTES:
             return shown, True
         shown.append((key, row))
     return shown, False

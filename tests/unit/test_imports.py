@@ -1,0 +1,33 @@
+"""Routes without a body do not load pydantic, which would be a good part of their cold start."""
+
+import subprocess
+import sys
+
+from tests.support.gateway import FUNCTION_OF_ROUTE
+from tests.template.cloudformation import ROOT
+
+WITH_BODY = {"create_run", "update_run", "add_event"}
+WITHOUT_BODY = set(FUNCTION_OF_ROUTE.values()) - WITH_BODY
+
+
+def loads_pydantic(functions: set[str]) -> bool:
+    """Whether a process that imports the functions, and has none of the project's variables, loads pydantic."""
+    names = ", ".join(f"functions.{name}.app" for name in sorted(functions))
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, {names}; print('pydantic' in sys.modules)"],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT / "layers/gyoza_domain"), "AWS_DEFAULT_REGION": "eu-central-1"},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.stdout.strip() == "True"
+
+
+def test_routes_without_a_body_do_not_load_pydantic() -> None:
+    assert not loads_pydantic(WITHOUT_BODY)
+
+
+def test_a_route_with_a_body_loads_pydantic() -> None:
+    assert loads_pydantic({"create_run"})
