@@ -260,8 +260,8 @@ def matching(records: Iterable[Json], patterns: Sequence[Json]) -> list[Json]:
     return [record for record in records if any(_matches(record, pattern) for pattern in patterns)]
 
 
-def client_error(code: str, status: int) -> ClientError:
-    error = {"Code": code, "Message": f"{code} was injected"}
+def client_error(code: str, status: int, message: str = "injected") -> ClientError:
+    error = {"Code": code, "Message": message}
     return ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}, "Publish")  # type: ignore[typeddict-item]
 
 
