@@ -157,6 +157,11 @@ def delivers(head_item: StoredItem) -> bool:
     return "delivers" in head_item
 
 
+def is_being_deleted(head_item: StoredItem) -> bool:
+    """Whether HEAD is marked as one of a run whose items are being removed."""
+    return "being_deleted" in head_item
+
+
 def document_bytes_of(head_item: StoredItem) -> int:
     """Bytes of inputs, outputs and error message together: what reading the whole run brings at least."""
     return _int(head_item, "spec_bytes") + (_optional_int(head_item, "result_bytes") or 0)
