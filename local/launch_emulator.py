@@ -22,6 +22,7 @@ from ministack.services import apigateway_v1
 
 _ACTION_OF_BATCH = {
     "sns:PublishBatch": "sns:Publish",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
     "sqs:SendMessageBatch": "sqs:SendMessage",
 }
 

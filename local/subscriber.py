@@ -13,6 +13,8 @@ from .stack import Endpoint
 Json = dict[str, Any]
 
 _FIFO = ".fifo"
+_FIFO_ATTRIBUTES = {"FifoTopic": "true", "ContentBasedDeduplication": "false", "FifoThroughputScope": "MessageGroup"}
+"""As in docs/push.md."""
 
 
 class Subscriber:
@@ -27,9 +29,9 @@ class Subscriber:
         sns = session.client("sns", endpoint_url=endpoint.aws_endpoint_url, config=config)
 
         is_fifo = topic.endswith(_FIFO)
-        topic_arn = sns.create_topic(
-            Name=f"{endpoint.stack}_{topic}", Attributes={"FifoTopic": "true"} if is_fifo else {}
-        )["TopicArn"]
+        topic_arn = sns.create_topic(Name=f"{endpoint.stack}_{topic}", Attributes=_FIFO_ATTRIBUTES if is_fifo else {})[
+            "TopicArn"
+        ]
         name = f"subscriber-{uuid4()}"
         self._url = self._sqs.create_queue(
             QueueName=name + _FIFO if is_fifo else name, Attributes={"FifoQueue": "true"} if is_fifo else {}

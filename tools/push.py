@@ -73,10 +73,22 @@ def redeliver(stack: Stack, run_id: str, from_seq: int) -> int:
 
 def replay(stack: Stack) -> int:
     """Try all that is parked once; how many events were published."""
-    done = stack.invoke("ReplayParkedEventsName", {})
-    if done["kept"]:
-        raise Refused(f"{done['published']} published, {done['kept']} kept: {_reasons(done)}")
-    published: int = done["published"]
+    published: int = 0
+    kept: int = 0
+    reasons: list[dict[str, Any]] = []
+    tried: list[str] = []
+    while True:
+        done = stack.invoke("ReplayParkedEventsName", {"tried": tried})
+        published += done["published"]
+        kept += done["kept"]
+        reasons += done["reasons"]
+        if not done["more"]:
+            break
+        if not (done["published"] or done["dropped"] or done["kept"]):
+            raise Refused(f"{published} published, {kept} kept; the function has no time to try another")
+        tried = done["tried"]
+    if kept:
+        raise Refused(f"{published} published, {kept} kept: {_reasons({'reasons': reasons})}")
     return published
 
 

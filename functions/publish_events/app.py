@@ -1,8 +1,9 @@
-"""The table's stream: every new event of a run with an event_delivery, and every creation, published to its topic.
+"""The table's stream: publishes each new event, and each creation, of a run with an event_delivery to the run's topic.
 
-Answers with the records to bring again (``batchItemFailures``): those of runs whose events SNS could not take now, from
-the first such event on. What SNS refuses for good, or nobody can read, is parked and does not come again.
-One BatchGetItem for 100 events, one PublishBatch for ten.
+Answers with the records to bring again (``batchItemFailures``): those with an event that SNS does not take now or that
+cannot be read yet, and those behind it in its run. What SNS refuses for good, and what cannot be read a minute after
+its write, is parked and does not come again.
+Makes one BatchGetItem for 100 events, and one PublishBatch for ten.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ delivery()
 
 def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     changes = [change_of(record) for record in event["Records"]]
-    report, again = delivery().publish_changes(changes, lambda: context.get_remaining_time_in_millis() / 1000)
+    report, again = delivery().publish(changes, lambda: context.get_remaining_time_in_millis() / 1000)
     for parked in report.parked:
         logger.warning(
             "parked",
@@ -33,7 +34,5 @@ def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str
             },
         )
     if again:
-        logger.warning(
-            "delayed", extra={"records": len(again), "runs": len(report.pending), "reasons": sorted(report.delays)}
-        )
+        logger.warning("delayed", extra={"records": len(again), "reasons": sorted(report.delays)})
     return {"batchItemFailures": [{"itemIdentifier": number} for number in again]}

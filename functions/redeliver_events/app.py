@@ -1,9 +1,9 @@
-"""Invoked by an operator with ``{"run_id": ..., "from_seq": n}``: the run's events from n on, published again.
+"""Invoked by an operator with ``{"run_id": ..., "from_seq": n}``: publishes the run's events from n on again.
 
--1 begins with the creation. Answers ``{"published": count, "refused": count, "reasons": [...], "next_seq": n}``; the
-reasons are of the first refused events, and ``next_seq`` is where to go on when the time was up or SNS took no more,
-else null. A FIFO topic drops what it was given within the last five minutes.
-Raises ValueError for another payload, RunNotFound, StorageUnavailable.
+-1 begins with the creation. Answers ``{"published": count, "refused": count, "reasons": [...], "next_seq": n}``. The
+reasons are of the first refused events. ``next_seq`` is where to go on if the time was up or SNS took no more, else
+null. Ends within five minutes. A FIFO topic drops what it was given within the last five minutes.
+Raises ValueError for another payload, RunNotFound, RunUnreadable, StorageUnavailable.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,10 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap.push import outbox, topics
+from gyoza_domain.bootstrap.push import redelivery
 from gyoza_domain.publishing.messages import CREATION
-from gyoza_domain.publishing.redelivery import redeliver
 
-_REASONS = 20
+_MAX_REASONS = 20
 
 
 def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -25,10 +24,10 @@ def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str
         raise ValueError("run_id must be text")  # noqa: TRY004 - one error for every payload that does not fit
     if type(from_seq) is not int or from_seq < CREATION:
         raise ValueError("from_seq must be an integer, -1 or more")
-    done = redeliver(outbox(), topics(), run_id, from_seq, lambda: context.get_remaining_time_in_millis() / 1000)
+    done = redelivery().run(run_id, from_seq, lambda: context.get_remaining_time_in_millis() / 1000)
     return {
         "published": done.published,
         "refused": len(done.refused),
-        "reasons": [asdict(event) for event in done.refused[:_REASONS]],
+        "reasons": [asdict(event) for event in done.refused[:_MAX_REASONS]],
         "next_seq": done.next_seq,
     }

@@ -1,7 +1,11 @@
-"""Invoked by an operator, whatever the payload: every parked event is tried once more.
+"""Invoked by an operator with ``{}``: tries every parked event once more and removes from the queue what went.
 
-What goes is taken from the queue. Answers ``{"published": count, "kept": count, "reasons": [...]}``: what stays in the
-queue, and why, of the first of it.
+Answers ``{"published": count, "dropped": count, "kept": count, "reasons": [...], "more": bool, "tried": [...]}``.
+``dropped`` counts second copies of an event, and what tells of no event any more. ``kept`` counts the events that this
+request tried and that stay in the queue; the reasons are of the first of them. ``more`` is true if the
+time was up before the queue was empty: invoke again with ``{"tried": [...]}`` as answered, until it is false. No event
+is then tried twice. Ends within five minutes.
+Raises ValueError for another payload, QueueUnavailable.
 """
 
 from collections.abc import Mapping
@@ -12,13 +16,19 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gyoza_domain.bootstrap.push import replay
 
-_REASONS = 20
+_MAX_REASONS = 20
 
 
-def lambda_handler(_event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
-    done = replay().run(lambda: context.get_remaining_time_in_millis() / 1000)
+def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
+    tried = event.get("tried", [])
+    if not isinstance(tried, list) or not all(isinstance(key, str) for key in tried):
+        raise ValueError("tried must be a list of texts, as an earlier answer has it")
+    done = replay().run(tried, lambda: context.get_remaining_time_in_millis() / 1000)
     return {
         "published": done.published,
+        "dropped": done.dropped,
         "kept": len(done.kept),
-        "reasons": [asdict(event) for event in done.kept[:_REASONS]],
+        "reasons": [asdict(event) for event in done.kept[:_MAX_REASONS]],
+        "more": done.has_more,
+        "tried": done.tried if done.has_more else [],
     }

@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from random import Random
@@ -18,13 +19,18 @@ from functions.redeliver_events.app import lambda_handler as redeliver
 from functions.replay_parked_events.app import lambda_handler as replay
 from gyoza_domain.bootstrap import clients
 from gyoza_domain.bootstrap import push as push_parts
+from gyoza_domain.domain.errors import RunNotFound
 from gyoza_domain.dynamodb import keys
 from gyoza_domain.messaging.sns import SnsTopics
-from gyoza_domain.messaging.sqs import SqsParkedEvents
+from gyoza_domain.messaging.sqs import SqsParkedQueue
+from gyoza_domain.publishing.delivery import YOUNG_S
+from gyoza_domain.publishing.ports import QueueUnavailable, RunUnreadable
 from tests.support.gateway import Gateway
 from tests.support.push import (
     ARN_PREFIX,
     QUEUE_URL,
+    WRITTEN_AT,
+    ClockContext,
     Context,
     EventSourceMapping,
     Faults,
@@ -32,11 +38,14 @@ from tests.support.push import (
     ShortContext,
     SimulatedSns,
     SimulatedSqs,
+    client_error,
     matching,
     stream_records,
 )
 from tests.support.table import create_table, forget_clients
 from tests.template.cloudformation import ROOT, load_template, resources_of_type
+from tools.push import Refused, Stack
+from tools.push import replay as replay_all
 
 MAPPING = resources_of_type(load_template(), "AWS::Serverless::Function")["PublishEvents"]["Events"]["Stream"]
 PATTERNS = [json.loads(each["Pattern"]) for each in MAPPING["Properties"]["FilterCriteria"]["Filters"]]
@@ -87,10 +96,10 @@ Connect = Callable[[Faults], Push]
 def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
     def connected(faults: Faults) -> Push:
         push = Push(SimulatedSns(faults), SimulatedSqs(faults), faults)
-        topics, parked_events = SnsTopics(push.sns, ARN_PREFIX), SqsParkedEvents(push.sqs, QUEUE_URL)  # type: ignore[arg-type]
+        topics, queue = SnsTopics(push.sns, ARN_PREFIX), SqsParkedQueue(push.sqs, QUEUE_URL)  # type: ignore[arg-type]
         monkeypatch.setattr(push_parts, "topics", lambda: topics)
-        monkeypatch.setattr("functions.redeliver_events.app.topics", lambda: topics)
-        monkeypatch.setattr(push_parts, "_parked_events", lambda: parked_events)
+        monkeypatch.setattr(push_parts, "parked_queue", lambda: queue)
+        monkeypatch.setattr(push_parts, "clock", lambda: faults.clock)
         push_parts.delivery.cache_clear()
         push_parts.outbox.cache_clear()
         return push
@@ -104,11 +113,14 @@ def push(connect: Connect) -> Push:
 
 
 def records() -> list[Json]:
-    """What the event source mapping lets through of the table's stream."""
+    """What the event source mapping lets through of the table's stream, written when the simulated clock began."""
     stream_arn = boto3.client("dynamodb").describe_table(TableName=os.environ["GYOZA_TABLE"])["Table"][
         "LatestStreamArn"
     ]
-    return matching(stream_records(boto3.client("dynamodbstreams"), stream_arn), PATTERNS)
+    found = matching(stream_records(boto3.client("dynamodbstreams"), stream_arn), PATTERNS)
+    for record in found:
+        record["dynamodb"]["ApproximateCreationDateTime"] = WRITTEN_AT.timestamp()
+    return found
 
 
 def play(api: Gateway, topic: str | None, events: int) -> str:
@@ -251,9 +263,9 @@ def test_the_payload_for_local_invocations_is_what_the_stream_brings(api: Gatewa
     _, record = head_record(api)
     assert shape(sample["dynamodb"]) == shape(record["dynamodb"])
     assert sample["eventName"] == record["eventName"]
+    assert publish({"Records": [sample]}, Context())["batchItemFailures"] != []
+    push.faults.clock.now_s = YOUNG_S
     assert publish({"Records": [sample]}, Context()) == {"batchItemFailures": []}
-    [parked] = push.sqs.parked
-    assert parked["reason"] == "The run's SPEC is gone"
 
 
 def shape(value: Any) -> Any:
@@ -275,7 +287,7 @@ def changed(record: Json, **attributes: Any) -> Json:
 
 
 BAD_RECORDS: dict[str, Callable[[Json], Json]] = {
-    "of a later version": lambda record: changed(record, schema_version={"N": "2"}),
+    "of a later version": lambda record: changed(record, schema={"N": "2"}),
     "without a number": lambda record: changed(record, last_seq={"S": "many"}),
     "with an attribute of another type": lambda record: changed(record, last_seq="7"),
     "without its creation": lambda record: changed(record, created_key={"S": "yesterday"}),
@@ -293,6 +305,7 @@ def test_a_record_that_cannot_be_read_is_parked_and_holds_nothing_up(api: Gatewa
     bad_id, bad = head_record(api)
     good_id, good = head_record(api)
     push.publish([BAD_RECORDS[kind](bad), good], shards=1)
+    assert push.faults.clock.now_s > YOUNG_S, "parked although a newer version of the code might have read it"
     assert push.sns.ids("plain", good_id) == [CREATED]
     [parked] = push.sqs.parked
     assert (parked["run_id"], parked["seq"], parked["topic"]) == (bad_id, None, None)
@@ -319,7 +332,7 @@ def stored_as(run_id: str, sk: str, attribute: str, value: Json | None) -> None:
 @pytest.mark.parametrize(
     ("attribute", "value"),
     [
-        ("schema_version", {"N": "2"}),
+        ("schema", {"N": "2"}),
         ("type", {"S": "EXPLODED"}),
         ("msg", {"S": "{"}),
         ("seq", {"BOOL": True}),
@@ -333,6 +346,7 @@ def test_an_event_that_cannot_be_read_is_parked_and_its_run_goes_on(
     of_stream = records()
     stored_as(run_id, keys.event_sk(1), attribute, value)
     push.publish(of_stream)
+    assert push.faults.clock.now_s > YOUNG_S, "parked although a newer version of the code might have read it"
     assert push.sns.ids("orders.fifo", run_id) == [CREATED, "0", "2"]
     [parked] = push.sqs.parked
     assert (parked["run_id"], parked["seq"], parked["topic"], parked["gap"]) == (run_id, 1, "orders.fifo", True)
@@ -341,7 +355,7 @@ def test_an_event_that_cannot_be_read_is_parked_and_its_run_goes_on(
 @pytest.mark.parametrize(
     ("attribute", "value"),
     [
-        ("schema_version", {"N": "2"}),
+        ("schema", {"N": "2"}),
         ("topic_attributes", {"S": "[1]"}),
         ("topic_attributes", {"S": '{"a": null}'}),
         ("topic_attributes", {"S": "{"}),
@@ -366,6 +380,7 @@ def test_what_can_be_neither_published_nor_parked_comes_again(api: Gateway, conn
     of_stream = [record for record in records() if run_id in json.dumps(record)]
     of_stream.append(BAD_RECORDS["of a later version"](bad))
     push = connect(Faults(denied=frozenset({"denied"}), queue_down=1.0))
+    push.faults.clock.now_s = YOUNG_S
     numbers = [record["dynamodb"]["SequenceNumber"] for record in of_stream]
     answer = publish({"Records": of_stream}, Context())
     assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == numbers
@@ -375,6 +390,97 @@ def test_what_can_be_neither_published_nor_parked_comes_again(api: Gateway, conn
         *[(run_id, seq) for seq in (-1, 0, 1)],
         (bad_id, None),
     ]
+
+
+def test_the_run_of_an_unreadable_record_waits_with_what_lies_behind_it(api: Gateway, push: Push) -> None:
+    run_id = play(api, "orders.fifo", 2)
+    first, second, third = records()
+    bad = BAD_RECORDS["of a later version"](second)
+    assert failed([first, bad, third]) == [number_of(second), number_of(third)]
+    assert (push.sns.ids("orders.fifo", run_id), push.sqs.parked) == ([CREATED], [])
+    push.faults.clock.now_s = YOUNG_S
+    assert failed([bad, third]) == []
+    assert push.sns.ids("orders.fifo", run_id) == [CREATED, "1"]
+    assert [each["record"] for each in push.sqs.parked] == [bad]
+
+
+@contextmanager
+def hidden(run_id: str, sk: str) -> Iterator[None]:
+    """An item as a reader meets it before the rest of its transaction is applied: not at all."""
+    dynamodb = boto3.client("dynamodb")
+    table = os.environ["GYOZA_TABLE"]
+    item = dynamodb.get_item(TableName=table, Key={"pk": {"S": keys.run_pk(run_id)}, "sk": {"S": sk}})["Item"]
+    stored_as(run_id, sk, "", None)
+    yield
+    dynamodb.put_item(TableName=table, Item=item)
+
+
+def failed(of_stream: Sequence[Json]) -> list[str]:
+    """The sequence numbers that one invocation with these records asks for again."""
+    return [each["itemIdentifier"] for each in publish({"Records": of_stream}, Context())["batchItemFailures"]]
+
+
+def number_of(record: Json) -> str:
+    number: str = record["dynamodb"]["SequenceNumber"]
+    return number
+
+
+@pytest.mark.parametrize("topic", ["plain", "orders.fifo"])
+@pytest.mark.parametrize(("sk", "sent"), [(keys.SPEC, 0), (keys.event_sk(0), 1), (keys.event_sk(1), 2)])
+def test_an_item_that_is_not_visible_yet_holds_its_run_and_is_not_parked(
+    api: Gateway, push: Push, topic: str, sk: str, sent: int
+) -> None:
+    run_id = play(api, topic, 3)
+    of_stream = records()
+    with hidden(run_id, sk):
+        assert failed(of_stream) == [number_of(record) for record in of_stream[sent:]]
+        assert push.sns.ids(topic, run_id) == expected_ids(3)[:sent]
+    assert failed(of_stream) == []
+    assert push.sns.ids(topic, run_id) == expected_ids(3)
+    assert push.sqs.parked == []
+
+
+def test_a_deleted_run_has_nothing_published_and_nothing_parked(api: Gateway, push: Push) -> None:
+    gone, marked, torn = (play(api, "plain", 2) for _ in range(3))
+    of_stream = records()
+    for run_id, sks in (
+        (gone, [keys.HEAD, keys.SPEC, keys.event_sk(0), keys.event_sk(1)]),
+        (marked, [keys.SPEC, keys.event_sk(0)]),
+        (torn, [keys.event_sk(1)]),
+    ):
+        for sk in sks:
+            stored_as(run_id, sk, "", None)
+    stored_as(marked, keys.HEAD, "being_deleted", {"BOOL": True})
+    push.faults.clock.now_s = YOUNG_S
+    assert failed(of_stream) == []
+    assert {run_id: push.sns.ids("plain", run_id) for run_id in (gone, marked, torn)} == {
+        gone: [], marked: [], torn: [CREATED, "0"],
+    }  # fmt: skip
+    assert [(each["run_id"], each["seq"]) for each in push.sqs.parked] == [(torn, 1)]
+
+
+@pytest.mark.parametrize("has_restarts", [False, True])
+def test_what_cannot_be_read_is_parked_once_however_often_its_batch_comes(
+    api: Gateway, push: Push, has_restarts: bool
+) -> None:
+    """SNS takes nothing of a run; behind it lie an unreadable event of it, one of another run and a record."""
+    stuck, other = play(api, "orders.fifo", 3), play(api, "orders.fifo", 3)
+    bad_id, bad = head_record(api)
+    of_stream = [record for run_id in (stuck, other) for record in records() if run_id in json.dumps(record)]
+    of_stream.append(BAD_RECORDS["of a later version"](bad))
+    stored_as(stuck, keys.event_sk(1), "", None)
+    stored_as(other, keys.event_sk(1), "", None)
+    push.faults.clock.now_s = YOUNG_S
+    push.sns.delayed_run = stuck
+    for _ in range(20):
+        assert failed(of_stream)[0] == number_of(of_stream[0])
+        if has_restarts:
+            push_parts.delivery.cache_clear()
+    push.sns.delayed_run = None
+    assert failed(of_stream) == []
+    parked = [(each["run_id"], each["seq"]) for each in push.sqs.parked]
+    assert parked == [(stuck, 1), (other, 1), (bad_id, None)]
+    assert push.sns.ids("orders.fifo", stuck) == push.sns.ids("orders.fifo", other) == [CREATED, "0", "2"]
 
 
 # -- an operator's part
@@ -445,3 +551,156 @@ def test_parked_events_are_replayed_whole_once_the_cause_is_gone(api: Gateway, c
     ] * 2
     assert push.sns.ids("denied", bad_id) == [CREATED]
     assert len(push.sqs.messages) == 2
+
+
+def park(push: Push, run_id: str, seqs: Sequence[int], topic: str = "plain") -> None:
+    for seq in seqs:
+        push.sqs.put(json.dumps({"reason": "", "run_id": run_id, "seq": seq, "topic": topic, "record": None}))
+
+
+class ReplayFunction(Stack):
+    """The deployed function as the tool invokes it, with Lambda's timeout on the simulated clock."""
+
+    def __init__(self, push: Push, timeout_s: float) -> None:
+        self.durations_s: list[float] = []
+        self._push = push
+        self._timeout_s = timeout_s
+
+    def invoke(self, output: str, payload: Json) -> Json:
+        assert output == "ReplayParkedEventsName"
+        clock = self._push.faults.clock
+        started_s = clock.now_s
+        answer: Json = json.loads(json.dumps(replay(payload, ClockContext(clock, self._timeout_s))))
+        self.durations_s.append(clock.now_s - started_s)
+        return answer
+
+
+def test_a_replay_of_a_long_queue_tries_each_event_once_and_ends(api: Gateway, connect: Connect) -> None:
+    """Calls to SNS take 9 s, so that one invocation has time for 24 of the 30 events."""
+    run_id = play(api, "plain", 30)
+    push = connect(Faults(denied=frozenset({"plain"}), call_s=9.0))
+    park(push, run_id, range(30))
+    function = ReplayFunction(push, timeout_s=900)
+    with pytest.raises(Refused, match="0 published, 30 kept"):
+        replay_all(function)
+    assert push.sns.calls["publish_batch"] == 30
+    assert len(function.durations_s) == 2
+    assert max(function.durations_s) <= 240
+    assert (len(push.sqs.messages), push.sqs.taken) == (30, set())
+
+    push.faults.denied = frozenset()
+    push.sns.accepted["plain"] = []
+    assert replay_all(function) == 30
+    assert sorted(push.sns.ids("plain", run_id), key=int) == expected_ids(30)[1:]
+    assert push.sqs.messages == {}
+
+
+def test_a_replay_without_time_for_one_event_does_not_go_on_for_ever(api: Gateway, push: Push) -> None:
+    park(push, play(api, "plain", 2), range(2))
+    with pytest.raises(Refused, match="no time"):
+        replay_all(ReplayFunction(push, timeout_s=5))
+    assert (len(push.sqs.messages), push.sqs.taken) == (2, set())
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_replay_leaves_one_of_two_copies_of_an_event_at_most(api: Gateway, connect: Connect, refused: bool) -> None:
+    run_id = play(api, "plain", 2)
+    push = connect(Faults(denied=frozenset({"plain"} if refused else {})))
+    push.sns.accepted["plain"] = []
+    park(push, run_id, [0, 1] * 15)
+    done = replay({}, Context())
+    assert (done["published"], done["kept"], done["dropped"]) == ((0, 2, 28) if refused else (2, 0, 28))
+    assert push.sns.calls["publish_batch"] == 2
+    assert (len(push.sqs.messages), push.sqs.taken) == (2 if refused else 0, set())
+
+
+def test_what_a_replay_took_is_visible_again_though_the_table_is_throttled(
+    api: Gateway, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = play(api, "plain", 12)
+    park(push, run_id, range(12))
+
+    def throttled(*_: object, **__: object) -> None:
+        raise client_error("ThrottlingException", 400)
+
+    monkeypatch.setattr(clients.dynamodb(), "batch_get_item", throttled)
+    done = replay({}, Context())
+    assert (done["published"], done["kept"], done["more"]) == (0, 12, False)
+    assert {each["reason"] for each in done["reasons"]} == {"The table did not take the read"}
+    assert (len(push.sqs.messages), push.sqs.taken) == (12, set())
+
+
+@pytest.mark.parametrize("call", ["receive_message", "delete_message"])
+def test_what_a_replay_took_is_visible_again_though_sqs_fails_midway(api: Gateway, connect: Connect, call: str) -> None:
+    """SNS refuses the events of the first handful, so that the replay holds them while it takes more."""
+    refused, fine = play(api, "denied", 10), play(api, "plain", 10)
+    push = connect(Faults(denied=frozenset({"denied"})))
+    park(push, refused, range(10), "denied")
+    park(push, fine, range(10))
+    push.sns.accepted |= {"plain": [], "denied": []}
+    publish_batch = push.sns.publish_batch
+
+    def fail_midway(**arguments: Any) -> Json:
+        if push.sns.calls["publish_batch"] == 14:
+            push.sqs.failing.add(call)
+        return publish_batch(**arguments)
+
+    push.sns.publish_batch = fail_midway  # type: ignore[method-assign]
+    if call == "receive_message":
+        with pytest.raises(QueueUnavailable):
+            replay({}, Context())
+    else:
+        assert replay({}, Context())["kept"] == 16
+    assert push.sqs.taken == set()
+    push.sqs.failing.clear()
+    push.faults.denied = frozenset()
+    assert replay({}, Context())["kept"] == 0
+    assert set(push.sns.ids("plain", fine)) == set(push.sns.ids("denied", refused)) == set(expected_ids(10)[1:])
+
+
+def test_a_redelivery_waits_a_second_for_an_item_that_is_not_visible_yet(api: Gateway, push: Push) -> None:
+    run_id = play(api, "orders.fifo", 12)
+    push.sns.accepted["orders.fifo"] = []
+    with hidden(run_id, keys.event_sk(5)), hidden(run_id, keys.event_sk(8)):
+        done = redeliver({"run_id": run_id, "from_seq": 0}, Context())
+    assert (done["published"], done["refused"], done["next_seq"]) == (10, 2, None)
+    assert [(each["seq"], each["reason"]) for each in done["reasons"]] == [
+        (5, "The EVENT item is missing"), (8, "The EVENT item is missing"),
+    ]  # fmt: skip
+    assert len(push.faults.clock.pauses) > 3
+    assert sum(push.faults.clock.pauses) == pytest.approx(1.0)
+
+
+def test_a_redelivery_sends_an_item_that_becomes_visible_meanwhile_in_its_turn(
+    api: Gateway, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = play(api, "orders.fifo", 3)
+    push.sns.accepted["orders.fifo"] = []
+    torn = hidden(run_id, keys.event_sk(1))
+    torn.__enter__()
+    monkeypatch.setattr(push.faults.clock, "sleep", lambda _: torn.__exit__(None, None, None))
+    assert redeliver({"run_id": run_id, "from_seq": 0}, Context())["published"] == 3
+    assert push.sns.ids("orders.fifo", run_id) == ["0", "1", "2"]
+
+
+def test_a_run_whose_head_this_code_does_not_know_is_not_redelivered(api: Gateway, push: Push) -> None:
+    run_id = play(api, "plain", 1)
+    stored_as(run_id, keys.HEAD, "schema", {"N": "2"})
+    with pytest.raises(RunUnreadable, match="is of schema version 2; this reader knows 1"):
+        redeliver({"run_id": run_id, "from_seq": 0}, Context())
+    park(push, run_id, [0])
+    assert replay({}, Context())["kept"] == 1
+    stored_as(run_id, keys.HEAD, "being_deleted", {"BOOL": True})
+    with pytest.raises(RunNotFound):
+        redeliver({"run_id": run_id, "from_seq": 0}, Context())
+
+
+def test_a_redelivery_ends_within_five_minutes_and_goes_on_where_it_stopped(api: Gateway, connect: Connect) -> None:
+    run_id = play(api, "orders.fifo", 30)
+    push = connect(Faults(call_s=9.0))
+    push.sns.accepted["orders.fifo"] = []
+    done = redeliver({"run_id": run_id, "from_seq": 0}, ClockContext(push.faults.clock, 900))
+    assert push.faults.clock.now_s <= 240
+    assert 0 < done["published"] == done["next_seq"] < 30
+    redeliver({"run_id": run_id, "from_seq": done["next_seq"]}, ClockContext(push.faults.clock, 900))
+    assert push.sns.ids("orders.fifo", run_id) == expected_ids(30)[1:]

@@ -22,7 +22,7 @@ from functions.publish_events.app import lambda_handler as publish
 from functions.redeliver_events.app import lambda_handler as redeliver
 from gyoza_domain.bootstrap import push as push_parts
 from gyoza_domain.messaging.sns import SnsTopics
-from gyoza_domain.messaging.sqs import SqsParkedEvents
+from gyoza_domain.messaging.sqs import SqsParkedQueue
 from tests.support.faults import Fault, injected, scripted
 from tests.support.gateway import Answer, Gateway, Query
 from tests.support.history import REPLAYED
@@ -503,10 +503,10 @@ class Push:
 @pytest.fixture
 def push(monkeypatch: pytest.MonkeyPatch) -> Push:
     push = Push(SimulatedSns(topics=["orders.fifo"]), SimulatedSqs())
-    topics, parked_events = SnsTopics(push.sns, ARN_PREFIX), SqsParkedEvents(push.sqs, QUEUE_URL)  # type: ignore[arg-type]
+    topics, parked_events = SnsTopics(push.sns, ARN_PREFIX), SqsParkedQueue(push.sqs, QUEUE_URL)  # type: ignore[arg-type]
     monkeypatch.setattr(push_parts, "topics", lambda: topics)
     monkeypatch.setattr("functions.redeliver_events.app.topics", lambda: topics)
-    monkeypatch.setattr(push_parts, "_parked_events", lambda: parked_events)
+    monkeypatch.setattr(push_parts, "parked_queue", lambda: parked_events)
     return push
 
 

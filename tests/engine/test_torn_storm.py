@@ -26,7 +26,7 @@ from functions.publish_events.app import lambda_handler as publish
 from functions.redeliver_events.app import lambda_handler as redeliver
 from gyoza_domain.bootstrap import push as push_parts
 from gyoza_domain.messaging.sns import SnsTopics
-from gyoza_domain.messaging.sqs import SqsParkedEvents
+from gyoza_domain.messaging.sqs import SqsParkedQueue
 from tests.support.gateway import Answer, Gateway, Query
 from tests.support.history import REPLAYED, TERMINAL, Recorder
 from tests.support.push import ARN_PREFIX, QUEUE_URL, Context, Json, SimulatedSns, SimulatedSqs, matching
@@ -61,9 +61,10 @@ class Lambdas(Gateway):
         *,
         query: Query | None = None,
         headers: Mapping[str, str] | None = None,
+        base_path: str = "",
     ) -> Answer:
         try:
-            answer = super().call(method, path, body, query=query, headers=headers)
+            answer = super().call(method, path, body, query=query, headers=headers, base_path=base_path)
         except Exception as error:  # noqa: BLE001 - Lambda, too, catches whatever a function dies of
             answer = Answer(502, {}, json.dumps({"detail": repr(error), "code": "died"}))
             self.died.append(f"{method} {path} {dict(query or {})}: {error!r}")
@@ -619,10 +620,10 @@ def test_no_answer_is_wrong_while_transactions_become_visible_item_by_item(
 ) -> None:
     sns, sqs, again_sns = SimulatedSns(topics=[TOPIC]), SimulatedSqs(), SimulatedSns(topics=[TOPIC])
     topics, again_topics = SnsTopics(cast(Any, sns), ARN_PREFIX), SnsTopics(cast(Any, again_sns), ARN_PREFIX)
-    parked = SqsParkedEvents(cast(Any, sqs), QUEUE_URL)
+    parked = SqsParkedQueue(cast(Any, sqs), QUEUE_URL)
     monkeypatch.setattr(push_parts, "topics", lambda: topics)
     monkeypatch.setattr("functions.redeliver_events.app.topics", lambda: again_topics)
-    monkeypatch.setattr(push_parts, "_parked_events", lambda: parked)
+    monkeypatch.setattr(push_parts, "parked_queue", lambda: parked)
     world, client, stop, stop_push = World(), Recorder(api, sendings=30), threading.Event(), threading.Event()
     chance = Random(seed)
 

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ValidationError
 from functions.list_attempts.app import MAX_LIMIT as MAX_ATTEMPTS_LISTED
 from gyoza_domain.domain.errors import RunNotFound
 from gyoza_domain.domain.run import Event, EventType, JsonText, State
-from gyoza_domain.dynamodb import run_reader
 from gyoza_domain.http import bodies, request, runs_query
 from gyoza_domain.http.errors import STATUS_AND_CODE, RequestError
 from gyoza_domain.publishing.messages import Subject, creation_message, event_message
+from gyoza_domain.runs import views
 from tests.support.gateway import FUNCTION_OF_ROUTE, Gateway
 from tests.support.openapi import (
     Node,
@@ -370,9 +370,9 @@ def test_pages_are_as_long_as_is_said() -> None:
     assert (attempts["maximum"], attempts["default"]) == (MAX_ATTEMPTS_LISTED, MAX_ATTEMPTS_LISTED)
     assert schemas()["RunList"]["properties"]["data"]["maxItems"] == runs_query.MAX_LIMIT
     assert schemas()["OpAttemptList"]["maxItems"] == MAX_ATTEMPTS_LISTED
-    assert schemas()["EventList"]["properties"]["events"]["maxItems"] == run_reader.EVENTS_A_PAGE
-    assert schemas()["OpRun"]["properties"]["events"]["maxItems"] == run_reader.NEWEST_EVENTS
-    assert schemas()["OpAttempt"]["properties"]["events"]["maxItems"] == run_reader.NEWEST_EVENTS_OF_ATTEMPT
+    assert schemas()["EventList"]["properties"]["events"]["maxItems"] == views.MAX_EVENTS_OF_PAGE
+    assert schemas()["OpRun"]["properties"]["events"]["maxItems"] == views.MAX_EVENTS_OF_RUN
+    assert schemas()["OpAttempt"]["properties"]["events"]["maxItems"] == views.MAX_EVENTS_OF_ATTEMPT
 
 
 NUMBERS = [

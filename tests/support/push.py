@@ -5,7 +5,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 from zlib import crc32
@@ -29,9 +29,26 @@ class Crash(BaseException):
     """The process is gone, between two steps."""
 
 
+WRITTEN_AT = datetime(2026, 3, 2, 20, 0, 1, tzinfo=UTC)
+"""When every record was written, by what it says, and where the simulated clock begins."""
+
+
 @dataclass
 class Clock:
+    """A clock that only calls and pauses move."""
+
     now_s: float = 0.0
+    pauses: list[float] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return WRITTEN_AT + timedelta(seconds=self.now_s)
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now_s += seconds
 
 
 @dataclass
@@ -39,6 +56,7 @@ class Faults:
     """What goes wrong, each with its probability a call; ``injected`` counts it.
 
     ``denied``: topics that nobody may publish to. ``until_s``: when the trouble ends, on the simulated clock.
+    ``call_s``: what a call to SNS takes on that clock.
     """
 
     random: Random = field(default_factory=Random)
@@ -50,6 +68,7 @@ class Faults:
     crash: float = 0.0
     denied: frozenset[str] = frozenset()
     until_s: float = 200.0
+    call_s: float = CALL_S
     injected: Counter[str] = field(default_factory=Counter)
 
     def strikes(self, kind: str, probability: float) -> bool:
@@ -83,7 +102,7 @@ class SimulatedSns:
 
     def publish_batch(self, *, TopicArn: str, PublishBatchRequestEntries: Sequence[Json]) -> Json:  # noqa: N803
         self.calls["publish_batch"] += 1
-        self.faults.clock.now_s += CALL_S
+        self.faults.clock.now_s += self.faults.call_s
         self.faults.step()
         topic = TopicArn.removeprefix(ARN_PREFIX)
         _check_batch(PublishBatchRequestEntries)
@@ -124,12 +143,13 @@ class SimulatedSns:
 
 
 class SimulatedSqs:
-    """A queue that shows a message to one taker only, until it is put back."""
+    """A queue that shows a message to one taker only, until it is put back. ``failing``: calls that it refuses."""
 
     def __init__(self, faults: Faults | None = None) -> None:
         self.faults = faults or Faults()
         self.messages: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self.failing: set[str] = set()
+        self.taken: set[str] = set()
         self._count = 0
 
     @property
@@ -154,17 +174,30 @@ class SimulatedSqs:
     def receive_message(self, *, QueueUrl: str, MaxNumberOfMessages: int, WaitTimeSeconds: int) -> Json:  # noqa: N803
         assert QueueUrl == QUEUE_URL
         assert WaitTimeSeconds <= 20
-        taken = [receipt for receipt in self.messages if receipt not in self._taken][:MaxNumberOfMessages]
-        self._taken.update(taken)
-        return {"Messages": [{"ReceiptHandle": each, "Body": self.messages[each]} for each in taken]} if taken else {}
+        self._may("receive_message")
+        taken = [number for number in self.messages if number not in self.taken][:MaxNumberOfMessages]
+        self.taken.update(taken)
+        given = [{"MessageId": each, "ReceiptHandle": each, "Body": self.messages[each]} for each in taken]
+        return {"Messages": given} if given else {}
 
     def delete_message(self, *, QueueUrl: str, ReceiptHandle: str) -> None:  # noqa: N803
         assert QueueUrl == QUEUE_URL
+        self._may("delete_message")
         del self.messages[ReceiptHandle]
+        self.taken.discard(ReceiptHandle)
 
-    def change_message_visibility(self, *, QueueUrl: str, ReceiptHandle: str, VisibilityTimeout: int) -> None:  # noqa: N803
-        assert (QueueUrl, VisibilityTimeout) == (QUEUE_URL, 0)
-        self._taken.discard(ReceiptHandle)
+    def change_message_visibility_batch(self, *, QueueUrl: str, Entries: Sequence[Json]) -> Json:  # noqa: N803
+        assert QueueUrl == QUEUE_URL
+        assert 1 <= len(Entries) <= 10
+        self._may("change_message_visibility_batch")
+        for entry in Entries:
+            assert entry["VisibilityTimeout"] == 0
+            self.taken.discard(entry["ReceiptHandle"])
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
+
+    def _may(self, call: str) -> None:
+        if call in self.failing:
+            raise client_error("ServiceUnavailable", 503)
 
 
 class Context(LambdaContext):
@@ -173,6 +206,17 @@ class Context(LambdaContext):
     @staticmethod
     def get_remaining_time_in_millis() -> int:
         return 60_000
+
+
+class ClockContext(LambdaContext):
+    """Lambda's, whose time runs on a simulated clock."""
+
+    def __init__(self, clock: Clock, timeout_s: float) -> None:
+        self._clock = clock
+        self._end_s = clock.now_s + timeout_s
+
+    def get_remaining_time_in_millis(self) -> int:  # type: ignore[override] # Lambda's own has a self, too
+        return int((self._end_s - self._clock.now_s) * 1000)
 
 
 class ShortContext(LambdaContext):
@@ -267,8 +311,8 @@ def aged(record: Json, seconds: float) -> Json:
     return {**record, "dynamodb": change}
 
 
-def client_error(code: str, status: int) -> ClientError:
-    error = {"Code": code, "Message": f"{code} was injected"}
+def client_error(code: str, status: int, message: str = "injected") -> ClientError:
+    error = {"Code": code, "Message": message}
     return ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}, "Publish")  # type: ignore[typeddict-item]
 
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from gyoza_domain.publishing.delivery import CALL_S
+from gyoza_domain.publishing.sending import CALL_S
 from tests.template.cloudformation import load_template, resources_of_type
 
 TEMPLATE = load_template()

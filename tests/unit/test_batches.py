@@ -2,8 +2,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from gyoza_domain.publishing.batches import next_batch
 from gyoza_domain.publishing.messages import MESSAGE_BYTES, Message
+from gyoza_domain.publishing.sending import next_batch
 
 
 def lane(run_id: str, *sizes: int) -> list[Message]:

@@ -100,9 +100,15 @@ def test_an_attribute_of_the_run_keeps_its_digits(value: str | bool | Decimal, a
     assert event_message(subject, event()).attributes["tier"] == attribute
 
 
-def test_a_number_that_sns_has_no_exponent_for_is_sent_as_zero() -> None:
-    subject = Subject("run-1", "orders", {"tier": Decimal("5e-324")}, "busybox:1", None)
-    assert Decimal(event_message(subject, event()).attributes["tier"].value) == 0
+@pytest.mark.parametrize("value", ["5e-324", "9.99e-129", "-1e-165", "0.00", "-0.0", "0e-400"])
+def test_a_number_nearer_to_zero_than_sns_can_tell_is_sent_as_one_digit(value: str) -> None:
+    subject = Subject("run-1", "orders", {"tier": Decimal(value)}, "busybox:1", None)
+    assert event_message(subject, event()).attributes["tier"] == Attribute("Number", "0")
+
+
+def test_the_smallest_number_that_sns_can_tell_is_sent_as_it_is() -> None:
+    subject = Subject("run-1", "orders", {"tier": Decimal("1e-128")}, "busybox:1", None)
+    assert event_message(subject, event()).attributes["tier"] == Attribute("Number", f"0.{'0' * 127}1")
 
 
 def test_characters_that_sns_does_not_take_are_escaped() -> None:

@@ -104,6 +104,47 @@ def test_a_call_refused_for_good_refuses_all_of_it(code: str) -> None:
     assert len(client.batches) == 1
 
 
+def test_a_batch_that_is_too_long_together_is_sent_one_by_one() -> None:
+    def answer(entries: Sequence[Json]) -> Json:
+        if len(entries) > 1:
+            raise client_error("BatchRequestTooLong", 400)
+        return accepted(entries)
+
+    client = ScriptedSns(answer)
+    assert fates(client) == [Fate.ACCEPTED] * 3
+    assert [len(batch) for batch in client.batches] == [3, 1, 1, 1]
+
+
+def test_a_message_that_is_too_long_alone_is_refused() -> None:
+    client = ScriptedSns(raising(client_error("BatchRequestTooLong", 400)))
+    assert fates(client, MESSAGES[:1]) == [Fate.REFUSED]
+
+
+def test_a_topic_that_somebody_else_has_just_made_with_other_attributes_is_published_to() -> None:
+    class RacedSns(SimulatedSns):
+        def create_topic(self, **arguments: Any) -> Json:
+            super().create_topic(**arguments)
+            raise client_error(
+                "InvalidParameter",
+                400,
+                "Invalid parameter: Attributes Reason: Topic already exists with different attributes",
+            )
+
+    for topic in ("orders", "orders.fifo"):
+        sns = RacedSns()
+        verdicts = SnsTopics(sns, ARN_PREFIX).publish(topic, MESSAGES)  # type: ignore[arg-type]
+        assert verdicts == [Verdict(Fate.ACCEPTED)] * 3
+        assert sns.calls == {"publish_batch": 2, "create_topic": 1}
+
+
+def test_a_topic_that_may_not_be_made_refuses_the_messages() -> None:
+    class ClosedSns(SimulatedSns):
+        def create_topic(self, **_: Any) -> Json:
+            raise client_error("AuthorizationError", 403)
+
+    assert fates(ClosedSns()) == [Fate.REFUSED] * 3
+
+
 def test_a_batch_spoiled_by_one_entry_is_sent_one_by_one() -> None:
     def answer(entries: Sequence[Json]) -> Json:
         if any(entry["Message"] == MESSAGES[1].body for entry in entries):

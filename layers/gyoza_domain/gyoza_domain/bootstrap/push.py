@@ -6,22 +6,33 @@ from functools import cache
 from ..dynamodb.outbox import DynamoDBOutbox
 from ..dynamodb.stream import change_of
 from ..messaging.sns import SnsTopics
-from ..messaging.sqs import SqsParkedEvents
+from ..messaging.sqs import SqsParkedQueue
 from ..publishing.delivery import Delivery
-from ..publishing.ports import Outbox, Topics
+from ..publishing.ports import Outbox, ParkedQueue, Topics
+from ..publishing.redelivery import Redelivery
 from ..publishing.replay import Replay
+from ..runs.ports import Clock
 from .clients import SystemClock, aws_client, dynamodb, table
 
 
 @cache
 def delivery() -> Delivery:
     """One a process: it remembers what it has delivered."""
-    return Delivery(outbox(), topics(), _parked_events())
+    return Delivery(outbox(), topics(), parked_queue(), clock())
+
+
+def redelivery() -> Redelivery:
+    """One a request: its reads share one second of pauses."""
+    return Redelivery(outbox(), topics(), clock())
+
+
+def replay() -> Replay:
+    return Replay(parked_queue(), outbox(), redelivery(), change_of)
 
 
 @cache
 def outbox() -> Outbox:
-    return DynamoDBOutbox(dynamodb(), table(), SystemClock())
+    return DynamoDBOutbox(dynamodb(), table(), clock())
 
 
 @cache
@@ -29,10 +40,11 @@ def topics() -> Topics:
     return SnsTopics(aws_client("sns"), os.environ["GYOZA_TOPIC_ARN_PREFIX"])
 
 
-def replay() -> Replay:
-    return Replay(_parked_events(), outbox(), topics(), change_of)
+@cache
+def parked_queue() -> ParkedQueue:
+    return SqsParkedQueue(aws_client("sqs"), os.environ["GYOZA_PARKED_QUEUE_URL"])
 
 
 @cache
-def _parked_events() -> SqsParkedEvents:
-    return SqsParkedEvents(aws_client("sqs"), os.environ["GYOZA_PARKED_QUEUE_URL"])
+def clock() -> Clock:
+    return SystemClock()

@@ -59,6 +59,11 @@ def head_from(item: StoredItem) -> Head:
     return readable(item, _head_from)
 
 
+def is_deleted(item: StoredItem) -> bool:
+    """Whether the run of this HEAD is on its way out, also if a newer release wrote HEAD."""
+    return "deleted_at" in item
+
+
 def new_head(run: OpRun, spec: RunSpec) -> Item:
     """HEAD at creation: what changes, and what only the indexes and the stream's readers need."""
     return new_item(
@@ -130,5 +135,5 @@ def _head_from(item: StoredItem) -> Head:
         result_version=optional_integer(item, "result_version"),
         inputs_bytes=integer(item, "inputs_bytes"),
         is_delivering="delivers" in item,
-        is_deleted="deleted_at" in item,
+        is_deleted=is_deleted(item),
     )

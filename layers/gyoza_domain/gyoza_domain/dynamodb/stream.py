@@ -1,6 +1,7 @@
-"""Records of the table's stream to what they ask for."""
+"""Reads a record of the table's stream as the new events it tells of."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from ..publishing.messages import CREATION
@@ -13,20 +14,23 @@ Record = Mapping[str, Any]
 
 
 def change_of(record: Record) -> StreamChange:
-    """The events that a write added, by what it did to HEAD; none where it added none or nobody wants them.
+    """The events that a write to HEAD added; none if it added none or the run has no event_delivery.
 
-    HEAD alone drives it: the stream keeps the order of one item's records, not of two items of one transaction.
+    Only records of HEAD tell of events: the stream keeps the order of one item's records, not of two items written in
+    one transaction.
     """
     change: Mapping[str, Any] = record.get("dynamodb", {})
     number: str = change.get("SequenceNumber", "")
     if record.get("eventName") == "REMOVE":
         return StreamChange(number)
+    seconds = change.get("ApproximateCreationDateTime")
+    written_at = datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int | float) else None
     try:
         events = readable(change.get("NewImage", {}), lambda head: _new_events(record, head))
     except UnreadableItem as unreadable:
-        reason = f"The record {unreadable}"
-        return StreamChange(number, unreadable=ParkedEvent(reason, run_id=_run_id_of(change), record=record))
-    return StreamChange(number, events)
+        parked = ParkedEvent(f"The record {unreadable}", run_id=_run_id_of(change), record=record)
+        return StreamChange(number, written_at, unreadable=parked)
+    return StreamChange(number, written_at, events)
 
 
 def _new_events(record: Record, head_item: StoredItem) -> EventRange | None:
@@ -36,13 +40,14 @@ def _new_events(record: Record, head_item: StoredItem) -> EventRange | None:
     head = head_from(head_item)
     if not head.is_delivering:
         return None
-    first_seq = CREATION if record["eventName"] == "INSERT" else integer(change["OldImage"], "last_seq") + 1
     run = head.run
-    return EventRange(run.id, run.created_at, first_seq, run.last_seq) if first_seq <= run.last_seq else None
+    first_seq = CREATION if record["eventName"] == "INSERT" else integer(change["OldImage"], "last_seq") + 1
+    last_seq = run.attempt.last_seq
+    return EventRange(run.id, run.created_at, first_seq, last_seq) if first_seq <= last_seq else None
 
 
 def _run_id_of(change: Mapping[str, Any]) -> str | None:
-    """The run of a record that could not be read, where that much can be."""
+    """The run of a record that could not be read, if its key can be."""
     try:
         return keys.run_id_of_pk(change["Keys"]["pk"]["S"])
     except (KeyError, TypeError):

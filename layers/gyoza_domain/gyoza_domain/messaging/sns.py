@@ -33,19 +33,29 @@ DELAYING_CODES = frozenset(
 )
 """Codes of SNS, and common ones of AWS, that another try may outlive; all others stand until somebody acts."""
 
-ENTRY_CODES = frozenset(
-    {"InvalidParameter", "InvalidParameterException", "InvalidParameterValue", "ParameterValueInvalid"}
+BATCH_CODES = frozenset(
+    {
+        "BatchRequestTooLong",
+        "InvalidParameter",
+        "InvalidParameterException",
+        "InvalidParameterValue",
+        "ParameterValueInvalid",
+    }
 )
-"""Codes that tell of one message, also where SNS refuses a whole batch with them."""
+"""Codes of a refused batch that may be the fault of one message in it, or of their sizes together."""
 
 _NO_TOPIC = frozenset({"NotFound", "NotFoundException"})
 
-_FIFO_ATTRIBUTES = {
+FIFO_ATTRIBUTES = {
     "FifoTopic": "true",
     "ContentBasedDeduplication": "false",
     # Deduplication and throughput are each run's own, and an id names one event of one run.
     "FifoThroughputScope": "MessageGroup",
 }
+"""Attributes of a FIFO topic that this code creates. docs/push.md creates topics with the same."""
+
+_ALREADY_EXISTS = "already exists"
+"""Part of the text of CreateTopic's InvalidParameter for a topic that exists with other attributes or tags."""
 
 _SERVER_ERROR = 500
 
@@ -61,8 +71,8 @@ class SnsTopics:
         try:
             return _verdicts(self._publish_or_create(topic, messages), len(messages))
         except ClientError as error:
-            if _code(error) in ENTRY_CODES and len(messages) > 1:
-                # One of them spoils the batch for the others. Sent one by one, it is the only one refused.
+            if _code(error) in BATCH_CODES and len(messages) > 1:
+                # One message spoils the batch for the others. If each is sent alone, only that one is refused.
                 return [verdict for message in messages for verdict in self.publish(topic, [message])]
             return [_verdict_of(error)] * len(messages)
         except (BotoConnectionError, HTTPClientError) as error:
@@ -76,9 +86,18 @@ class SnsTopics:
         except ClientError as error:
             if _code(error) not in _NO_TOPIC:
                 raise
-        attributes = _FIFO_ATTRIBUTES if topic.endswith(FIFO) else {}
-        self._client.create_topic(Name=arn.rpartition(":")[2], Attributes=attributes)
+        self._create(topic, arn)
         return self._client.publish_batch(TopicArn=arn, PublishBatchRequestEntries=entries)
+
+    def _create(self, topic: str, arn: str) -> None:
+        try:
+            self._client.create_topic(
+                Name=arn.rpartition(":")[2], Attributes=FIFO_ATTRIBUTES if topic.endswith(FIFO) else {}
+            )
+        except ClientError as error:
+            # Somebody created the topic a moment ago, with other attributes. It takes messages all the same.
+            if _ALREADY_EXISTS not in error.response["Error"].get("Message", ""):
+                raise
 
 
 def _entry(index: int, message: Message, *, is_fifo: bool) -> "PublishBatchRequestEntryTypeDef":

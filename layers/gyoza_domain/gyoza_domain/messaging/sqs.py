@@ -1,61 +1,102 @@
-"""Parked events on an SQS queue, each a JSON object: ``reason``, ``run_id``, ``seq``, ``topic``, ``record``, ``gap``.
+"""Keeps parked events in an SQS queue, each a JSON object.
 
-``seq`` is -1 for a creation. ``gap``: the topic is a FIFO one, whose readers miss the event between those before and
-after it.
+Its fields are ``reason``, ``run_id``, ``seq`` (-1 for a creation), ``topic``, ``record`` and ``gap``. ``gap`` is true
+for a FIFO topic: its readers miss the event between those before and after it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from ..publishing.ports import HeldEvent, ParkedEvent, ParkingUnavailable
+from ..publishing.ports import ParkedEvent, QueueUnavailable, TakenEvent
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+    from mypy_boto3_sqs.type_defs import (
+        ChangeMessageVisibilityBatchRequestEntryTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
+    )
+
+Value = TypeVar("Value")
 
 _BATCH_ENTRIES = 10
 """Messages in one call at most (SQS quota)."""
 
 _RECORD_CHARACTERS = 16_000
-"""Of a stream record that is kept whole: ten of them fit one call. A record of HEAD has about 3,000."""
+"""A stream record of at most so many characters is kept whole: ten fit one call. A record of HEAD has about 3,000."""
 
 
-class SqsParkedEvents:
+class SqsParkedQueue:
     def __init__(self, client: "SQSClient", queue_url: str) -> None:
         self._client = client
         self._queue_url = queue_url
 
     def park(self, events: Sequence[ParkedEvent]) -> None:
-        for start in range(0, len(events), _BATCH_ENTRIES):
+        for some in _handfuls(events):
             entries: list[SendMessageBatchRequestEntryTypeDef] = [
-                {"Id": str(index), "MessageBody": _body(event)}
-                for index, event in enumerate(events[start : start + _BATCH_ENTRIES])
+                {"Id": str(index), "MessageBody": _body(event)} for index, event in enumerate(some)
+            ]
+            with _translated():
+                answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            if answer.get("Failed"):
+                raise QueueUnavailable(_NOT_ALL)
+
+    def take(self) -> Sequence[TakenEvent]:
+        with _translated():
+            answer = self._client.receive_message(
+                QueueUrl=self._queue_url, MaxNumberOfMessages=_BATCH_ENTRIES, WaitTimeSeconds=1
+            )
+        return [_taken(each["MessageId"], each["ReceiptHandle"], each["Body"]) for each in answer.get("Messages", [])]
+
+    def remove(self, taken: TakenEvent) -> None:
+        with _translated():
+            self._client.delete_message(QueueUrl=self._queue_url, ReceiptHandle=taken.receipt)
+
+    def put_back(self, taken: Sequence[TakenEvent]) -> None:
+        is_done = True
+        for some in _handfuls(taken):
+            entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
+                {"Id": str(index), "ReceiptHandle": each.receipt, "VisibilityTimeout": 0}
+                for index, each in enumerate(some)
             ]
             try:
-                answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
-            except (ClientError, BotoConnectionError, HTTPClientError) as error:
-                raise ParkingUnavailable from error
-            if answer.get("Failed"):
-                raise ParkingUnavailable
+                with _translated():
+                    answer = self._client.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+                is_done = is_done and not answer.get("Failed")
+            except QueueUnavailable:
+                is_done = False
+        if not is_done:
+            raise QueueUnavailable(_NOT_ALL)
 
-    def take(self) -> Sequence[HeldEvent]:
-        answer = self._client.receive_message(
-            QueueUrl=self._queue_url, MaxNumberOfMessages=_BATCH_ENTRIES, WaitTimeSeconds=1
-        )
-        return [HeldEvent(each["ReceiptHandle"], _parsed(each["Body"])) for each in answer.get("Messages", [])]
 
-    def remove(self, held: HeldEvent) -> None:
-        self._client.delete_message(QueueUrl=self._queue_url, ReceiptHandle=held.receipt)
+_NOT_ALL = "SQS did not take all entries of a call"
 
-    def put_back(self, held: HeldEvent) -> None:
-        self._client.change_message_visibility(
-            QueueUrl=self._queue_url, ReceiptHandle=held.receipt, VisibilityTimeout=0
-        )
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise QueueUnavailable in place of botocore's errors."""
+    try:
+        yield
+    except (ClientError, BotoConnectionError, HTTPClientError) as error:
+        raise QueueUnavailable(f"SQS did not answer: {error}") from error
+
+
+def _handfuls(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    for start in range(0, len(values), _BATCH_ENTRIES):
+        yield values[start : start + _BATCH_ENTRIES]
+
+
+def _taken(message_id: str, receipt: str, body: str) -> TakenEvent:
+    event = _parsed(body)
+    is_named = event is not None and event.run_id is not None and event.seq is not None
+    key = f"{event.run_id}/{event.seq}" if event and is_named else sha256(body.encode()).hexdigest()[:32]
+    return TakenEvent(message_id, receipt, key, event)
 
 
 def _body(event: ParkedEvent) -> str:

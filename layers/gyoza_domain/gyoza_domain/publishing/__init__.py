@@ -1,1 +1,1 @@
-"""A run's events on their way to subscribers: what is sent, in which order, and what becomes of what cannot be sent."""
+"""Publishes the events of runs to their subscribers, in order, and parks for an operator what cannot be published."""

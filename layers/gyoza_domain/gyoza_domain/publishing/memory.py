@@ -1,4 +1,4 @@
-"""A memory of bounded size."""
+"""Keeps a bounded number of values."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar

@@ -1,6 +1,6 @@
-"""The message of an event: CloudEvents 1.0 as structured JSON, and the attributes that filter policies see.
+"""Builds the message of an event: CloudEvents 1.0 as structured JSON, and the attributes that filter policies see.
 
-Contract, section 6.
+docs/push.md describes the message for subscribers.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ MESSAGE_BYTES = 262_144
 """Body and attributes of a message, or of all messages of a batch together, at most (SNS quota: 256 KB)."""
 
 _NUMBER = Context(prec=38, Emin=-128, Emax=126)
-"""Digits and exponents that an SNS attribute of type Number may have; what is nearer to zero is sent as zero."""
+"""Digits and exponents that an SNS attribute of type Number may have (SNS limits)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,9 @@ def _own_attribute(value: str | bool | Decimal) -> Attribute:
     if isinstance(value, bool):
         return Attribute("String", "true" if value else "false")
     if isinstance(value, Decimal):
-        return Attribute("Number", format(_NUMBER.plus(value), "f"))
+        rounded = _NUMBER.plus(value)
+        # A number that is nearer to zero than SNS can tell is sent as zero, not as zeros in a row.
+        return Attribute("Number", format(rounded, "f") if rounded.is_normal(_NUMBER) else "0")
     return Attribute("String", value)
 
 

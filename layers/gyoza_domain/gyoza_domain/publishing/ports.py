@@ -1,24 +1,23 @@
-"""What publishing needs from the outside, each with the promise it must keep.
+"""Declares what publishing needs from outside, and the values that pass between the parts.
 
-Apart from the ports of the routes, which never publish and need not load this.
+The routes never publish: their ports are in ``runs.ports``, so that they need not load this module.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol
 
-from ..domain.run import Event
-from .messages import Message, Subject
+from .messages import Message
 
 FIFO = ".fifo"
-"""The end of the name of a topic that keeps the order of each run's events (contract, section 2)."""
+"""The end of a topic's name. SNS keeps the order of each run's events on a topic that ends so."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventRange:
-    """The events ``first_seq`` to ``last_seq`` of a run, both inclusive; CREATION is one of them."""
+    """The events ``first_seq`` to ``last_seq`` of a run, both included. CREATION stands for the run's creation."""
 
     run_id: str
     created_at: datetime
@@ -28,10 +27,10 @@ class EventRange:
 
 @dataclass(frozen=True, slots=True)
 class ParkedEvent:
-    """What could not be published and will not be by trying again, and why.
+    """An event, or a record of the stream, that could not be published, and the reason.
 
-    A run id with a ``seq`` (CREATION for the creation) names the event. A record of the stream that could not be read
-    is kept itself, as ``record``.
+    ``run_id`` and ``seq`` (CREATION for the creation) name an event. ``record`` holds a record of the stream that
+    could not be read; its ``seq`` is None.
     """
 
     reason: str
@@ -42,46 +41,76 @@ class ParkedEvent:
 
     @property
     def leaves_gap(self) -> bool:
-        """Whether readers who rely on the order of a FIFO topic go without it."""
+        """Whether readers who rely on the order of a FIFO topic miss this event."""
         return self.topic is not None and self.topic.endswith(FIFO)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamChange:
-    """What one record of the table's stream asks for: one of two, or nothing.
+    """The new events that one record of the table's stream tells of. At most one of the two last fields is set.
 
-    ``sequence_number`` is the record's name in the stream.
+    ``sequence_number`` names the record in its stream. ``written_at``: when the record was written, to the second, if
+    it says so.
     """
 
     sequence_number: str
+    written_at: datetime | None = None
     events: EventRange | None = None
     unreadable: ParkedEvent | None = None
 
 
+class Absence(Enum):
+    """Tells why the table has no message for an event."""
+
+    MISSING = "missing"
+    """An item was not found. It may become visible soon: DynamoDB applies a transaction item by item."""
+    UNREADABLE = "unreadable"
+    """This code does not understand an item. A newer version of the code may."""
+    GONE = "gone"
+    """The run was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    absence: Absence
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What the table holds of a range. An event that cannot be read is the reason why, as text."""
+    """The messages of a range by ``seq``. Each event of the range is either in ``messages`` or in ``lacks``.
 
-    subject: Subject
-    events: Mapping[int, Event | str]
+    ``topic`` is the local name of the run's topic; None if the run's SPEC could not be read.
+    """
+
+    topic: str | None
+    messages: Mapping[int, Message] = field(default_factory=dict)
+    lacks: Mapping[int, Lack] = field(default_factory=dict)
+
+
+class RunUnreadable(Exception):
+    """The run exists, but this code does not understand its HEAD."""
 
 
 class Outbox(Protocol):
-    """The events in the table. Raises StorageUnavailable."""
+    """The events in the table, as messages. Each method raises StorageUnavailable."""
 
-    def read(self, ranges: Sequence[EventRange]) -> Mapping[str, Outgoing | str]:
-        """By run id, one range a run: its events but the creation; or why none of them can be read, as text."""
+    def read(self, ranges: Sequence[EventRange]) -> Mapping[str, Outgoing]:
+        """The messages of each range, by run id. At most one range a run."""
 
     def range_of(self, run_id: str, first_seq: int, last_seq: int | None = None) -> EventRange:
-        """The events of a run that exist between two numbers, None for no bound. Raises RunNotFound."""
+        """The events of a run that exist between two numbers, None for no bound.
+
+        Raises RunNotFound, also for a run that is being deleted, and RunUnreadable.
+        """
 
 
 class Fate(Enum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
-    """For good: the same message will be refused again until somebody changes something."""
+    """For good: SNS refuses the same message again until somebody changes something."""
     DELAYED = "delayed"
-    """For now; or the answer was lost, and the message may have been accepted."""
+    """For now; or the answer was lost, and SNS may have accepted the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,37 +121,41 @@ class Verdict:
 
 class Topics(Protocol):
     def publish(self, topic: str, messages: Sequence[Message]) -> Sequence[Verdict]:
-        """Publish to the topic of that local name, which is created where there is none; a verdict a message, in order.
+        """Publish to the topic of that local name, and create it if it is missing.
 
-        At most as many messages as ``batches.next_batch`` returns.
+        Takes at most as many messages as ``sending.next_batch`` returns. Returns a verdict a message, in order.
         """
 
 
-class ParkingUnavailable(Exception):
-    """Not all was parked, perhaps nothing."""
-
-
-class ParkedEvents(Protocol):
-    def park(self, events: Sequence[ParkedEvent]) -> None:
-        """Keep the events for an operator, at least once each. Raises ParkingUnavailable."""
+class QueueUnavailable(Exception):
+    """The queue of parked events did not do all it was asked, perhaps nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class HeldEvent:
-    """A parked event taken from where it is kept; nobody else is given it for a while.
+class TakenEvent:
+    """A parked event that one caller has taken from the queue; no other caller is given it for a while.
 
-    ``receipt`` stands for it there. ``event`` is None where somebody else put something in.
+    ``message_id`` names the queue's message, and ``receipt`` this taking of it. ``key`` is equal for two messages that
+    hold the same event. ``event`` is None for a message that gyoza did not put into the queue.
     """
 
+    message_id: str
     receipt: str
+    key: str
     event: ParkedEvent | None
 
 
 class ParkedQueue(Protocol):
-    def take(self) -> Sequence[HeldEvent]:
-        """Some of the parked events; none when all have been taken."""
+    """The events that wait for an operator. Each method raises QueueUnavailable."""
 
-    def remove(self, held: HeldEvent) -> None: ...
+    def park(self, events: Sequence[ParkedEvent]) -> None:
+        """Keep each of the events, at least once."""
 
-    def put_back(self, held: HeldEvent) -> None:
-        """Let it be taken again at once."""
+    def take(self) -> Sequence[TakenEvent]:
+        """Some of the parked events; none if all have been taken."""
+
+    def remove(self, taken: TakenEvent) -> None:
+        """Forget the event."""
+
+    def put_back(self, taken: Sequence[TakenEvent]) -> None:
+        """Let each of them be taken again at once, also if the queue fails for some of them."""

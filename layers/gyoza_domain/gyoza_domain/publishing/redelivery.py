@@ -1,42 +1,76 @@
-"""Publishes a run's events again, for an operator who asks."""
+"""Publishes stored events again, for an operator who asks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from random import uniform
 
-from .delivery import Delivery, TimeLeft
-from .ports import Outbox, ParkedEvent, Topics
+from ..runs.ports import Clock
+from .ports import Absence, EventRange, Outbox, Outgoing, ParkedEvent, Topics
+from .sending import Report, RunSteps, Sender, TimeLeft, at_most
+
+REQUEST_S = 240.0
+"""Seconds of work in one request of an operator. The rest of five minutes is for the last call and its retries."""
+
+_SETTLING_S = 1.0
+"""So long a request waits for items that DynamoDB has written but does not show yet."""
+_FIRST_PAUSE_S = 0.02
 
 _EVENTS_A_READ = 100
 """One batch of keys."""
 
 
-class NotParkedAgain:
-    """Parks nothing: the operator is told of refused events, or they lie in the queue already."""
-
-    def park(self, events: Sequence[ParkedEvent]) -> None:
-        pass
-
-
 @dataclass(frozen=True, slots=True)
 class Redelivered:
-    """``next_seq``: where to go on, None when all was tried. ``refused``: what will not go by trying again."""
+    """``refused``: events that cannot be published. ``next_seq``: the first event not tried; None if all were."""
 
     published: int
     refused: Sequence[ParkedEvent]
     next_seq: int | None
 
 
-def redeliver(outbox: Outbox, topics: Topics, run_id: str, from_seq: int, time_left_s: TimeLeft) -> Redelivered:
-    """Publish the run's events from ``from_seq`` on again. Raises RunNotFound and StorageUnavailable."""
-    delivery = Delivery(outbox, topics, NotParkedAgain())
-    wanted = outbox.range_of(run_id, from_seq)
-    published = 0
-    refused: list[ParkedEvent] = []
-    for first_seq in range(from_seq, wanted.last_seq + 1, _EVENTS_A_READ):
-        last_seq = min(first_seq + _EVENTS_A_READ - 1, wanted.last_seq)
-        report = delivery.publish([replace(wanted, first_seq=first_seq, last_seq=last_seq)], time_left_s)
-        published += report.published
-        refused += report.parked
-        if run_id in report.pending:
-            return Redelivered(published, refused, report.pending[run_id])
-    return Redelivered(published, refused, None)
+class Redelivery:
+    """Publishes events of the table for one request. Parks nothing.
+
+    An item that HEAD promises may not be visible yet. The request reads it again with growing jittered pauses, one
+    second in all, and then counts the event as refused.
+    """
+
+    def __init__(self, outbox: Outbox, topics: Topics, clock: Clock) -> None:
+        self._outbox = outbox
+        self._sender = Sender(topics)
+        self._clock = clock
+        self._settling_s = _SETTLING_S
+        self._pause_s = _FIRST_PAUSE_S
+
+    def run(self, run_id: str, from_seq: int, time_left_s: TimeLeft) -> Redelivered:
+        """Publish the run's events from ``from_seq`` on. Raises RunNotFound, RunUnreadable and StorageUnavailable."""
+        time_left_s = at_most(REQUEST_S, time_left_s)
+        wanted = self._outbox.range_of(run_id, from_seq)
+        published = 0
+        refused: list[ParkedEvent] = []
+        for first_seq in range(from_seq, wanted.last_seq + 1, _EVENTS_A_READ):
+            last_seq = min(first_seq + _EVENTS_A_READ - 1, wanted.last_seq)
+            report, next_seq = self.publish(replace(wanted, first_seq=first_seq, last_seq=last_seq), time_left_s)
+            published += report.published
+            refused += report.parked
+            if next_seq is not None:
+                return Redelivered(published, refused, next_seq)
+        return Redelivered(published, refused, None)
+
+    def publish(self, wanted: EventRange, time_left_s: TimeLeft) -> tuple[Report, int | None]:
+        """Publish a range. Returns the first event that is still to be published, too. Raises StorageUnavailable."""
+        run = RunSteps(wanted.run_id)
+        run.add(0, wanted, self._settled(wanted), is_young=False)
+        report = self._sender.send([run], time_left_s)
+        return report, run.steps[0].seq if run.steps else None
+
+    def _settled(self, wanted: EventRange) -> Outgoing:
+        while True:
+            outgoing = self._outbox.read([wanted])[wanted.run_id]
+            is_complete = all(lack.absence is not Absence.MISSING for lack in outgoing.lacks.values())
+            if is_complete or self._settling_s <= 0:
+                return outgoing
+            pause_s = min(uniform(self._pause_s / 2, self._pause_s), self._settling_s)  # noqa: S311 - jitter, no secret
+            self._clock.sleep(pause_s)
+            self._settling_s -= pause_s
+            self._pause_s *= 2

@@ -1,85 +1,136 @@
-"""Tries every parked event once more, for an operator who asks."""
+"""Tries parked events once more, for an operator who asks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..domain.errors import RunNotFound
-from .delivery import CALL_S, Delivery, TimeLeft
-from .ports import EventRange, HeldEvent, Outbox, ParkedEvent, ParkedQueue, StreamChange, Topics
-from .redelivery import NotParkedAgain
+from ..domain.errors import RunNotFound, StorageUnavailable
+from .ports import Outbox, ParkedEvent, ParkedQueue, QueueUnavailable, RunUnreadable, StreamChange, TakenEvent
+from .redelivery import REQUEST_S, Redelivery
+from .sending import CALL_S, TimeLeft, at_most
 
-_READ_S = 10.0
-"""Time that a held event may take beside its call to SNS."""
+_EVENT_S = CALL_S + 10.0
+"""An event is tried only with so many seconds left: for its call to SNS and its reads."""
+
+_NOT_OURS = ParkedEvent("The message was not put into the queue by gyoza")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Replayed:
-    """``kept``: the events that are in the queue as before, each with why."""
+    """``kept``: the events tried here that are in the queue as before, each with the reason.
 
-    published: int
-    kept: Sequence[ParkedEvent]
+    ``dropped`` counts what was removed unpublished: second copies, and what tells of no event any more. ``tried``: the
+    keys of all events that this replay keeps, those of earlier requests included. ``has_more``: the time was up before
+    the queue was empty.
+    """
+
+    published: int = 0
+    dropped: int = 0
+    kept: list[ParkedEvent] = field(default_factory=list)
+    tried: list[str] = field(default_factory=list)
+    has_more: bool = False
 
 
 class Replay:
-    """Tries every parked event once more and takes from the queue what went."""
+    """One request of a replay: takes events from the queue, publishes them and removes those that went.
+
+    It puts back what it took and did not remove, whatever fails. A replay may take several requests; none of them tries
+    an event that an earlier one kept. Of two copies of one event only one stays.
+    """
 
     def __init__(
         self,
         queue: ParkedQueue,
         outbox: Outbox,
-        topics: Topics,
+        redelivery: Redelivery,
         change_of: Callable[[Mapping[str, Any]], StreamChange],
     ) -> None:
         self._queue = queue
         self._outbox = outbox
-        self._topics = topics
+        self._redelivery = redelivery
         self._change_of = change_of
+        self._held: dict[str, TakenEvent] = {}
 
-    def run(self, time_left_s: TimeLeft) -> Replayed:
-        """Until the queue is empty or the time is up."""
-        published = 0
-        kept: list[tuple[HeldEvent, ParkedEvent]] = []
-        while time_left_s() > CALL_S + _READ_S and (taken := self._queue.take()):
-            for held in sorted(taken, key=_place):
-                count, why_not = self._try(held.event, time_left_s)
-                published += count
-                if why_not is None:
-                    self._queue.remove(held)
-                else:
-                    kept.append((held, why_not))
-        for held, _ in kept:
-            self._queue.put_back(held)
-        return Replayed(published, [why_not for _, why_not in kept])
-
-    def _try(self, event: ParkedEvent | None, time_left_s: TimeLeft) -> tuple[int, ParkedEvent | None]:
-        """How many events went, and the first that did not."""
-        if event is None:
-            return 0, ParkedEvent("The message was not put into the queue by gyoza")
+    def run(self, tried: Sequence[str], time_left_s: TimeLeft) -> Replayed:
+        """Try all events but those ``tried``, until the queue is empty or the time is up. Raises QueueUnavailable."""
+        time_left_s = at_most(REQUEST_S, time_left_s)
+        done = Replayed(tried=list(tried))
+        kept_before, met = set(tried), set[str]()
         try:
-            events = self._events(event)
-        except RunNotFound as error:
-            return 0, replace(event, reason=str(error))
-        if isinstance(events, ParkedEvent):
-            return 0, events
-        if events is None:
-            return 0, None
-        # A delivery of its own: one that remembers a run's later events would take this one for delivered.
-        report = Delivery(self._outbox, self._topics, NotParkedAgain()).publish([events], time_left_s)
-        if report.pending:
-            return report.published, replace(event, reason="SNS takes nothing now, or the time was up")
-        return report.published, report.parked[0] if report.parked else None
+            while taken := self._take():
+                for each in taken:
+                    if each.key in met and each.event is not None:
+                        done.dropped += self._remove(each)
+                    elif each.key not in kept_before:
+                        if time_left_s() < _EVENT_S:
+                            done.has_more = True
+                            return done
+                        self._try(each, done, time_left_s)
+                    met.add(each.key)
+        finally:
+            self._queue.put_back(list(self._held.values()))
+        return done
 
-    def _events(self, event: ParkedEvent) -> EventRange | ParkedEvent | None:
+    def _take(self) -> Sequence[TakenEvent]:
+        """A handful of events, those of one run in their order.
+
+        SQS may give a message again that is held already. The later receipt counts then; it is no copy.
+        """
+        taken: list[TakenEvent] = []
+        while not taken:
+            given = self._queue.take()
+            if not given:
+                break
+            taken = [each for each in given if each.message_id not in self._held]
+            self._held |= {each.message_id: each for each in given}
+        return sorted(taken, key=_place)
+
+    def _remove(self, taken: TakenEvent) -> bool:
+        """Whether the queue removed it. It is put back otherwise."""
+        try:
+            self._queue.remove(taken)
+        except QueueUnavailable:
+            return False
+        del self._held[taken.message_id]
+        return True
+
+    def _try(self, taken: TakenEvent, done: Replayed, time_left_s: TimeLeft) -> None:
+        why_not = self._publish(taken.event, done, time_left_s)
+        if why_not is None and not self._remove(taken):
+            why_not = replace(taken.event or _NOT_OURS, reason="It was published, but the queue did not remove it")
+        if why_not is not None:
+            done.kept.append(why_not)
+            done.tried.append(taken.key)
+
+    def _publish(self, event: ParkedEvent | None, done: Replayed, time_left_s: TimeLeft) -> ParkedEvent | None:
+        """The event with the reason why it stays, or the first of the events of its record that did not go."""
+        if event is None:
+            return _NOT_OURS
+        try:
+            change = self._change(event)
+            if change.events is None:
+                done.dropped += change.unreadable is None
+                return change.unreadable
+            report, next_seq = self._redelivery.publish(change.events, time_left_s)
+        except (RunNotFound, RunUnreadable) as error:
+            return replace(event, reason=str(error))
+        except StorageUnavailable:
+            return replace(event, reason="The table did not take the read")
+        done.published += report.published
+        done.dropped += not report.published and not report.parked and next_seq is None
+        if next_seq is not None:
+            return replace(event, reason="; ".join(sorted(report.delays)))
+        return report.parked[0] if report.parked else None
+
+    def _change(self, event: ParkedEvent) -> StreamChange:
+        """The events to publish: of a kept record all that it tells of, else the event itself."""
         if event.record is not None:
-            change = self._change_of(event.record)
-            return change.unreadable or change.events
+            return self._change_of(event.record)
         if event.run_id is None or event.seq is None:
-            return event
-        return self._outbox.range_of(event.run_id, event.seq, event.seq)
+            return StreamChange("", unreadable=event)
+        return StreamChange("", events=self._outbox.range_of(event.run_id, event.seq, event.seq))
 
 
-def _place(held: HeldEvent) -> tuple[str, int]:
-    """Events of a run in their order, as far as one handful of the queue holds them."""
-    event = held.event
+def _place(taken: TakenEvent) -> tuple[str, int]:
+    event = taken.event
     return ("", 0) if event is None else (event.run_id or "", event.seq or 0)

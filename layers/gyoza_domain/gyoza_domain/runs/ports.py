@@ -39,7 +39,8 @@ class Loaded:
 class IdempotencyKey:
     """A client's name for one intended effect.
 
-    ``digest``: of the caller, the method, the route with its parameters, and the key itself. ``fingerprint``: of the body as canonical JSON.
+    ``digest``: of the caller, the method, the route with its parameters, and the key itself. ``fingerprint``: of the
+    body as canonical JSON.
     """
 
     digest: str
