@@ -180,8 +180,11 @@ def test_a_body_has_the_fields_and_limits_that_are_read(name: str) -> None:
 def test_a_default_is_the_one_that_is_taken(name: str) -> None:
     fields = BODIES[name].model_fields
     for field, schema in schemas()[name]["properties"].items():
-        if "default" in schema:
-            assert fields[field].get_default(call_default_factory=True) == schema["default"]
+        default = fields[field].get_default(call_default_factory=True)
+        if "default" in resolved(schema):
+            assert default == resolved(schema)["default"]
+        elif default == {}:
+            assert "Absent or null is `{}`." in schema["description"]
 
 
 @pytest.mark.parametrize("name", EVENTS)
