@@ -167,7 +167,7 @@ def _wait_before_sending_again(error: urllib.error.HTTPError) -> float:
 
 
 def text_statistics(text: str) -> Json:
-    """What the outputs hold of one document."""
+    """Figures of one document, as the outputs hold them."""
     words = re.findall(r"[\w']+", text.lower())
     return {
         "lines": len(text.splitlines()),
@@ -209,7 +209,7 @@ def _outputs(api: GyozaApi, run: Json, pace_s: float) -> Json:
 
 
 def _work_on_first(api: GyozaApi, runs: list[Json], worker_id: str, pace_s: float) -> bool:
-    """Work on the first of the runs that is still to be had; whether there was one."""
+    """Work on the first of the runs that is still to be had. The result tells whether there was one."""
     for run in runs:
         if api.stop.asked_at is not None:
             return False

@@ -25,11 +25,11 @@ class Answer:
     body: dict[str, Any]
     retry_after: str = ""
     is_cut_off: bool = False
-    """Half of the body is sent. What the request does has been done."""
+    """Half of the body is sent; the request has taken effect."""
 
 
 Fault = Callable[["StubApi"], Answer | None]
-"""What comes in place of the answer; None where the request is answered all the same."""
+"""Makes the answer that comes in place of the right one; None where the request is answered all the same."""
 
 
 def refusal(status: int, code: str = "unavailable", *, retry_after: str = "") -> Fault:

@@ -54,7 +54,7 @@ def test_every_pattern_is_one_that_python_reads_too() -> None:
 
 
 def test_every_constant_says_its_type_and_no_default_makes_a_field_of_a_request_required() -> None:
-    """What generators of clients trip over; the tests of generated clients run the generators themselves."""
+    """Generators of clients trip over both; the tests of generated clients run the generators themselves."""
     nodes = list(walk(load_document()))
     assert [node for node in nodes if "const" in node and node.get("type") != "string"] == []
     for schema in schemas().values():
