@@ -363,6 +363,8 @@ def test_a_query_has_the_parameters_that_are_read(
 def test_pages_are_as_long_as_is_said() -> None:
     runs, attempts = (operation("GET", path).query()["limit"] for path in ("/runs", "/runs/{id}/attempts"))
     assert (runs["maximum"], runs["default"]) == (runs_query.MAX_LIMIT, runs_query.DEFAULT_LIMIT)
+    events = operation("GET", "/runs/{id}/events").query()["limit"]
+    assert (events["maximum"], events["default"]) == (repository.EVENTS_A_PAGE,) * 2
     assert (attempts["maximum"], attempts["default"]) == (MAX_ATTEMPTS_LISTED, MAX_ATTEMPTS_LISTED)
     assert schemas()["RunList"]["properties"]["data"]["maxItems"] == runs_query.MAX_LIMIT
     assert schemas()["OpAttemptList"]["maxItems"] == MAX_ATTEMPTS_LISTED

@@ -64,6 +64,8 @@ see("COMPLETED", await post(run.id, { type: "COMPLETED", payload: { outputs: { a
 see("get", (await client.GET("/runs/{id}", { params: path(run.id) })).data?.outputs);
 const events = await client.GET("/runs/{id}/events", { params: { ...path(run.id), query: { after_seq: -1 } } });
 see("events", events.data?.events.map((event) => event.type));
+const part = await client.GET("/runs/{id}/events", { params: { ...path(run.id), query: { after: 0, limit: 1 } } });
+see("events in part", [part.data?.events.map((event) => event.type), part.data?.has_more, part.data?.state]);
 const attempts = await client.GET("/runs/{id}/attempts", { params: path(run.id) });
 see("attempts", attempts.data?.map((attempt) => attempt.state));
 see("patch", whole((await client.PATCH("/runs/{id}", { params: path(run.id), body: { priority: 9 } })).data).priority);
@@ -79,7 +81,10 @@ see("CANCELLED", await post(other.id, { type: "CANCELLED" }));
 
 const query = { image, state: "COMPLETED", "created[gte]": 0 } as const;
 const page = await client.GET("/runs", { params: { query } });
-see("list", page.data?.data.map((row) => [row.id === run.id, !("events" in row)]));
+const kind = (row: object) => ("events" in row ? "OpRun" : "inputs" in row ? "OpRunRow" : "RunSummary");
+see("list", page.data?.data.map((row) => [row.id === run.id, kind(row)]));
+const summaries = await client.GET("/runs", { params: { query: { ...query, fields: "summary" } } });
+see("summaries", summaries.data?.data.map((row) => [row.id === run.id, kind(row)]));
 see("unknown", (await client.GET("/runs/{id}", { params: path(randomUUID()) })).error?.code);
 
 console.log(JSON.stringify(seen));

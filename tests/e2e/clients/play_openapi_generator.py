@@ -89,6 +89,8 @@ def main() -> None:
 
     see("get", runs.get_run(run.id).outputs)
     see("events", [event.type for event in events.list_events(run.id, after_seq=-1).events])
+    part = events.list_events(run.id, after=0, limit=1)
+    see("events in part", [[event.type for event in part.events], part.has_more, part.state])
     see("attempts", [attempt.state for attempt in runs.list_attempts(run.id)])
     see("patch", runs.update_run(run.id, UpdateRunRequest(priority=9)).actual_instance.priority)
     try:
@@ -104,13 +106,18 @@ def main() -> None:
     see("RETRIED", post(other.id, RetriedEvent(type="RETRIED")))
     see("CANCELLED", post(other.id, CancelledEvent(type="CANCELLED")))
 
-    page = runs.list_runs(image=image, state=StateFilter.COMPLETED, created_gte=0)
-    rows = [row.actual_instance for row in page.data]
-    see("list", [(row.id == run.id, type(row).__name__ == "OpRunRow") for row in rows])
+    read_lists(runs, image, run.id)
     try:
         runs.get_run(uuid4())
     except ApiException as error:
         see("unknown", code_of(error))
+
+
+def read_lists(runs: RunsApi, image: str, run_id: UUID) -> None:
+    for step, fields in (("list", None), ("summaries", "summary")):
+        page = runs.list_runs(image=image, state=StateFilter.COMPLETED, created_gte=0, fields=fields)
+        rows = [row.actual_instance for row in page.data]
+        see(step, [(row.id == run_id, type(row).__name__) for row in rows])
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from generated_client.models import (
     FailedEvent,
     FailedEventPayloadType0,
     InfoEvent,
+    ListRunsFields,
     OpRun,
     OpRunMinimal,
-    OpRunRow,
     ProgressEvent,
     RetriedEvent,
     RetryPolicyRequest,
@@ -34,6 +34,7 @@ from generated_client.models import (
     State,
     UpdateRunRequest,
 )
+from generated_client.types import UNSET
 
 seen: list[tuple[str, object]] = []
 
@@ -57,9 +58,10 @@ def main() -> None:
     run_id = play_a_run_that_fails_and_completes(client, image)
     play_a_run_that_is_cancelled_and_given_back(client, image)
 
-    page = list_runs.sync(client=client, image=image, state=State.COMPLETED, createdgte=0)
-    assert isinstance(page, RunList)
-    see("list", [(row.id == run_id, isinstance(row, OpRunRow)) for row in page.data])
+    for step, fields in (("list", UNSET), ("summaries", ListRunsFields.SUMMARY)):
+        page = list_runs.sync(client=client, image=image, state=State.COMPLETED, createdgte=0, fields=fields)
+        assert isinstance(page, RunList)
+        see(step, [(row.id == run_id, type(row).__name__) for row in page.data])
     see("unknown", get_run.sync(uuid4(), client=client).code)
 
 
@@ -102,6 +104,9 @@ def play_a_run_that_fails_and_completes(client: AuthenticatedClient, image: str)
     events = list_events.sync(run.id, client=client, after_seq=-1)
     assert isinstance(events, EventList)
     see("events", [event.type_ for event in events.events])
+    part = list_events.sync(run.id, client=client, after=0, limit=1)
+    assert isinstance(part, EventList)
+    see("events in part", [[event.type_ for event in part.events], part.has_more, part.state])
     attempts = list_attempts.sync(run.id, client=client)
     assert isinstance(attempts, list)
     see("attempts", [attempt.state for attempt in attempts])

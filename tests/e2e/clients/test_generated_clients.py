@@ -44,6 +44,7 @@ PLAYED = [
         "events",
         ["ASSIGNED", "STARTED", "INFO", "ERROR", "PROGRESS", "FAILED", "RETRIED", "STARTED", "COMPLETED"],
     ],
+    ["events in part", [["STARTED"], True, "COMPLETED"]],
     ["attempts", ["FAILED", "COMPLETED"]],
     ["patch", 9],
     ["cancel too late", "run_locked"],
@@ -53,7 +54,8 @@ PLAYED = [
     ["ASSIGNED", "OpRun ASSIGNED"],
     ["RETRIED", "OpRun PENDING"],
     ["CANCELLED", "OpRun CANCELLED"],
-    ["list", [[True, True]]],
+    ["list", [[True, "OpRunRow"]]],
+    ["summaries", [[True, "RunSummary"]]],
     ["unknown", "run_not_found"],
 ]
 """Each step of a play with what its client showed."""
