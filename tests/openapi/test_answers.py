@@ -91,12 +91,15 @@ def test_runs_in_every_state_are_described_wherever_they_are_shown(tour: Tour) -
     queries: list[Query] = [
         {},
         {"expand[]": "events"},
+        {"fields": "summary"},
         {"limit": 1},
         {"state": "RUNNING"},
         {"image": "", "created[gt]": 0},
     ]
     for query in queries:
         assert tour("GET", "/runs", query=query).status == 200
+    for after in ({}, {"attempt": 1}, {"after_seq": -1}):
+        assert tour("GET", "/runs/{id}/events", run_id=run_id, query=after | {"limit": 1}).status == 200
 
 
 def test_an_answer_to_a_repeat_and_a_minimal_one_are_described(tour: Tour) -> None:
@@ -136,7 +139,8 @@ REFUSED: dict[str, list[Refused]] = {
             ("GET", "/runs", None, query)
             for query in ({"state": "DONE"}, {"state": "FAILED", "status": "RUNNING"}, {"ending_before": NOBODY})
         ],
-        ("GET", "/runs", None, {"limit": 0}),
+        *[("GET", "/runs", None, query) for query in ({"limit": 0}, {"fields": "all"})],
+        ("GET", "/runs", None, {"fields": "summary", "expand[]": "events"}),
         ("GET", "/runs/{id}/events", None, {"attempt": 2}),
         ("GET", "/runs/{id}/events", None, {"after": 0, "after_seq": 0}),
         ("GET", "/runs/{id}/events", None, {"after": "x"}),
@@ -181,6 +185,9 @@ def test_every_refusal_that_is_described_comes_and_comes_as_it_is_described(
             assert tour(method, path, body, run_id=runs[name], query=query).status >= 400, (method, path, body, query)
     for each in operations():
         body, another = TWO_BODIES.get(each.name, (None if each.method == "GET" else {}, None))
+        unknown = tour(each.method, each.path, body, run_id=runs["new"], query={"colour": "blue"})
+        assert [misfit["loc"] for misfit in unknown.json["detail"]] == [["query", "colour"]]
+        assert [name for name in each.query() if name not in unknown.text] == []
         if "{id}" in each.path:
             assert tour(each.method, each.path, body, run_id=NOBODY).status == 404
         for code in codes_of_operation(each) & OF_THE_STORE.keys():

@@ -179,8 +179,11 @@ def test_a_body_has_the_fields_and_limits_that_are_read(name: str) -> None:
 def test_a_default_is_the_one_that_is_taken(name: str) -> None:
     fields = BODIES[name].model_fields
     for field, schema in schemas()[name]["properties"].items():
-        if "default" in schema:
-            assert fields[field].get_default(call_default_factory=True) == schema["default"]
+        default = fields[field].get_default(call_default_factory=True)
+        if "default" in resolved(schema):
+            assert default == resolved(schema)["default"]
+        elif default == {}:
+            assert "Absent or null is `{}`." in schema["description"]
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -367,6 +370,8 @@ def test_a_route_knows_every_parameter_of_its_query(api: Gateway, operation: Ope
 def test_pages_are_as_long_as_is_said() -> None:
     runs, attempts = (operation("GET", path).query()["limit"] for path in ("/runs", "/runs/{id}/attempts"))
     assert (runs["maximum"], runs["default"]) == (runs_query.MAX_LIMIT, runs_query.DEFAULT_LIMIT)
+    events = operation("GET", "/runs/{id}/events").query()["limit"]
+    assert (events["maximum"], events["default"]) == (repository.EVENTS_A_PAGE,) * 2
     assert (attempts["maximum"], attempts["default"]) == (MAX_ATTEMPTS_LISTED, MAX_ATTEMPTS_LISTED)
     assert schemas()["RunList"]["properties"]["data"]["maxItems"] == runs_query.MAX_LIMIT
     assert schemas()["OpAttemptList"]["maxItems"] == MAX_ATTEMPTS_LISTED

@@ -80,10 +80,14 @@ def operations(section: str = "paths") -> list[Operation]:
             node,
             [resolved(each) for each in [*item.get("parameters", []), *node.get("parameters", [])]],
         )
-        for path, item in load_document()[section].items()
+        for path, item in _items(section)
         for method, node in item.items()
         if method != "parameters"
     ]
+
+
+def _items(section: str) -> list[tuple[str, Node]]:
+    return [(path, resolved(item)) for path, item in load_document()[section].items()]
 
 
 def operation(method: str, path: str) -> Operation:

@@ -1,0 +1,90 @@
+// Plays two runs through openapi-fetch with the types that openapi-typescript wrote, and prints what it saw as JSON.
+
+import { randomUUID } from "node:crypto";
+import { env } from "node:process";
+
+import createClient from "openapi-fetch";
+
+import type { components, paths } from "./openapi.ts";
+
+type Schemas = components["schemas"];
+
+const client = createClient<paths>({ baseUrl: env.GYOZA_URL!, headers: { "X-API-Key": env.GYOZA_API_KEY! } });
+const image = `example/${randomUUID()}`;
+const seen: [string, unknown][] = [];
+
+function see(step: string, value: unknown): void {
+  seen.push([step, value]);
+}
+
+function path(id: string): { path: { id: string } } {
+  return { path: { id } };
+}
+
+/** The run, which a caller that set no preference gets whole. */
+function whole(data: Schemas["OpRunOrMinimal"] | undefined): Schemas["OpRun"] {
+  if (data === undefined || !("image" in data)) throw new Error(`No whole run: ${JSON.stringify(data)}`);
+  return data;
+}
+
+async function post(id: string, body: Schemas["AddEventRequest"], prefer?: string): Promise<string> {
+  const header = prefer === undefined ? {} : { Prefer: prefer };
+  const { data, error } = await client.POST("/runs/{id}/events", { params: { ...path(id), header }, body });
+  if (data === undefined) return error.code;
+  return `${"image" in data ? "OpRun" : "OpRunMinimal"} ${data.state}`;
+}
+
+const body: Schemas["CreateRunRequest"] = {
+  image,
+  priority: 7,
+  inputs: { widths: [320, 640] },
+  constraints: { cpu: 2, ram_mb: null },
+  retry_policy: { max_attempts: 2 },
+  event_delivery: { topic: "clients", attributes: { team: "ä", tier: 2, urgent: true } },
+};
+const create = () => client.POST("/runs", { params: { header: { "Idempotency-Key": `create ${image}` } }, body });
+const run = whole((await create()).data);
+see("create", run.state);
+see("inputs", run.inputs);
+see("attributes", run.event_delivery?.attributes);
+see("create again", whole((await create()).data).id === run.id);
+
+const started = (attempt: number) =>
+  post(run.id, { type: "STARTED", payload: { worker_id: "w" }, attempt });
+see("ASSIGNED", await post(run.id, { type: "ASSIGNED" }));
+see("STARTED", await started(1));
+see("INFO", await post(run.id, { type: "INFO", msg: "hello" }));
+see("ERROR", await post(run.id, { type: "ERROR", msg: 404 }));
+see("PROGRESS", await post(run.id, { type: "PROGRESS", msg: 40 }, "return=minimal"));
+see("FAILED", await post(run.id, { type: "FAILED", payload: { error_message: "disk full" } }));
+see("STARTED late", await started(1));
+see("STARTED again", await started(2));
+see("COMPLETED", await post(run.id, { type: "COMPLETED", payload: { outputs: { answer: 42 } } }));
+
+see("get", (await client.GET("/runs/{id}", { params: path(run.id) })).data?.outputs);
+const events = await client.GET("/runs/{id}/events", { params: { ...path(run.id), query: { after_seq: -1 } } });
+see("events", events.data?.events.map((event) => event.type));
+const part = await client.GET("/runs/{id}/events", { params: { ...path(run.id), query: { after: 0, limit: 1 } } });
+see("events in part", [part.data?.events.map((event) => event.type), part.data?.has_more, part.data?.state]);
+const attempts = await client.GET("/runs/{id}/attempts", { params: path(run.id) });
+see("attempts", attempts.data?.map((attempt) => attempt.state));
+see("patch", whole((await client.PATCH("/runs/{id}", { params: path(run.id), body: { priority: 9 } })).data).priority);
+see("cancel too late", (await client.POST("/runs/{id}/cancel", { params: path(run.id) })).error?.code);
+
+const other = whole((await client.POST("/runs", { body: { image } })).data);
+see("priority", other.priority);
+see("cancel", (await client.POST("/runs/{id}/cancel", { params: path(other.id) })).data?.state);
+see("retry", (await client.POST("/runs/{id}/retry", { params: path(other.id) })).data?.state);
+see("ASSIGNED", await post(other.id, { type: "ASSIGNED" }));
+see("RETRIED", await post(other.id, { type: "RETRIED" }));
+see("CANCELLED", await post(other.id, { type: "CANCELLED" }));
+
+const query = { image, state: "COMPLETED", "created[gte]": 0 } as const;
+const page = await client.GET("/runs", { params: { query } });
+const kind = (row: object) => ("events" in row ? "OpRun" : "inputs" in row ? "OpRunRow" : "RunSummary");
+see("list", page.data?.data.map((row) => [row.id === run.id, kind(row)]));
+const summaries = await client.GET("/runs", { params: { query: { ...query, fields: "summary" } } });
+see("summaries", summaries.data?.data.map((row) => [row.id === run.id, kind(row)]));
+see("unknown", (await client.GET("/runs/{id}", { params: path(randomUUID()) })).error?.code);
+
+console.log(JSON.stringify(seen));

@@ -1,0 +1,135 @@
+"""Plays two runs through the client that openapi-python-client wrote, and prints what it saw as JSON."""
+
+import json
+import os
+from uuid import UUID, uuid4
+
+from generated_client import AuthenticatedClient
+from generated_client.api.events import add_event, list_events
+from generated_client.api.runs import cancel_run, create_run, get_run, list_attempts, list_runs, retry_run, update_run
+from generated_client.models import (
+    AssignedEvent,
+    Attributes,
+    CancelledEvent,
+    CompletedEvent,
+    CompletedEventPayloadType0,
+    ConstraintsRequest,
+    CreateRunRequest,
+    Document,
+    ErrorEvent,
+    EventDeliveryRequest,
+    EventList,
+    FailedEvent,
+    FailedEventPayloadType0,
+    InfoEvent,
+    ListRunsFields,
+    OpRun,
+    OpRunMinimal,
+    ProgressEvent,
+    RetriedEvent,
+    RetryPolicyRequest,
+    RunList,
+    StartedEvent,
+    StartedEventPayload,
+    State,
+    UpdateRunRequest,
+)
+from generated_client.types import UNSET
+
+seen: list[tuple[str, object]] = []
+
+
+def see(step: str, value: object) -> None:
+    seen.append((step, value))
+
+
+def post(client: AuthenticatedClient, run_id: UUID, event: object, prefer: str = "") -> str:
+    answer = add_event.sync(run_id, client=client, body=event, prefer=prefer)
+    if isinstance(answer, OpRun | OpRunMinimal):
+        return f"{type(answer).__name__} {answer.state}"
+    return str(answer.code)
+
+
+def main() -> None:
+    client = AuthenticatedClient(
+        os.environ["GYOZA_URL"], os.environ["GYOZA_API_KEY"], auth_header_name="X-API-Key", prefix="", timeout=60
+    )
+    image = f"example/{uuid4()}"
+    run_id = play_a_run_that_fails_and_completes(client, image)
+    play_a_run_that_is_cancelled_and_given_back(client, image)
+
+    for step, fields in (("list", UNSET), ("summaries", ListRunsFields.SUMMARY)):
+        page = list_runs.sync(client=client, image=image, state=State.COMPLETED, createdgte=0, fields=fields)
+        assert isinstance(page, RunList)
+        see(step, [(row.id == run_id, type(row).__name__) for row in page.data])
+    see("unknown", get_run.sync(uuid4(), client=client).code)
+
+
+def play_a_run_that_fails_and_completes(client: AuthenticatedClient, image: str) -> UUID:
+    body = CreateRunRequest(
+        image=image,
+        priority=7,
+        inputs=Document.from_dict({"widths": [320, 640]}),
+        constraints=ConstraintsRequest(cpu=2, ram_mb=None),
+        retry_policy=RetryPolicyRequest(max_attempts=2),
+        event_delivery=EventDeliveryRequest(
+            topic="clients", attributes=Attributes.from_dict({"team": "ä", "tier": 2, "urgent": True})
+        ),
+    )
+    run, again = (create_run.sync(client=client, body=body, idempotency_key="create " + image) for _ in range(2))
+    assert isinstance(run, OpRun)
+    assert isinstance(again, OpRun)
+    see("create", run.state)
+    see("inputs", run.inputs.to_dict())
+    see("attributes", run.event_delivery.attributes.to_dict())
+    see("create again", again.id == run.id)
+
+    started = StartedEvent(type_="STARTED", payload=StartedEventPayload(worker_id="w"), attempt=1)
+    see("ASSIGNED", post(client, run.id, AssignedEvent(type_="ASSIGNED")))
+    see("STARTED", post(client, run.id, started))
+    see("INFO", post(client, run.id, InfoEvent(type_="INFO", msg="hello")))
+    see("ERROR", post(client, run.id, ErrorEvent(type_="ERROR", msg=404)))
+    see("PROGRESS", post(client, run.id, ProgressEvent(type_="PROGRESS", msg=40), prefer="return=minimal"))
+    failure = FailedEventPayloadType0(error_message="disk full")
+    see("FAILED", post(client, run.id, FailedEvent(type_="FAILED", payload=failure)))
+    see("STARTED late", post(client, run.id, started))
+    started.attempt = 2
+    see("STARTED again", post(client, run.id, started))
+    done = CompletedEventPayloadType0(outputs=Document.from_dict({"answer": 42}))
+    see("COMPLETED", post(client, run.id, CompletedEvent(type_="COMPLETED", payload=done)))
+
+    whole = get_run.sync(run.id, client=client)
+    assert isinstance(whole, OpRun)
+    see("get", whole.outputs.to_dict())
+    events = list_events.sync(run.id, client=client, after_seq=-1)
+    assert isinstance(events, EventList)
+    see("events", [event.type_ for event in events.events])
+    part = list_events.sync(run.id, client=client, after=0, limit=1)
+    assert isinstance(part, EventList)
+    see("events in part", [[event.type_ for event in part.events], part.has_more, part.state])
+    attempts = list_attempts.sync(run.id, client=client)
+    assert isinstance(attempts, list)
+    see("attempts", [attempt.state for attempt in attempts])
+    edited = update_run.sync(run.id, client=client, body=UpdateRunRequest(priority=9))
+    assert isinstance(edited, OpRun)
+    see("patch", edited.priority)
+    see("cancel too late", cancel_run.sync(run.id, client=client).code)
+
+    run_id: UUID = run.id
+    return run_id
+
+
+def play_a_run_that_is_cancelled_and_given_back(client: AuthenticatedClient, image: str) -> None:
+    other = create_run.sync(client=client, body=CreateRunRequest(image=image))
+    assert isinstance(other, OpRun)
+    see("priority", other.priority)
+    see("cancel", cancel_run.sync(other.id, client=client).state)
+    see("retry", retry_run.sync(other.id, client=client).state)
+    see("ASSIGNED", post(client, other.id, AssignedEvent(type_="ASSIGNED")))
+    see("RETRIED", post(client, other.id, RetriedEvent(type_="RETRIED")))
+    see("CANCELLED", post(client, other.id, CancelledEvent(type_="CANCELLED")))
+
+
+if __name__ == "__main__":
+    main()
+    print(json.dumps(seen))
