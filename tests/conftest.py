@@ -64,7 +64,7 @@ def engine_api(engine_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gat
 def engine_url() -> Iterator[str]:
     """DynamoDB Local. Each process that runs tests has one of its own."""
     try:
-        # Little is compiled more than once over: a short life repays a quick start, not the best code.
+        # A test session is too short to repay the time of the optimising compiler.
         with dynamodb_local("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC") as url:
             yield url
     except EngineMissing as missing:
