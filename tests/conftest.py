@@ -1,7 +1,8 @@
 """Engines for handlers to run on, and the gateway that calls them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import boto3
@@ -24,6 +25,26 @@ os.environ |= {
 from tests.support.dynamodb_local import EngineMissing, dynamodb_local
 from tests.support.gateway import Gateway
 from tests.support.table import create_table, forget_clients
+from tests.support.turns import Turns
+
+TURNS = Turns(Path(__file__).resolve().parents[1] / ".local/tests.lock")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test by what it uses: the engine, or the deployed stack, of which there is one for all processes."""
+    fixtures = getattr(item, "fixturenames", ())
+    if "engine_url" in fixtures:
+        item.add_marker("engine")
+    if "e2e" in item.path.parts:
+        item.add_marker("e2e")
+        item.add_marker(pytest.mark.xdist_group("e2e"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
+    """Run a test of contention alone, with its fixtures: the other processes wait meanwhile."""
+    with TURNS.alone() if item.get_closest_marker("contention") else TURNS.beside_others():
+        return (yield)
 
 
 @pytest.fixture
@@ -42,14 +63,13 @@ def engine_api(engine_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gat
 
 @pytest.fixture(scope="session")
 def engine_url() -> Iterator[str]:
-    """DynamoDB Local. Tests that need it skip where it is missing, except in CI."""
+    """DynamoDB Local. Each process that runs tests has one of its own."""
     try:
-        with dynamodb_local() as url:
+        # A test session is too short to repay the time of the optimising compiler.
+        with dynamodb_local("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC") as url:
             yield url
     except EngineMissing as missing:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(missing))
+        pytest.fail(str(missing), pytrace=False)
 
 
 def _on_new_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:

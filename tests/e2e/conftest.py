@@ -9,12 +9,6 @@ from local.stack import Endpoint, running_stack
 from tests.e2e.api import Api
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "e2e" in item.path.parts:
-            item.add_marker(pytest.mark.e2e)
-
-
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[Endpoint]:
     with running_stack(free_port(), enforce_iam=True) as endpoint:

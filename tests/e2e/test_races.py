@@ -2,7 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.e2e.api import Answer, Api
+
+pytestmark = pytest.mark.contention
 
 CLIENTS = 16
 

@@ -10,8 +10,6 @@ from benchmarks.growth import Curve, all_runs_curves, one_run_curves, table_of_r
 from benchmarks.price import Basket, Cpu, bill, bills, list_prices, memory_gb
 from tests.support.gateway import Gateway
 
-pytestmark = pytest.mark.engine
-
 FEW, MANY = 600, 2_400
 BOUNDED = "GET /runs, state=FAILED and image"
 """Its entries are looked through for the state, 2,000 a request at most."""

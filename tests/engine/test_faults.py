@@ -228,6 +228,7 @@ def storm(api: Gateway, client: Recorder, seed: int) -> None:
         assert_whole(api, run_id, sort_keys)
 
 
+@pytest.mark.contention
 @pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 def test_with_keys_every_effect_happens_exactly_once(api: Gateway, seed: int) -> None:
@@ -247,6 +248,7 @@ def test_with_keys_every_effect_happens_exactly_once(api: Gateway, seed: int) ->
     print(f"  {len(created)} runs with {events} events: each exactly once")
 
 
+@pytest.mark.contention
 @pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 def test_without_keys_no_request_has_two_effects_or_half_an_effect(api: Gateway, seed: int) -> None:

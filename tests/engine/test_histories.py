@@ -11,6 +11,8 @@ import pytest
 from tests.support.gateway import Answer, Gateway
 from tests.support.history import Recorder, at_once, the_winner
 
+pytestmark = pytest.mark.contention
+
 
 def types_of(events: Any) -> list[str]:
     return [event["type"] for event in events]

@@ -97,6 +97,7 @@ def test_a_key_that_is_no_printable_ascii_of_255_is_422(api: Gateway, key: str) 
     assert answer.json["detail"][0]["loc"] == ["header", "Idempotency-Key"]
 
 
+@pytest.mark.contention
 def test_concurrent_duplicates_have_one_effect(api: Gateway) -> None:
     with ThreadPoolExecutor(16) as threads:
         created = list(threads.map(lambda _: post(api, "/runs", {"image": "a"}, "create"), range(16)))
