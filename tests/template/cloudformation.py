@@ -38,3 +38,10 @@ def resources_of_type(template: dict[str, Any], resource_type: str) -> dict[str,
         for name, resource in template["Resources"].items()
         if resource["Type"] == resource_type
     }
+
+
+def access_log_setting(template: dict[str, Any]) -> dict[str, Any]:
+    """Destination and format of the access log, where the stack writes one."""
+    (api,) = resources_of_type(template, "AWS::Serverless::Api").values()
+    setting: dict[str, Any] = api["AccessLogSetting"]["Fn::If"][1]
+    return setting

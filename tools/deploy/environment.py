@@ -1,0 +1,39 @@
+"""An environment of samconfig.toml, as far as a deployment needs it."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIG = Path("samconfig.toml")
+
+
+class EnvironmentUnknown(Exception):
+    """samconfig.toml has no such section."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """``parameters``: values that differ from the template's defaults, by the parameter's name."""
+
+    name: str
+    stack_name: str
+    parameters: Mapping[str, str]
+
+    def overrides(self, **more: str) -> list[str]:
+        """The parameters and ``more`` in the form that `sam deploy --parameter-overrides` takes."""
+        return [f"{name}={value}" for name, value in {**self.parameters, **more}.items()]
+
+
+def load_environment(name: str, config: Path = CONFIG) -> Environment:
+    """The section ``name`` of samconfig.toml. Raises EnvironmentUnknown."""
+    sections = tomllib.loads(config.read_text())
+    if name not in sections or name == "version":
+        raise EnvironmentUnknown(f"{config} has no environment {name!r}")
+    section = sections[name]
+    overrides: str = section["deploy"]["parameters"]["parameter_overrides"]
+    return Environment(
+        name=name,
+        stack_name=section["global"]["parameters"]["stack_name"],
+        parameters=dict(pair.split("=", 1) for pair in overrides.split()),
+    )
