@@ -1,56 +1,31 @@
-"""Keeps a deployment from lowering IndexShards, which would hide runs from every list.
+"""Keeps a deployment from hiding runs from the lists by the number of shards.
 
-    python -m tools.shard_check --config-env default
-
-Compares the parameter of a samconfig.toml environment with that of the stack it would update, by the credentials of the
-environment. Exits with 1 and the reason where it is lower; a stack that does not exist yet has nothing to hide.
+A run lies in one of the shards that creations wrote to when it was created; a list shows the shards that it reads. While
+a stack is updated its functions change one by one, so that a creation may already write where a list does not read yet.
+Lists therefore read more first, in a deployment of its own, and creations write there with the next.
 """
 
-import argparse
-import sys
-import tomllib
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
-import boto3
-from botocore.exceptions import ClientError
-
-PARAMETER = "IndexShards"
+READERS, WRITERS = "IndexShardsRead", "IndexShards"
 
 
-def configured(config: dict[str, Any], environment: str) -> tuple[str, int]:
-    """Stack name and number of shards that an environment of samconfig.toml deploys."""
-    parameters = config[environment]
-    overrides = dict(pair.split("=", 1) for pair in parameters["deploy"]["parameters"]["parameter_overrides"].split())
-    return parameters["global"]["parameters"]["stack_name"], int(overrides[PARAMETER])
+class WrongOrder(Exception):
+    """Lists would not show every run."""
 
 
-def deployed(cloudformation: Any, stack_name: str) -> int | None:
-    """Number of shards of a stack; None where there is no such stack."""
-    try:
-        [stack] = cloudformation.describe_stacks(StackName=stack_name)["Stacks"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ValidationError":
-            return None
-        raise
-    values = {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in stack.get("Parameters", [])}
-    return int(values[PARAMETER]) if PARAMETER in values else None
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config-env", default="default")
-    environment = parser.parse_args().config_env
-    config = tomllib.loads(Path("samconfig.toml").read_text())
-    stack_name, wanted = configured(config, environment)
-    current = deployed(boto3.client("cloudformation"), stack_name)
-    if current is not None and wanted < current:
-        print(
-            f"{PARAMETER} of {stack_name} is {current} and must never shrink, not to {wanted} either", file=sys.stderr
+def check_order(current: Mapping[str, str] | None, wanted: Mapping[str, str]) -> None:
+    """Compare a stack's parameters, None where there is no stack, with those of the deployment. Raises WrongOrder."""
+    readers, writers = int(wanted[READERS]), int(wanted[WRITERS])
+    if writers > readers:
+        raise WrongOrder(f"{WRITERS} ({writers}) must not be more than {READERS} ({readers})")
+    if current is None:
+        return
+    for name, value in ((READERS, readers), (WRITERS, writers)):
+        if value < int(current[name]):
+            raise WrongOrder(f"{name} is {current[name]} and must never shrink, not to {value} either")
+    if writers > int(current[READERS]):
+        raise WrongOrder(
+            f"{WRITERS} may grow to {writers} only once lists read as many: deploy {READERS}={readers} with"
+            f" {WRITERS}={current[WRITERS]} first, then {WRITERS}={writers}"
         )
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
