@@ -71,7 +71,7 @@ def _command(gateway: RecordingGateway, recorder: Recorder) -> None:
 def _work(gateway: RecordingGateway, _recorder: Recorder) -> None:
     """Events of every type, through attempts with patched outputs."""
     run_id = gateway.create(inputs=LARGE, retry_policy={"max_attempts": 3})["id"]
-    for type_, fields in [
+    worker: list[tuple[str, dict[str, Any]]] = [
         ("ASSIGNED", {"payload": {"worker_id": "w"}}),
         ("STARTED", {"payload": {"worker_id": "w"}}),
         ("PROGRESS", {"msg": 50}),
@@ -79,7 +79,8 @@ def _work(gateway: RecordingGateway, _recorder: Recorder) -> None:
         ("ERROR", {}),
         ("FAILED", {"payload": {"error_message": "disk full"}}),
         ("STARTED", {"payload": {"worker_id": "w"}}),
-    ]:
+    ]
+    for type_, fields in worker:
         assert gateway.event(run_id, type_, **fields).status == 200
     assert gateway.patch(f"/runs/{run_id}", {"outputs": LARGE}).status == 200
     assert gateway.event(run_id, "FAILED", payload={"error_message": "disk full"}).status == 200

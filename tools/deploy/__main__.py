@@ -16,17 +16,16 @@ from typing import Any
 import boto3
 
 from tools.deploy.access_log_role import ensure_access_log_role
-from tools.deploy.change_set import TableWouldBeLost, check_change_set, newest_change_set
+from tools.deploy.change_set import TableWouldBeLost, check_change_set, ready_change_sets
 from tools.deploy.concurrency import concurrency_warning
 from tools.deploy.digest import digest_of
-from tools.deploy.environment import Environment, EnvironmentUnknown, load_environment
+from tools.deploy.environment import TEMPLATE, Environment, EnvironmentUnknown, load_environment
 from tools.deploy.execution import DeploymentFailed, execute
 from tools.deploy.failed_first_try import MustBeRemoved, check_first_try
 from tools.deploy.index_shards import WrongOrder, check_order
 from tools.deploy.stack import deployed_stack
 
 BUILD = Path(".aws-sam/build")
-TEMPLATE = Path("template.yaml")
 PROTECTED = "default"
 """The environment whose stack cannot be deleted by mistake."""
 
@@ -43,13 +42,11 @@ def deploy(environment: Environment, session: Any) -> None:
     stack = deployed_stack(cloudformation, name)
     check_order(None if stack is None else stack.parameters, environment.parameters)
 
+    earlier = ready_change_sets(cloudformation, name)
     create_change_set(environment, digest_of(BUILD, TEMPLATE, environment.parameters))
-    change_set = newest_change_set(cloudformation, name)
-    if change_set is None:
-        say("Nothing has changed")
-    else:
+    for change_set in ready_change_sets(cloudformation, name) - earlier:
         try:
-            check_change_set(cloudformation, change_set)
+            check_change_set(cloudformation, name, change_set)
         except TableWouldBeLost:
             cloudformation.delete_change_set(ChangeSetName=change_set)
             raise

@@ -4,8 +4,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 CONFIG = Path("samconfig.toml")
+TEMPLATE = Path("template.yaml")
 
 
 class EnvironmentUnknown(Exception):
@@ -14,18 +18,22 @@ class EnvironmentUnknown(Exception):
 
 @dataclass(frozen=True)
 class Environment:
-    """``parameters``: values that differ from the template's defaults, by the parameter's name."""
+    """``parameters``: the value of every parameter of the template, its default where samconfig.toml names no other.
+
+    CloudFormation would keep a stack's value where none is given, so that a stack could not be had back by deploying an
+    earlier commit.
+    """
 
     name: str
     stack_name: str
     parameters: Mapping[str, str]
 
     def overrides(self, **more: str) -> list[str]:
-        """The parameters and ``more`` in the form that `sam deploy --parameter-overrides` takes."""
-        return [f"{name}={value}" for name, value in {**self.parameters, **more}.items()]
+        """The parameters with ``more`` in their place, in the form that `sam deploy --parameter-overrides` takes."""
+        return [f'{name}="{value}"' for name, value in {**self.parameters, **more}.items()]
 
 
-def load_environment(name: str, config: Path = CONFIG) -> Environment:
+def load_environment(name: str, config: Path = CONFIG, template: Path = TEMPLATE) -> Environment:
     """The section ``name`` of samconfig.toml. Raises EnvironmentUnknown."""
     sections = tomllib.loads(config.read_text())
     if name not in sections or name == "version":
@@ -35,5 +43,17 @@ def load_environment(name: str, config: Path = CONFIG) -> Environment:
     return Environment(
         name=name,
         stack_name=section["global"]["parameters"]["stack_name"],
-        parameters=dict(pair.split("=", 1) for pair in overrides.split()),
+        parameters=_defaults(template) | dict(pair.split("=", 1) for pair in overrides.split()),
     )
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes no notice of intrinsic functions: no parameter's default has one."""
+
+
+_Loader.add_multi_constructor("!", lambda *_: None)
+
+
+def _defaults(template: Path) -> dict[str, str]:
+    document: dict[str, Any] = yaml.load(template.read_text(), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    return {name: str(each["Default"]) for name, each in document["Parameters"].items()}

@@ -25,19 +25,18 @@ def execute(cloudformation: Any, change_set: str, *, poll_s: float = _POLL_S) ->
         waiter.wait(StackName=stack_id, WaiterConfig={"Delay": poll_s, "MaxAttempts": _POLLS})
     except WaiterError:
         [stack] = cloudformation.describe_stacks(StackName=stack_id)["Stacks"]
-        reasons = "".join(f"\n  {reason}" for reason in _reasons(cloudformation, stack_id, change_set))
+        reasons = "".join(f"\n  {reason}" for reason in _reasons(cloudformation, stack_id))
         raise DeploymentFailed(f"{stack['StackName']} is in {stack['StackStatus']}:{reasons}") from None
 
 
-def _reasons(cloudformation: Any, stack_id: str, change_set: str) -> list[str]:
-    """Of the resources that failed since the change set was executed, but those that only gave way to another."""
-    events = cloudformation.describe_stack_events(StackName=stack_id)["StackEvents"]
+def _reasons(cloudformation: Any, stack_id: str) -> list[str]:
+    """Of the resources that failed since the deployment began, but those that only gave way to another's failure."""
     reasons = []
-    for event in events:
+    for event in cloudformation.describe_stack_events(StackName=stack_id)["StackEvents"]:
         reason = event.get("ResourceStatusReason", "")
         if event["ResourceStatus"].endswith("_FAILED") and "cancelled" not in reason.lower():
             reasons.append(f"{event['LogicalResourceId']}: {reason}")
-        if event["PhysicalResourceId"] == stack_id and event["ResourceStatus"].endswith("_IN_PROGRESS"):
-            if event["ResourceStatus"] in ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS"):
-                break
+        begins = event["ResourceStatus"] in ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS")
+        if begins and event["PhysicalResourceId"] == stack_id:
+            break
     return reasons[::-1]

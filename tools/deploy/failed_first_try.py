@@ -30,9 +30,7 @@ class LeftTable:
             )
         commands = [f"aws dynamodb delete-table --table-name {self.name}"]
         if self.is_protected:
-            commands.insert(
-                0, f"aws dynamodb update-table --table-name {self.name} --no-deletion-protection-enabled"
-            )
+            commands.insert(0, f"aws dynamodb update-table --table-name {self.name} --no-deletion-protection-enabled")
         lines = "".join(f"\n    {command}" for command in commands)
         return f"The table {self.name} is left of an earlier deployment and is empty. To remove it:{lines}"
 
@@ -40,9 +38,10 @@ class LeftTable:
 def check_first_try(cloudformation: Any, dynamodb: Any, stack_name: str) -> list[str]:
     """What to tell about tables that earlier deployments of the stack left. Raises MustBeRemoved for a dead stack."""
     stack = deployed_stack(cloudformation, stack_name)
-    own = None if stack is None or stack.status in _DEAD else physical_id(cloudformation, stack_name, TABLE)
-    advice = [table.advice() for table in _tables_left(dynamodb, stack_name) if table.name != own]
-    if stack is not None and stack.status in _DEAD:
+    is_dead = stack is not None and stack.status in _DEAD
+    own = None if stack is None or is_dead else physical_id(cloudformation, stack_name, TABLE)
+    advice = [_look_at(dynamodb, name).advice() for name in _table_names(dynamodb, stack_name) if name != own]
+    if stack is not None and is_dead:
         raise MustBeRemoved("\n".join([_removal(stack, stack_name), *advice]))
     return advice
 
@@ -55,19 +54,10 @@ def _removal(stack: DeployedStack, stack_name: str) -> str:
     )
 
 
-def _tables_left(dynamodb: Any, stack_name: str) -> list[LeftTable]:
-    """Tables with the name that CloudFormation gives to the stack's table: ``<stack>-RunTable-<random>``."""
-    prefix = f"{stack_name}-{TABLE}-"
-    # Names come in their order, and a page begins after the name given: after the prefix without its last character.
-    names: list[str] = []
-    for page in dynamodb.get_paginator("list_tables").paginate(
-        PaginationConfig={"StartingToken": None}, ExclusiveStartTableName=prefix[:-1]
-    ):
-        of_stack = [name for name in page["TableNames"] if name.startswith(prefix)]
-        names += of_stack
-        if len(of_stack) < len(page["TableNames"]):
-            break
-    return [_look_at(dynamodb, name) for name in names]
+def _table_names(dynamodb: Any, stack_name: str) -> list[str]:
+    """Of tables named as CloudFormation names the stack's: ``<stack>-RunTable-<random>``."""
+    pages = dynamodb.get_paginator("list_tables").paginate()
+    return [name for page in pages for name in page["TableNames"] if name.startswith(f"{stack_name}-{TABLE}-")]
 
 
 def _look_at(dynamodb: Any, name: str) -> LeftTable:

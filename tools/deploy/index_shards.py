@@ -1,8 +1,8 @@
 """Keeps a deployment from hiding runs from the lists by the number of shards.
 
-A run lies in one of the shards that creations wrote to when it was created; a list shows the shards that it reads. While
-a stack is updated its functions change one by one, so that a creation may already write where a list does not read yet.
-Lists therefore read more first, in a deployment of its own, and creations write there with the next.
+A creation puts a run into one of the shards that it writes to; a list shows the shards that it reads. While a stack is
+updated its functions change one by one, so that a creation may already write where a list does not read yet. Lists
+therefore read more first, in a deployment of its own, and creations write there with the next.
 """
 
 from collections.abc import Mapping
