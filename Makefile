@@ -38,12 +38,13 @@ test-long: setup  ## Run the tests that take minutes: races, faults, fuzz (ARGS 
 bench: $(VENVS)/bench/ready  ## Measure against a floor and two peers (ONLY=cold_start for a part, MILLION=1 for a million runs)
 	@PYTHONPATH=layers/gyoza_domain $(VENVS)/bench/bin/python -m benchmarks $(addprefix --only ,$(ONLY)) $(if $(MILLION),--million)
 
-check: $(VENVS)/dev/ready $(VENVS)/sam/ready  ## Lint, types, import rules, template
+check: $(VENVS)/dev/ready $(VENVS)/sam/ready $(VENVS)/checkov/ready  ## Lint, types, import rules, template
 	$(DEV)/ruff format --check .
 	$(DEV)/ruff check .
 	$(DEV)/mypy
 	PYTHONPATH=layers/gyoza_domain $(DEV)/lint-imports
 	$(SAM)/sam validate --lint --region us-east-1
+	$(VENVS)/checkov/bin/checkov --config-file .checkov.yaml
 
 format: $(VENVS)/dev/ready  ## Rewrite the sources as `make check` wants them
 	$(DEV)/ruff format .
