@@ -19,11 +19,12 @@ from tools.deploy.access_log_role import ensure_access_log_role
 from tools.deploy.change_set import TableWouldBeLost, check_change_set, ready_change_sets
 from tools.deploy.concurrency import concurrency_warning
 from tools.deploy.digest import digest_of
-from tools.deploy.environment import TEMPLATE, Environment, EnvironmentUnknown, load_environment
+from tools.deploy.environment import Environment, EnvironmentUnknown, load_environment
 from tools.deploy.execution import DeploymentFailed, execute
 from tools.deploy.failed_first_try import MustBeRemoved, check_first_try
 from tools.deploy.index_shards import WrongOrder, check_order
 from tools.deploy.stack import deployed_stack
+from tools.deploy.template import TEMPLATE
 
 BUILD = Path(".aws-sam/build")
 PROTECTED = "default"

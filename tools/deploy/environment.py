@@ -4,12 +4,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
+from tools.deploy.template import TEMPLATE, load_template
 
 CONFIG = Path("samconfig.toml")
-TEMPLATE = Path("template.yaml")
 
 
 class EnvironmentUnknown(Exception):
@@ -47,13 +45,5 @@ def load_environment(name: str, config: Path = CONFIG, template: Path = TEMPLATE
     )
 
 
-class _Loader(yaml.SafeLoader):
-    """Takes no notice of intrinsic functions: no parameter's default has one."""
-
-
-_Loader.add_multi_constructor("!", lambda *_: None)
-
-
 def _defaults(template: Path) -> dict[str, str]:
-    document: dict[str, Any] = yaml.load(template.read_text(), Loader=_Loader)  # noqa: S506 - a SafeLoader
-    return {name: str(each["Default"]) for name, each in document["Parameters"].items()}
+    return {name: str(each["Default"]) for name, each in load_template(template)["Parameters"].items()}
