@@ -47,7 +47,6 @@ def test_the_table_is_imported_by_its_name() -> None:
                 "TemplateBody": ANY,
                 "Parameters": [{"ParameterKey": "IndexShards", "ParameterValue": "1"}],
                 "ResourcesToImport": [imported],
-                "Tags": [{"Key": "gyoza:stack", "Value": "gyoza"}],
             },
         )
         stub.add_response("describe_change_set", {"Status": "CREATE_COMPLETE"}, NAMED)

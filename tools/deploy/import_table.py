@@ -2,8 +2,8 @@
 
     python -m tools.deploy.import_table --config-env default --table <its name>
 
-CloudFormation makes nothing else while it imports a resource. So the stack has the table alone at first, as template.yaml
-has it. Exits with 1 and CloudFormation's reasons where it refuses.
+CloudFormation makes nothing else while it imports a resource. So the stack has the table alone at first, as
+template.yaml has it. Exits with 1 and CloudFormation's reasons where it refuses.
 """
 
 import argparse
@@ -35,6 +35,7 @@ def template_of_the_table(template: Mapping[str, Any]) -> dict[str, Any]:
 def import_table(cloudformation: Any, environment: Environment, template: Mapping[str, Any], table: str) -> None:
     """Raises ClientError where there is such a stack or no such table, WaiterError where they do not fit."""
     stack_name = environment.stack_name
+    # CloudFormation takes no tags with an import; the deployment after it brings them.
     named = {"StackName": stack_name, "ChangeSetName": _CHANGE_SET}
     cloudformation.create_change_set(
         **named,
@@ -48,7 +49,6 @@ def import_table(cloudformation: Any, environment: Environment, template: Mappin
                 "ResourceIdentifier": {"TableName": table},
             }
         ],
-        Tags=[{"Key": "gyoza:stack", "Value": stack_name}],
     )
     cloudformation.get_waiter("change_set_create_complete").wait(**named)
     cloudformation.execute_change_set(**named)
