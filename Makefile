@@ -41,24 +41,25 @@ test-long: $(TESTS_NEED) $(GENERATORS)/ready  ## Run the tests that take minutes
 bench: $(VENVS)/bench/ready $(ENGINE)/ready  ## Measure against a floor and two peers (ONLY=cold_start for a part, MILLION=1 for a million runs)
 	@PYTHONPATH=layers/gyoza_domain $(VENVS)/bench/bin/python -m benchmarks $(addprefix --only ,$(ONLY)) $(if $(MILLION),--million)
 
-check: $(VENVS)/dev/ready $(VENVS)/sam/ready  ## Lint, types, import rules, template
+check: $(VENVS)/dev/ready $(VENVS)/sam/ready $(VENVS)/checkov/ready  ## Lint, types, import rules, template
 	$(DEV)/ruff format --check .
 	$(DEV)/ruff check .
 	$(DEV)/mypy
 	PYTHONPATH=layers/gyoza_domain $(DEV)/lint-imports
 	$(SAM)/sam validate --lint --region us-east-1
+	$(VENVS)/checkov/bin/checkov --config-file .checkov.yaml
 
 format: $(VENVS)/dev/ready  ## Rewrite the sources as `make check` wants them
 	$(DEV)/ruff format .
 	$(DEV)/ruff check --fix .
 
 build: $(VENVS)/sam/ready  ## Build for AWS (arm64, python3.13) from any host, and prove it
+	@find functions -name __pycache__ -type d -prune -exec rm -rf {} +
 	PYTHON=$(abspath $(SAM)/python) LAYER_TARGET=lambda $(SAM)/sam build --config-env $(ENV) --region us-east-1
 	$(SAM)/python -m tools.layer_check .aws-sam/build/DomainLayer
 
 deploy: build  ## Deploy to AWS (ENV names a section of samconfig.toml)
-	$(SAM)/python -m tools.shard_check --config-env $(ENV)
-	$(SAM)/sam deploy --config-env $(ENV)
+	$(SAM)/python -m tools.deploy --config-env $(ENV)
 
 redeliver: $(VENVS)/sam/ready  ## Publish a run's events again (RUN=<id> FROM_SEQ=<n>, ENV as above, local for `make run`)
 	@$(SAM)/python -m tools.push redeliver --config-env $(ENV) --run '$(RUN)' --from-seq '$(FROM_SEQ)'

@@ -18,7 +18,7 @@ from gyoza_domain.bootstrap import api, clients
 from gyoza_domain.dynamodb.outbox import DynamoDBOutbox
 from gyoza_domain.publishing.ports import EventRange
 from tests.support.gateway import Gateway
-from tests.template.cloudformation import load_template, resources_of_type
+from tests.template.cloudformation import access_log_setting, load_template
 
 MEGABYTES_A_CORE = 1769
 """Memory for which Lambda gives one core (Lambda's documentation)."""
@@ -231,8 +231,7 @@ def _stretched(cpu_s: float) -> float:
 
 def access_log_bytes() -> int:
     """The line of template.yaml's format with values of the usual length."""
-    (api,) = resources_of_type(load_template(), "AWS::Serverless::Api").values()
-    line: str = api["AccessLogSetting"]["Format"]
+    line: str = access_log_setting(load_template())["Format"]
     for variable, value in _ACCESS_VALUES.items():
         line = line.replace(f"$context.{variable}", value)
     assert "$context" not in line

@@ -3,32 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
+from tools.deploy import template
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class _Loader(yaml.SafeLoader):
-    pass
-
-
-def _intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
-    if isinstance(node, yaml.ScalarNode):
-        return {name: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    assert isinstance(node, yaml.MappingNode)
-    return {name: loader.construct_mapping(node, deep=True)}
-
-
-_Loader.add_multi_constructor("!", _intrinsic)
-
-
 def load_template() -> dict[str, Any]:
-    with (ROOT / "template.yaml").open() as file:
-        template: dict[str, Any] = yaml.load(file, Loader=_Loader)  # noqa: S506 - a SafeLoader with intrinsics
-    return template
+    return template.load_template(ROOT / "template.yaml")
 
 
 def resources_of_type(template: dict[str, Any], resource_type: str) -> dict[str, dict[str, Any]]:
@@ -38,3 +19,10 @@ def resources_of_type(template: dict[str, Any], resource_type: str) -> dict[str,
         for name, resource in template["Resources"].items()
         if resource["Type"] == resource_type
     }
+
+
+def access_log_setting(template: dict[str, Any]) -> dict[str, Any]:
+    """Destination and format of the access log, where the stack writes one."""
+    (api,) = resources_of_type(template, "AWS::Serverless::Api").values()
+    setting: dict[str, Any] = api["AccessLogSetting"]["Fn::If"][1]
+    return setting

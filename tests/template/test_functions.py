@@ -1,17 +1,10 @@
-"""One route or one task, one function, one folder, one policy."""
+"""One route or one task, one function, one folder, one role."""
 
 import re
-from typing import Any
-
-import pytest
 
 from gyoza_domain.runs.saving import CONFLICT_DEADLINE_S
 from tests.template.cloudformation import ROOT, load_template, resources_of_type
-
-TABLE = {"Fn::GetAtt": "RunTable.Arn"}
-INDEXES = [
-    {"Fn::Sub": "${RunTable.Arn}/index/" + name} for name in ("by_created", "by_state", "by_image", "by_op_definition")
-]
+from tests.template.transformed import transformed
 
 ROUTES = {
     "CreateRun": ("POST", "/runs"),
@@ -27,31 +20,6 @@ ROUTES = {
 
 TASKS = {"PublishEvents", "RedeliverEvents", "ReplayParkedEvents"}
 """Functions that are no route."""
-
-TOPICS = {"Fn::Sub": "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}_*"}
-QUEUE = {"Fn::GetAtt": "ParkedEvents.Arn"}
-
-READ = {"dynamodb:GetItem", "dynamodb:Query"}
-WRITE = {"dynamodb:PutItem", "dynamodb:UpdateItem"}
-PUBLISH = {"sns:CreateTopic", "sns:Publish"}
-ALLOWED: dict[str, list[tuple[set[str], Any]]] = {
-    "CreateRun": [(READ | {"dynamodb:PutItem"}, TABLE)],
-    "ListRuns": [({"dynamodb:Query"}, INDEXES), (READ | {"dynamodb:BatchGetItem"}, TABLE)],
-    "GetRun": [(READ, TABLE)],
-    "UpdateRun": [(READ | WRITE, TABLE)],
-    "RetryRun": [(READ | WRITE, TABLE)],
-    "CancelRun": [(READ | WRITE, TABLE)],
-    "AddEvent": [(READ | WRITE, TABLE)],
-    "ListEvents": [(READ, TABLE)],
-    "ListAttempts": [({"dynamodb:BatchGetItem", "dynamodb:Query"}, TABLE)],
-    "PublishEvents": [({"dynamodb:BatchGetItem"}, TABLE), (PUBLISH, TOPICS), ({"sqs:SendMessage"}, QUEUE)],
-    "RedeliverEvents": [({"dynamodb:BatchGetItem", "dynamodb:GetItem"}, TABLE), (PUBLISH, TOPICS)],
-    "ReplayParkedEvents": [
-        ({"dynamodb:BatchGetItem", "dynamodb:GetItem"}, TABLE),
-        (PUBLISH, TOPICS),
-        ({"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"}, QUEUE),
-    ],
-}
 
 TEMPLATE = load_template()
 FUNCTIONS = resources_of_type(TEMPLATE, "AWS::Serverless::Function")
@@ -79,14 +47,6 @@ def test_a_function_folder_holds_one_file() -> None:
     assert files == {folder / "app.py" for folder in folders}
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
-def test_a_policy_allows_exactly_what_its_function_does(name: str) -> None:
-    statements = [statement for policy in FUNCTIONS[name]["Policies"] for statement in policy["Statement"]]
-    allowed = [(set(statement["Action"]), statement["Resource"]) for statement in statements]
-    assert allowed == ALLOWED[name]
-    assert {statement["Effect"] for statement in statements} == {"Allow"}
-
-
 def test_every_route_answers_before_the_gateway_gives_up() -> None:
     gateway_limit_s, slowest_call_s = 29, 3 * 5
     assert CONFLICT_DEADLINE_S + slowest_call_s < TEMPLATE["Globals"]["Function"]["Timeout"] < gateway_limit_s
@@ -101,6 +61,44 @@ def test_functions_run_on_arm64_behind_an_alias_that_follows_every_property() ->
     assert common["AutoPublishAliasAllProperties"] is True
     assert common["SnapStart"] == {"ApplyOn": {"Ref": "SnapStart"}}
     assert TEMPLATE["Parameters"]["SnapStart"]["Default"] == "None"
+
+
+def test_lists_read_as_many_shards_as_their_parameter_says_and_creations_write_to_as_many_as_theirs() -> None:
+    variables = {name: function.get("Environment", {}).get("Variables", {}) for name, function in FUNCTIONS.items()}
+    shards = {
+        name: (values.get("GYOZA_INDEX_SHARDS_READ"), values.get("GYOZA_INDEX_SHARDS"))
+        for name, values in variables.items()
+        if "GYOZA_INDEX_SHARDS_READ" in values or "GYOZA_INDEX_SHARDS" in values
+    }
+    assert shards == {"ListRuns": ({"Ref": "IndexShardsRead"}, None), "CreateRun": (None, {"Ref": "IndexShards"})}
+
+
+def test_a_creation_knows_which_topics_runs_may_name() -> None:
+    assert FUNCTIONS["CreateRun"]["Environment"]["Variables"]["GYOZA_TOPICS"] == {"Ref": "Topics"}
+    assert TEMPLATE["Parameters"]["Topics"]["Default"] == "any"
+
+
+def test_publishing_shares_the_concurrency_of_the_account_unless_some_is_reserved() -> None:
+    reserved = {
+        name: each["ReservedConcurrentExecutions"] for name, each in FUNCTIONS.items() if "Reserved" in str(each)
+    }
+    value = {"Fn::If": ["ReservesPushConcurrency", {"Ref": "PushConcurrency"}, {"Ref": "AWS::NoValue"}]}
+    assert reserved == {"PublishEvents": value}
+    assert TEMPLATE["Parameters"]["PushConcurrency"]["Default"] == ""
+
+
+def test_every_parameter_has_a_label_in_one_group_and_a_description() -> None:
+    interface = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(interface["ParameterLabels"]) == sorted(TEMPLATE["Parameters"])
+    assert not [name for name, each in TEMPLATE["Parameters"].items() if not each["Description"]]
+
+
+def test_the_outputs_name_the_key_and_the_usage_plan_that_sam_makes() -> None:
+    made = transformed()["Resources"]
+    outputs = {name: TEMPLATE["Outputs"][name]["Value"]["Ref"] for name in ("ApiKeyId", "UsagePlanId")}
+    types = {name: made[resource]["Type"] for name, resource in outputs.items()}
+    assert types == {"ApiKeyId": "AWS::ApiGateway::ApiKey", "UsagePlanId": "AWS::ApiGateway::UsagePlan"}
 
 
 def _snake_case(name: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.template.cloudformation import load_template, resources_of_type
+from tests.template.cloudformation import access_log_setting, load_template, resources_of_type
 
 TEMPLATE = load_template()
 API: dict[str, Any] = resources_of_type(TEMPLATE, "AWS::Serverless::Api")["RunApi"]
@@ -51,13 +51,31 @@ def test_bodies_reach_the_functions_byte_for_byte() -> None:
 
 
 def test_an_access_log_line_is_json_and_holds_no_key() -> None:
-    line = json.loads(API["AccessLogSetting"]["Format"])
+    line = json.loads(access_log_setting(TEMPLATE)["Format"])
     assert line["request_id"] == "$context.requestId"
     assert "$context.identity.apiKey" not in line.values()
 
 
+def test_a_stack_without_access_logs_needs_no_role_of_the_account() -> None:
+    assert API["AccessLogSetting"]["Fn::If"][0::2] == ["WritesAccessLogs", {"Ref": "AWS::NoValue"}]
+    assert TEMPLATE["Resources"]["AccessLogGroup"]["Condition"] == "WritesAccessLogs"
+    assert not resources_of_type(TEMPLATE, "AWS::ApiGateway::Account")
+
+
 def test_logs_are_kept_for_the_days_asked_for() -> None:
     groups = resources_of_type(TEMPLATE, "AWS::Logs::LogGroup")
-    assert set(groups) == {"FunctionLogs", "AccessLogs"}
+    assert set(groups) == {"FunctionLogs", "AccessLogGroup"}
     assert all(group["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values())
-    assert TEMPLATE["Globals"]["Function"]["LoggingConfig"] == {"LogGroup": {"Ref": "FunctionLogs"}}
+
+
+def test_functions_log_json_into_one_group_at_one_level_and_lambda_only_its_warnings() -> None:
+    common = TEMPLATE["Globals"]["Function"]
+    assert common["LoggingConfig"] == {
+        "LogGroup": {"Ref": "FunctionLogs"},
+        "LogFormat": "JSON",
+        "SystemLogLevel": "WARN",
+        "ApplicationLogLevel": {"Ref": "LogLevel"},
+    }
+    # Lambda's level takes precedence over the logger's own: two levels would be one that has no effect.
+    assert common["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == {"Ref": "LogLevel"}
+    assert common["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == {"Ref": "AWS::StackName"}

@@ -50,18 +50,6 @@ def test_no_replay_meets_a_parked_event_twice() -> None:
     assert queue["SqsManagedSseEnabled"] is True
 
 
-def test_an_operator_hears_of_late_failing_and_parked_events() -> None:
-    alarms = resources_of_type(TEMPLATE, "AWS::CloudWatch::Alarm")
-    watched = {name: (alarm["Namespace"], alarm["MetricName"]) for name, alarm in alarms.items()}
-    assert watched == {
-        "EventsAreLate": ("AWS/Lambda", "IteratorAge"),
-        "PublishingFails": ("AWS/Lambda", "Errors"),
-        "EventsAreParked": ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
-    }
-    actions = {"Fn::If": ["NotifiesOfAlarms", [{"Ref": "AlarmTopicArn"}], []]}
-    assert all(alarm["AlarmActions"] == actions for alarm in alarms.values())
-
-
 def test_a_function_publishes_to_topics_of_this_stack_only() -> None:
     prefix = {"Fn::Sub": "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}_"}
     for name in ("PublishEvents", "RedeliverEvents", "ReplayParkedEvents"):

@@ -32,7 +32,7 @@ def test_the_table_can_be_restored_is_encrypted_and_outlives_its_stack() -> None
     assert TABLE["SSESpecification"] == {"SSEEnabled": True}
     assert TABLE["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}
     assert TEMPLATE["Parameters"]["DeletionProtection"]["Default"] == "true"
-    assert TEMPLATE["Resources"]["RunTable"]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert TEMPLATE["Resources"]["RunTable"]["DeletionPolicy"] == "Retain"
     assert TEMPLATE["Resources"]["RunTable"]["UpdateReplacePolicy"] == "Retain"
 
 

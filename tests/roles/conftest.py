@@ -1,0 +1,43 @@
+"""Every function on moto, played through all it can do, while what it asks of AWS is recorded."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+import pytest
+from botocore.client import BaseClient
+from moto import mock_aws
+
+from tests.roles.playing import TABLE_NAME, play
+from tests.roles.recorder import Permission, Recorder, RecordingGateway
+from tests.template.intrinsics import ACCOUNT, REGION, STACK
+
+
+@pytest.fixture(scope="session")
+def used() -> dict[str, set[Permission]]:
+    """Permissions that each function, by the name of its folder, has used."""
+    real = BaseClient._make_api_call  # type: ignore[attr-defined]
+    with mock_aws(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GYOZA_TABLE", TABLE_NAME)
+        patch.setenv("GYOZA_TOPIC_ARN_PREFIX", f"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}_")
+        patch.setenv("GYOZA_PARKED_QUEUE_URL", boto3.client("sqs").create_queue(QueueName="ParkedEvents")["QueueUrl"])
+        recorder = Recorder(real)
+
+        def record(client: BaseClient, operation: str, params: Mapping[str, Any]) -> Any:
+            return recorder.record(client, operation, params)
+
+        patch.setattr(BaseClient, "_make_api_call", record)
+        _forget_everything()
+        play(RecordingGateway(recorder), recorder)
+    _forget_everything()
+    return recorder.used
+
+
+def _forget_everything() -> None:
+    """Each client and whatever holds one, whichever module of ``bootstrap`` has it."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("gyoza_domain.bootstrap"):
+            for member in vars(module).values():
+                if hasattr(member, "cache_clear"):
+                    member.cache_clear()

@@ -1,0 +1,215 @@
+"""Requests, batches and operators' tasks that lead each function through every way it has to call AWS."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import boto3
+
+from functions.publish_events.app import lambda_handler as publish
+from functions.redeliver_events.app import lambda_handler as redeliver
+from functions.replay_parked_events.app import lambda_handler as replay
+from tests.roles.recorder import Recorder, RecordingGateway
+from tests.support.gateway import Answer
+from tests.support.push import Context, client_error
+from tests.support.table import create_table
+
+KEY = {"Idempotency-Key": "a-key"}
+LARGE = {"text": "x" * 20_000}
+NO_RUN = "00000000-0000-4000-8000-000000000000"
+TABLE_NAME = "RunTable"
+
+EVENTS_SHOWN = 100
+"""Events that a run shows (docs/openapi.yaml): what is older is read apart."""
+
+
+def play(gateway: RecordingGateway, recorder: Recorder) -> None:
+    dynamodb: Any = boto3.client("dynamodb")
+    for part in (_create, _command, _work, _read_timelines, _list, _push):
+        # moto copies the whole table with every transaction: a small one is quick.
+        create_table(dynamodb, TABLE_NAME)
+        part(gateway, recorder)
+        dynamodb.delete_table(TableName=TABLE_NAME)
+
+
+def _create(gateway: RecordingGateway, _recorder: Recorder) -> None:
+    """Also a replayed creation, one refused because its key was used, and one with large inputs."""
+    gateway.create()
+    gateway.create(inputs=LARGE)
+    for status, replayed, body in [(201, None, {}), (201, "true", {}), (422, None, {"priority": 9})]:
+        answer = gateway.call("POST", "/runs", {"image": "busybox:1"} | body, headers=KEY)
+        assert (answer.status, answer.headers.get("Idempotent-Replayed")) == (status, replayed), answer.text
+    minimal = gateway.call("POST", "/runs", {"image": "busybox:1"}, headers=KEY | {"Prefer": "return=minimal"})
+    assert minimal.status == 201
+
+
+def _command(gateway: RecordingGateway, recorder: Recorder) -> None:
+    """Each command plain, minimal, with a key, repeated, repeated on a terminal run, overtaken, and refused."""
+    commands: list[tuple[str, str, Any]] = [
+        ("POST", "events", {"type": "INFO"}),
+        ("POST", "cancel", None),
+        ("POST", "retry", None),
+        ("PATCH", "", {"outputs": LARGE, "priority": 7, "state": "RUNNING"}),
+    ]
+    for method, path, body in commands:
+        for ends_as, headers in [("RUNNING", {}), ("COMPLETED", {"Prefer": "return=minimal"}), ("FAILED", KEY)]:
+            run_id = _run_in(gateway, ends_as)
+            url = f"/runs/{run_id}/{path}".rstrip("/")
+            for _ in range(2):
+                _answered(gateway.call(method, url, body, headers=headers))
+            gateway.post(f"/runs/{run_id}/cancel")
+            _answered(gateway.call(method, url, body, headers=headers))
+            _answered(gateway.call(method, url, {"payload": {"other": True}}, headers=headers))
+        run_id = _run_in(gateway, "FAILED" if path == "retry" else "RUNNING")
+        recorder.meanwhile["TransactWriteItems"] = partial(gateway.patch, f"/runs/{run_id}", {"priority": 3})
+        _answered(gateway.call(method, f"/runs/{run_id}/{path}".rstrip("/"), body, headers=KEY))
+        assert not recorder.meanwhile
+        assert gateway.call(method, f"/runs/{NO_RUN}/{path}".rstrip("/"), body).status == 404
+
+
+def _work(gateway: RecordingGateway, _recorder: Recorder) -> None:
+    """Events of every type, through attempts with patched outputs."""
+    run_id = gateway.create(inputs=LARGE, retry_policy={"max_attempts": 3})["id"]
+    worker: list[tuple[str, dict[str, Any]]] = [
+        ("ASSIGNED", {"payload": {"worker_id": "w"}}),
+        ("STARTED", {"payload": {"worker_id": "w"}}),
+        ("PROGRESS", {"msg": 50}),
+        ("INFO", {}),
+        ("ERROR", {}),
+        ("FAILED", {"payload": {"error_message": "disk full"}}),
+        ("STARTED", {"payload": {"worker_id": "w"}}),
+    ]
+    for type_, fields in worker:
+        assert gateway.event(run_id, type_, **fields).status == 200
+    assert gateway.patch(f"/runs/{run_id}", {"outputs": LARGE}).status == 200
+    assert gateway.event(run_id, "FAILED", payload={"error_message": "disk full"}).status == 200
+    assert gateway.start(run_id).status == 200
+    assert gateway.patch(f"/runs/{run_id}", {"outputs": {"again": 1}}).status == 200
+    assert gateway.event(run_id, "FAILED", payload={"error_message": "disk full"}).status == 200
+    assert gateway.post(f"/runs/{run_id}/retry").status == 200
+    assert gateway.start(run_id).status == 200
+    assert gateway.event(run_id, "COMPLETED", payload={"outputs": LARGE}).status == 200
+
+
+def _read_timelines(gateway: RecordingGateway, _recorder: Recorder) -> None:
+    """Short and long timelines, earlier attempts, and a result that is older than the events a run shows."""
+    run_id = gateway.call("POST", "/runs", {"image": "busybox:1"}, headers=KEY).json["id"]
+    assert gateway.start(run_id).status == 200
+    assert gateway.event(run_id, "COMPLETED", payload={"outputs": {"m": 2}}).status == 200
+    assert gateway.patch(f"/runs/{run_id}", {"state": "RUNNING"}).status == 200
+    for _ in range(EVENTS_SHOWN + 1):
+        assert gateway.event(run_id, "INFO", minimal=True).status == 200
+    reopened = gateway.get(f"/runs/{run_id}")
+    assert (reopened.status, reopened.json["outputs"]) == (200, {"m": 2})
+    repeated = gateway.call("POST", "/runs", {"image": "busybox:1"}, headers=KEY)
+    assert (repeated.status, repeated.json) == (201, reopened.json)
+    assert gateway.get("/runs", expand=["events"]).status == 200
+    assert gateway.event(run_id, "COMPLETED", payload={"outputs": {}}).status == 200
+    retried = _run_in(gateway, "FAILED")
+    assert gateway.post(f"/runs/{retried}/retry").status == 200
+    for each in (run_id, retried):
+        assert gateway.get(f"/runs/{each}").status == 200
+        for query in ({}, {"after": 3}, {"after": 999}, {"after_seq": 1}, {"attempt": 1}, {"attempt": 2}):
+            assert gateway.get(f"/runs/{each}/events", **query).status in (200, 400, 422)
+        for query in ({}, {"limit": 1}, {"limit": 1, "after": 1}):
+            assert gateway.get(f"/runs/{each}/attempts", **query).status in (200, 400, 422)
+
+
+def _list(gateway: RecordingGateway, recorder: Recorder) -> None:
+    """Each filter, alone and together, pages either way, and rows that change between two reads."""
+    filters: list[dict[str, Any]] = [
+        {},
+        {"state": "RUNNING"},
+        {"image": "busybox:1"},
+        {"op_definition": "resize"},
+        {"created[gte]": 1},
+        {"state": "COMPLETED", "image": "busybox:1"},
+    ]
+    for state in ("PENDING", "RUNNING", "COMPLETED"):
+        gateway.create(inputs=LARGE)
+        _run_in(gateway, state)
+    for each in filters:
+        for more in ({}, {"expand[]": "events"}, {"fields": "summary"}, {"limit": 1}):
+            page = gateway.get("/runs", **(each | more))
+            if page.status != 200:
+                continue
+            for row in page.json["data"][:2]:
+                assert gateway.get("/runs", starting_after=row["id"], **each).status == 200
+                assert gateway.get("/runs", ending_before=row["id"], **each).status == 200
+    for more in ({}, {"expand[]": "events"}):
+        run_id = gateway.create(inputs=LARGE)["id"]
+        assert gateway.patch(f"/runs/{run_id}", {"outputs": LARGE}).status == 200
+        assert gateway.start(run_id).status == 200
+        recorder.meanwhile["BatchGetItem"] = partial(gateway.patch, f"/runs/{run_id}", {"outputs": LARGE})
+        assert gateway.get("/runs", limit=100, **more).status == 200
+    assert gateway.get("/runs", starting_after=NO_RUN).status in (400, 422)
+
+
+def _push(gateway: RecordingGateway, recorder: Recorder) -> None:
+    """Topics that are there, are not, were deleted before a replay; refusals; records and messages nobody can read."""
+    sns: Any = boto3.client("sns")
+    for topic in ("orders", "orders.fifo"):
+        run_id = gateway.create(event_delivery={"topic": topic}, inputs=LARGE)["id"]
+        assert gateway.start(run_id).status == 200
+        _invoke_publish(recorder, _record_of(run_id, "1"))
+        run_id = gateway.create(event_delivery={"topic": topic})["id"]
+        assert gateway.start(run_id).status == 200
+        recorder.meanwhile["PublishBatch"] = _refused
+        _invoke_publish(recorder, _record_of(run_id, "1"))
+        assert not recorder.meanwhile
+    _invoke_publish(
+        recorder, {"eventName": "INSERT", "dynamodb": {"SequenceNumber": "9", "NewImage": {"sk": {"S": "?"}}}}
+    )
+    for topic in sns.list_topics()["Topics"]:
+        sns.delete_topic(TopicArn=topic["TopicArn"])
+    recorder.meanwhile["PublishBatch"] = _refused
+    kept = recorder.during("replay_parked_events", lambda: replay({}, Context()))
+    assert kept["kept"] > 0, kept
+    recorder.during("replay_parked_events", lambda: replay({}, Context()))
+    assert len(sns.list_topics()["Topics"]) == 2
+    for topic in sns.list_topics()["Topics"]:
+        sns.delete_topic(TopicArn=topic["TopicArn"])
+    answer = recorder.during("redeliver_events", lambda: redeliver({"run_id": run_id, "from_seq": -1}, Context()))
+    assert answer["published"] > 0, answer
+
+
+def _run_in(gateway: RecordingGateway, state: str) -> str:
+    run_id: str = gateway.create(retry_policy={"max_attempts": 1})["id"]
+    if state == "PENDING":
+        return run_id
+    assert gateway.start(run_id).status == 200
+    match state:
+        case "COMPLETED":
+            assert gateway.event(run_id, "COMPLETED", payload={"outputs": {"m": 2}}).status == 200
+        case "FAILED":
+            assert gateway.event(run_id, "FAILED", payload={"error_message": "disk full"}).status == 200
+        case "CANCELLED":
+            assert gateway.post(f"/runs/{run_id}/cancel").status == 200
+    assert gateway.get(f"/runs/{run_id}").json["state"] == state
+    return run_id
+
+
+def _answered(answer: Answer) -> None:
+    assert answer.status < 500, answer.text
+
+
+def _refused() -> None:
+    raise client_error("AuthorizationError", 403)
+
+
+def _invoke_publish(recorder: Recorder, record: Mapping[str, Any]) -> None:
+    answer = recorder.during("publish_events", lambda: publish({"Records": [record]}, Context()))
+    assert answer == {"batchItemFailures": []}
+
+
+def _record_of(run_id: str, number: str) -> Mapping[str, Any]:
+    """The stream's record of the run's HEAD as it is now."""
+    dynamodb: Any = boto3.client("dynamodb")
+    items = dynamodb.scan(
+        TableName=TABLE_NAME, FilterExpression="contains(pk, :id)", ExpressionAttributeValues={":id": {"S": run_id}}
+    )
+    [head] = [item for item in items["Items"] if item["sk"]["S"] == "META#HEAD"]
+    change = {"Keys": {"pk": head["pk"], "sk": head["sk"]}, "NewImage": head, "SequenceNumber": number}
+    record: Mapping[str, Any] = json.loads(json.dumps({"eventName": "INSERT", "dynamodb": change}, default=str))
+    return record

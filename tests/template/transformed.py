@@ -1,0 +1,48 @@
+"""template.yaml as SAM transforms it, once a test session for each set of parameter values and of code."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+
+from tests.template.cloudformation import ROOT, load_template
+
+_PYTHON = ROOT / ".local/venv/local/bin/python"
+_TRANSLATOR = ROOT / "tests/support/sam_translator.py"
+
+Json = dict[str, Any]
+
+
+def transformed(parameters: Mapping[str, str] | None = None, code: Mapping[str, str] | None = None) -> Json:
+    """The template that CloudFormation carries out.
+
+    ``parameters``: values other than the defaults. ``code``: for a function or layer, by its logical id, a digest of
+    its files, which is part of their address as it is where `sam deploy` uploads them.
+    """
+    text = _transformed(tuple(sorted((parameters or {}).items())), tuple(sorted((code or {}).items())))
+    result: Json = json.loads(text)
+    return result
+
+
+def code_resources() -> list[str]:
+    """Logical ids of everything that is uploaded: each function, and the layer."""
+    resources = load_template()["Resources"]
+    return [name for name, each in resources.items() if {"CodeUri", "ContentUri"} & set(each["Properties"])]
+
+
+@cache
+def _transformed(parameters: tuple[tuple[str, str], ...], code: tuple[tuple[str, str], ...]) -> str:
+    if not _PYTHON.exists():
+        pytest.fail("SAM's translator is missing; `make setup` installs it")
+    template, digests = load_template(), dict(code)
+    for name in code_resources():
+        properties = template["Resources"][name]["Properties"]
+        key = "CodeUri" if "CodeUri" in properties else "ContentUri"
+        properties[key] = f"s3://artifacts/{name}-{digests.get(name, 'as-it-is')}"
+    request = json.dumps({"template": template, "parameters": dict(parameters)})
+    done = subprocess.run([_PYTHON, _TRANSLATOR], input=request, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

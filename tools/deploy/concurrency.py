@@ -1,0 +1,23 @@
+"""How many executions of functions the account allows at once."""
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+LOW = 100
+"""Fewer are used up by a hundred requests a second of a second each, the default of ThrottleRate."""
+
+
+def concurrency_warning(lambda_: Any) -> str | None:
+    """A sentence where the account's limit is low, as it is in a new account (10); None where it is not."""
+    try:
+        limit: int = lambda_.get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    except ClientError as error:
+        return f"Concurrency: not told ({error.response['Error']['Code']}); a new account has 10, which is too few"
+    if limit >= LOW:
+        return None
+    return (
+        f"Concurrency: the account allows {limit} executions of functions at once. Requests beyond it answer 500, and"
+        " push waits. Ask for more: aws service-quotas request-service-quota-increase --service-code lambda"
+        " --quota-code L-B99A9384 --desired-value 1000"
+    )
