@@ -47,7 +47,9 @@ def main() -> int:
     screen = Screen()
 
     for signum in _SIGNALS:
-        signal.signal(signum, _stop)
+        # Under nohup it stays ignored.
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, _stop)
     follow_make()
     folder = options.stacks / str(options.port)
     try:

@@ -1,4 +1,4 @@
-"""Starts the emulator, changed in four ways. Runs in the emulator's environment, as a script.
+"""Starts the emulator, changed in five ways. Runs in the emulator's environment, as a script.
 
     python local/launch_emulator.py INVOCATIONS
 
@@ -14,7 +14,9 @@ that IAM does not know.
 Streams begin anew with each start. By itself the emulator keeps the positions of their readers but not the records, so
 that after a restart a reader skips records or reads them twice.
 
-The emulator ends when its standard input does, so that it never outlives the process that started it.
+The emulator ends as soon as its state is written. By itself it waits on for threads that sleep.
+
+It also ends when its standard input does, so that it never outlives the process that started it.
 """
 
 import asyncio
@@ -49,6 +51,7 @@ def main() -> None:
     _spare_the_wait_for_logs()
     _allow_batches_by_their_action()
     _forget_stream_positions()
+    _end_once_saved()
     threading.Thread(target=_end_with_input, daemon=True).start()
     app.main()
 
@@ -88,6 +91,16 @@ def _forget_stream_positions() -> None:
         return state
 
     app.load_state = load_without_positions
+
+
+def _end_once_saved() -> None:
+    save_all = app.save_all
+
+    def save_and_end(services: Any) -> None:
+        save_all(services)
+        os._exit(0)
+
+    app.save_all = save_and_end
 
 
 def _end_with_input() -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from .artifacts import Builder
 from .deployment import BUCKET, Deployer, settings
 from .emulator import REGION, STATE, check_port, emulator, endpoint_url
-from .endpoint import Endpoint as Endpoint
+from .endpoint import Endpoint
 from .steps import Steps
+
+__all__ = ["ROOT", "Endpoint", "Stack", "running_stack"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,4 +1,7 @@
-"""Says what a command does and how long each step takes. Standard library only, for it runs before anything is installed."""
+"""Says what a command does and how long each step takes.
+
+Standard library only, for it runs before anything is installed.
+"""
 
 import threading
 import time
@@ -17,7 +20,7 @@ class Steps:
 
     @contextmanager
     def step(self, done: str, doing: str) -> Iterator[None]:
-        """``done`` is said with the seconds the block took, ``doing`` while it lasts. A step that fails says nothing."""
+        """``done`` is said with the seconds the block took, ``doing`` while it lasts; nothing if it fails."""
         begun = time.monotonic()
         over = threading.Event()
 

@@ -3,9 +3,9 @@
     python3 -m tools.environments local dev
 
 Runs on the standard library of the Python that the environments get. An environment is made anew when its requirements
-or that Python change. uv installs the packages; pip does where uv fails, for uv does not read pip's configuration: it is
-told pip's index and certificates, no more. The environments themselves have no pip. Two commands at once wait for each
-other. What the installers say is in .local/venv/<name>.log.
+or that Python change. uv installs the packages; pip does where uv fails, for uv does not read pip's configuration: it
+is told pip's index and certificates, no more. The environments themselves have no pip. Two commands at once wait for
+each other. What the installers say is in .local/venv/<name>.log.
 """
 
 import fcntl
@@ -74,7 +74,7 @@ class Environments:
         self._run(name, [*command, "--disable-pip-version-check", "--requirement", str(self._file(name))])
 
     def _told_to_uv(self) -> dict[str, str]:
-        """uv's variables for what pip is configured to use."""
+        """Uv's variables for what pip is configured to use."""
         told = {}
         for variable, option in [("UV_DEFAULT_INDEX", "index-url"), ("SSL_CERT_FILE", "cert")]:
             value = os.environ.get("PIP_" + option.upper().replace("-", "_")) or self._pip_config(option)

@@ -6,8 +6,8 @@
     python3 -m tools.preflight replay --config-env default --port ''
     python3 -m tools.preflight deploy --config-env default
 
-An empty value is one that was not given. Needs the standard library only, so it runs before anything is installed. Exits
-with 1 and a sentence for the first mistake.
+An empty value is one that was not given. Needs the standard library only, so it runs before anything is installed.
+Exits with 1 and a sentence for the first mistake.
 """
 
 import argparse
@@ -132,7 +132,7 @@ def _profile(environ: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
 
 
 def _is_on_ec2() -> bool:
-    request = urllib.request.Request(  # noqa: S310 - a constant address
+    request = urllib.request.Request(
         _INSTANCE_METADATA, method="PUT", headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"}
     )
     try:
