@@ -19,8 +19,8 @@ STATE = "state"
 """The folder of what the emulator keeps."""
 
 _START_LIMIT_S = 60.0
-_STOP_LIMIT_S = 30.0
-"""The emulator writes down its state meanwhile."""
+_SAVE_LIMIT_S = 30.0
+"""For the emulator to write down its state at its end."""
 _INVOCATIONS_AT_ONCE = 4
 """Two for each of the two cores that a small machine has; the others queue."""
 
@@ -99,7 +99,7 @@ def emulator(
     }
     command = [str(python), str(_LAUNCHER), str(_INVOCATIONS_AT_ONCE)]
     try:
-        with running(command, env=env, log=log, grace_s=_STOP_LIMIT_S) as process:
+        with running(command, env=env, log=log, grace_s=_SAVE_LIMIT_S if keeps_state else 0) as process:
             deadline = time.monotonic() + _START_LIMIT_S
             while not _answers(port):
                 if process.poll() is not None or time.monotonic() > deadline:

@@ -1,7 +1,8 @@
 """Follows the `make` that started this process.
 
-GNU make passes SIGTERM on, but neither SIGINT nor SIGHUP, which it takes to come from a terminal and to have reached its
-children too: sent one alone it waits for them for ever, and no longer catches it. Killed outright, it leaves them running.
+GNU make passes SIGTERM on, but neither SIGINT nor SIGHUP, which it takes to come from a terminal and to have reached
+its children too: sent one alone it waits for them for ever, and no longer catches it. Killed outright, it leaves them
+running.
 """
 
 import os

@@ -130,6 +130,7 @@ def test_what_is_pushed_after_a_restart_is_what_was_written_after_it(tmp_path: P
         assert [message["data"]["seq"] for message, _ in received] == [0]
 
 
+@pytest.mark.long
 def test_a_killed_emulator_is_noticed_and_said(tmp_path: Path) -> None:
     port = free_port()
     with make_run(tmp_path, port) as stack:
@@ -143,6 +144,7 @@ def test_a_killed_emulator_is_noticed_and_said(tmp_path: Path) -> None:
         assert processes_of(port) == []
 
 
+@pytest.mark.long
 def test_a_killed_make_run_takes_its_emulator_with_it_and_commands_say_so(tmp_path: Path) -> None:
     port = free_port()
     with make_run(tmp_path, port) as stack:
