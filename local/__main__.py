@@ -17,7 +17,7 @@ from .artifacts import CannotBuild
 from .demo import DemoFailed, play, run_to_try
 from .deployment import DeployFailed
 from .emulator import STATE, PortTaken, check_port
-from .endpoint import FILE_NAME, STACKS, Endpoint, published
+from .endpoint import FILE_NAME, STACKS, Endpoint, publish, published
 from .parent import follow_make
 from .processes import CommandFailed
 from .screen import Screen
@@ -113,6 +113,8 @@ def _keep_up(stack: Stack, folder: Path, deployed: str, screen: Screen) -> None:
             error = str(reason)
             screen.line(f"Not deployed: {error}")
         else:
+            # A new route gives the API another URL.
+            publish(stack.endpoint, folder)
             screen.line(f"Deployed what was edited, in {time.monotonic() - begun:.1f} s.")
         reload.note(folder, deployed, error)
 

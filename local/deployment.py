@@ -20,6 +20,7 @@ BUCKET = "gyoza-local-artifacts"
 _POLL_INTERVAL_S = 0.05
 _DEPLOY_LIMIT_S = 120.0
 _NO_STACK = "does not exist"
+_NO_CHANGE = "No updates are to be performed"
 
 
 class DeployFailed(Exception):
@@ -83,6 +84,8 @@ class Deployer:
                 Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             )
         except self._cloudformation.exceptions.ClientError as refusal:
+            if present is not None and _NO_CHANGE in refusal.response["Error"]["Message"]:
+                return self._deployment(present)
             raise DeployFailed(refusal.response["Error"]["Message"]) from refusal
         stack = self._settled("CREATE_COMPLETE" if present is None else "UPDATE_COMPLETE")
         self._apply_api_settings(stack)

@@ -34,15 +34,20 @@ class Endpoint:
 
 @contextmanager
 def published(endpoint: Endpoint, folder: Path) -> Iterator[None]:
-    """Keep the endpoint in ``endpoint.json`` as long as the block runs. The file appears whole or not at all."""
+    """Keep the endpoint in ``endpoint.json`` as long as the block runs."""
+    publish(endpoint, folder)
+    try:
+        yield
+    finally:
+        (folder / FILE_NAME).unlink(missing_ok=True)
+
+
+def publish(endpoint: Endpoint, folder: Path) -> None:
+    """Write ``endpoint.json``, which appears whole or not at all."""
     path = folder / FILE_NAME
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps(asdict(endpoint), indent=2) + "\n")
     draft.replace(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def find(port: int | None, stacks: Path = STACKS) -> Endpoint:

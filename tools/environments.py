@@ -147,7 +147,7 @@ def check_venv_module() -> None:
 
 
 def main() -> int:
-    for signum in (signal.SIGTERM, signal.SIGHUP):
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _interrupt)
     steps = Steps(_say)
     try:

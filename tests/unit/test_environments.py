@@ -1,12 +1,18 @@
 """The tool that installs the tools, with installers that only note that they were called."""
 
 import importlib.util
+import os
+import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local.stack import ROOT
 from local.steps import Steps
 from tools.environments import CannotInstall, Environments, check_venv_module
 
@@ -80,3 +86,28 @@ def test_a_python_without_ensurepip_is_told_before_anything_is_installed(monkeyp
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     with pytest.raises(CannotInstall, match=f"apt install python{version}-venv"):
         check_venv_module()
+
+
+def test_an_interrupted_installation_says_so_in_one_sentence(folder: Path) -> None:
+    """The installer environment takes seconds; it is interrupted as soon as it is begun."""
+    command = [sys.executable, "-m", "tools.environments", "local"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as installing:
+        deadline = time.monotonic() + 60
+        while not (folder / ".local/venv/installer.log").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        installing.send_signal(signal.SIGINT)
+        _, said = installing.communicate(timeout=60)
+    assert (installing.returncode, said) == (
+        130,
+        "\nStopped while installing. The same command begins where this one ended.\n",
+    )
+
+
+def test_the_emulator_that_is_installed_is_the_one_whose_functions_are_replaced() -> None:
+    pinned = re.search(r"^ministack==(.+)$", (ROOT / "requirements/local.txt").read_text(), re.MULTILINE)
+    launcher = (ROOT / "local/launch_emulator.py").read_text()
+    written_for = re.search(r'^_WRITTEN_FOR = "(.+)"$', launcher, re.MULTILINE)
+    assert pinned is not None
+    assert written_for is not None
+    assert pinned[1] == written_for[1]
