@@ -1,6 +1,5 @@
 # Needs python3 (3.11 or later), make and the package registry. Everything it makes lies in .local/ and .aws-sam/.
 
-PORT ?= 4566
 ENV ?= default
 PYTHON ?= python3
 
@@ -20,17 +19,30 @@ GENERATORS := .local/generators
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine run test test-long bench check format build deploy redeliver replay clean
+.PHONY: help setup engine run reload test test-long bench check format build deploy preflight redeliver replay clean
 
-help:  ## Show what there is to make
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+help:  ## Show what there is to make, with its parameters
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p; s/^#> /\t  /p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(VENVS)/dev/ready $(VENVS)/local/ready $(VENVS)/sam/ready  ## Install the tools, each kind in an environment of its own
+#> PYTHON=python3.13  for this and all others: which Python makes the environments
 
 engine: $(ENGINE)/ready  ## Fetch DynamoDB Local and a Java runtime for it
 
-run: $(VENVS)/local/ready $(VENVS)/sam/ready  ## Run the whole stack here and play a job through it (PORT=4566, ENFORCE_IAM=1)
-	@$(LOCAL)/python -m local --port $(PORT) $(if $(ENFORCE_IAM),--enforce-iam)
+run:  ## Run the whole stack here, play a job through it, and deploy what is edited
+#> PORT=4600      another port than 4566; each has a stack of its own
+#> FRESH=1        forget the runs, URL and key that the stack before kept
+#> DEMO=0         play no job
+#> ENFORCE_IAM=1  let each function do only what its policy allows
+	@$(PYTHON) -m tools.preflight run --port '$(PORT)'
+	@$(PYTHON) -m tools.environments local
+	@$(LOCAL)/python -m local $(addprefix --port ,$(PORT)) $(if $(filter 1,$(FRESH)),--fresh) \
+		$(if $(filter 0,$(DEMO)),--no-demo) $(if $(ENFORCE_IAM),--enforce-iam)
+
+reload:  ## Wait until the stack of `make run` has the sources as they are now
+#> PORT=4600      whose stack; else the only one that runs here
+	@$(PYTHON) -m tools.preflight reload --port '$(PORT)'
+	@$(PYTHON) -m local.reload $(addprefix --port ,$(PORT))
 
 test: $(TESTS_NEED)  ## Run the tests that take seconds (ARGS="-k name" for some; WITHOUT_ENGINE=1 for those that need no engine)
 	@$(DEV)/python -m pytest -m "not long$(AND_NO_ENGINE)" --numprocesses auto --maxprocesses 8 --dist loadgroup $(ARGS)
@@ -58,14 +70,28 @@ build: $(VENVS)/sam/ready  ## Build for AWS (arm64, python3.13) from any host, a
 	PYTHON=$(abspath $(SAM)/python) LAYER_TARGET=lambda $(SAM)/sam build --config-env $(ENV) --region us-east-1
 	$(SAM)/python -m tools.layer_check .aws-sam/build/DomainLayer
 
-deploy: build  ## Deploy to AWS (ENV names a section of samconfig.toml)
+deploy: preflight build  ## Deploy to AWS (ENV names a section of samconfig.toml)
 	$(SAM)/python -m tools.deploy --config-env $(ENV)
 
-redeliver: $(VENVS)/sam/ready  ## Publish a run's events again (RUN=<id> FROM_SEQ=<n>, ENV as above, local for `make run`)
-	@$(SAM)/python -m tools.push redeliver --config-env $(ENV) --run '$(RUN)' --from-seq '$(FROM_SEQ)'
+preflight:
+	@$(PYTHON) -m tools.preflight deploy --config-env '$(ENV)'
 
-replay: $(VENVS)/sam/ready  ## Try every parked event once more (ENV as above)
-	@$(SAM)/python -m tools.push replay --config-env $(ENV)
+redeliver:  ## Publish a run's events again
+#> RUN=<id>       whose events
+#> FROM_SEQ=<n>   from this number on; -1 begins with the creation
+#> ENV=dev        a section of samconfig.toml; local is the stack of `make run`
+#> PORT=4600      with ENV=local: whose stack; else the only one that runs here
+	@$(PYTHON) -m tools.preflight redeliver --config-env '$(ENV)' --port '$(PORT)' --run '$(RUN)' --from-seq '$(FROM_SEQ)'
+	@$(PYTHON) -m tools.environments local
+	@$(LOCAL)/python -m tools.push redeliver --config-env '$(ENV)' $(addprefix --port ,$(PORT)) \
+		--run '$(RUN)' --from-seq '$(FROM_SEQ)'
+
+replay:  ## Try every parked event once more
+#> ENV=dev        a section of samconfig.toml; local is the stack of `make run`
+#> PORT=4600      with ENV=local: whose stack; else the only one that runs here
+	@$(PYTHON) -m tools.preflight replay --config-env '$(ENV)' --port '$(PORT)'
+	@$(PYTHON) -m tools.environments local
+	@$(LOCAL)/python -m tools.push replay --config-env '$(ENV)' $(addprefix --port ,$(PORT))
 
 clean:  ## Remove everything that was made
 	rm -rf .local .aws-sam
@@ -82,13 +108,8 @@ $(GENERATORS)/ready: tests/e2e/clients/package.json tests/e2e/clients/package-lo
 	    --prefix $(@D) --silent ci
 	@touch $@
 
-# An environment is made anew when what it installs changes.
+# The tool makes an environment anew when what it installs, or the Python it is for, has changed.
 $(VENVS)/%/ready: requirements/%.txt
-	@echo "Setting up $(@D)"
-	@rm -rf $(@D)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
-	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
-	@touch $@
+	@$(PYTHON) -m tools.environments $*
 
 $(VENVS)/dev/ready $(VENVS)/bench/ready: layers/gyoza_domain/requirements.txt

@@ -1,79 +1,153 @@
-"""`make run`: bring the stack up, play a job through it, keep it up until SIGINT or SIGTERM."""
+"""`make run`: bring the stack up, play a job through it, and keep it up with the sources as they are edited.
+
+It ends at SIGINT, SIGTERM or SIGHUP, or when the emulator dies.
+"""
 
 import argparse
 import os
+import shutil
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from types import FrameType
 
-from .demo import DemoFailed, play
-from .emulator import PortTaken, check_port
+from . import reload, sources
+from .artifacts import CannotBuild
+from .demo import DemoFailed, play, run_to_try
+from .deployment import DeployFailed
+from .emulator import STATE, PortTaken, check_port
+from .endpoint import FILE_NAME, STACKS, Endpoint, publish, published
 from .parent import follow_make
 from .processes import CommandFailed
 from .screen import Screen
-from .stack import ENDPOINT_FILE, Endpoint, published, running_stack
+from .stack import ROOT, Stack, running_stack
+from .steps import Steps
+
+_LOOK_INTERVAL_S = 0.2
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Stopped(BaseException):
-    """SIGINT or SIGTERM has come."""
+    """SIGINT, SIGTERM or SIGHUP has come."""
+
+
+class _EmulatorDied(Exception):
+    """The emulator has ended by itself, or was killed."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make run", description=__doc__)
     parser.add_argument("--port", type=int, default=4566, help="where the emulator listens, on loopback")
     parser.add_argument("--enforce-iam", action="store_true", help="let each function do only what its policy allows")
-    parser.add_argument(
-        "--endpoint-file", type=Path, default=ENDPOINT_FILE, help="where to say how the stack is reached"
-    )
+    parser.add_argument("--fresh", action="store_true", help="forget the runs, URL and key of the stack before")
+    parser.add_argument("--no-demo", action="store_true", help="play no job")
+    parser.add_argument("--stacks", type=Path, default=STACKS, help="holds a folder for each port")
     options = parser.parse_args()
     screen = Screen()
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _stop)
+    for signum in _SIGNALS:
+        # Under nohup it stays ignored.
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, _stop)
     follow_make()
+    folder = options.stacks / str(options.port)
     try:
-        _run(options.port, options.endpoint_file, screen, enforce_iam=options.enforce_iam)
+        _run(options, folder, screen)
     except _Stopped:
         screen.line()
-        screen.line("Stopped.")
-    except PortTaken:
-        print(f"Port {options.port} is taken. Choose another: make run PORT={options.port + 1}", file=sys.stderr)
+        screen.line("Stopped. The next `make run` goes on with the same runs, URL and key.")
+    except _EmulatorDied:
+        _complain(
+            f"The emulator has died, and with it what was written since it started. The end of its log is in"
+            f" {_shown(folder / 'emulator.log')}. `make run` starts it again."
+        )
         return 1
-    except (CommandFailed, DemoFailed) as error:
-        print(error, file=sys.stderr)
+    except (CannotBuild, CommandFailed, DeployFailed) as error:
+        _complain(str(error))
+        if (folder / STATE).exists():
+            _complain("If what an earlier stack left is to blame: make run FRESH=1")
+        return 1
+    except (DemoFailed, PortTaken) as error:
+        _complain(str(error))
         return 1
     return 0
 
 
-def _run(port: int, endpoint_file: Path, screen: Screen, *, enforce_iam: bool) -> None:
-    check_port(port)
+def _run(options: argparse.Namespace, folder: Path, screen: Screen) -> None:
+    check_port(options.port)
+    # A stack that was killed outright leaves it.
+    (folder / FILE_NAME).unlink(missing_ok=True)
+    if options.fresh:
+        shutil.rmtree(folder / STATE, ignore_errors=True)
     begun = time.monotonic()
-    screen.line("Building and deploying template.yaml on this machine ...")
-    with running_stack(port, enforce_iam=enforce_iam) as endpoint, published(endpoint, endpoint_file):
-        screen.line(f"Deployed in {time.monotonic() - begun:.0f} s.")
-        play(endpoint, screen)
-        _tell(endpoint, endpoint_file, screen)
-        threading.Event().wait()
+    deployed = sources.digest(ROOT)
+    running = running_stack(options.port, folder, Steps(screen.line), enforce_iam=options.enforce_iam, keeps_state=True)
+    with running as stack, published(stack.endpoint, folder):
+        reload.note(folder, deployed, None)
+        screen.line(f"The stack is up after {time.monotonic() - begun:.1f} s.")
+        try:
+            if not options.no_demo:
+                play(stack.endpoint, screen, folder)
+            _tell(stack.endpoint, folder, screen, has_demo=not options.no_demo)
+            _keep_up(stack, folder, deployed, screen)
+        except Exception as error:
+            if stack.has_died(within_s=1):
+                raise _EmulatorDied from error
+            raise
 
 
-def _tell(endpoint: Endpoint, endpoint_file: Path, screen: Screen) -> None:
-    header = f"-H 'X-API-Key: {endpoint.api_key}'"
-    screen.title("The stack is up. Ctrl-C stops it.")
+def _keep_up(stack: Stack, folder: Path, deployed: str, screen: Screen) -> None:
+    """Deploy the sources whenever they have changed. Raises _EmulatorDied."""
+    while True:
+        time.sleep(_LOOK_INTERVAL_S)
+        if stack.has_died():
+            raise _EmulatorDied
+        wanted = sources.digest(ROOT)
+        if wanted == deployed:
+            continue
+        deployed, begun, error = wanted, time.monotonic(), None
+        try:
+            stack.deploy()
+        except (CannotBuild, CommandFailed, DeployFailed) as reason:
+            error = str(reason)
+            screen.line(f"Not deployed: {error}")
+        else:
+            # A new route gives the API another URL.
+            publish(stack.endpoint, folder)
+            screen.line(f"Deployed what was edited, in {time.monotonic() - begun:.1f} s.")
+        reload.note(folder, deployed, error)
+
+
+def _tell(endpoint: Endpoint, folder: Path, screen: Screen, *, has_demo: bool) -> None:
+    curl = f"curl -sS -H 'X-API-Key: {endpoint.api_key}'"
+    screen.title("The stack is up. Ctrl-C stops it; an edited function or layer is deployed at once.")
     screen.line(f"  URL      {endpoint.url}")
     screen.line(f"  API key  {endpoint.api_key}")
-    screen.line(f"  both in  {os.path.relpath(endpoint_file)}")
+    screen.line(f"  both in  {_shown(folder / FILE_NAME)}")
     screen.line()
-    screen.line(f"  curl {header} '{endpoint.url}/runs?state=COMPLETED'")
-    screen.line(f"""  curl {header} '{endpoint.url}/runs' -d '{{"image": "busybox:1", "inputs": {{"n": 1}}}}'""")
-    screen.line(f"  curl {header} -X POST '{endpoint.url}/runs/<id>/cancel'")
+    if has_demo:
+        run = f"{endpoint.url}/runs/{run_to_try(endpoint)}"
+        screen.line("A run that waits for a worker; look at it, take it as its worker, and read its timeline:")
+        screen.line(f"  {curl} '{run}'")
+        screen.line(f"""  {curl} '{run}/events' -d '{{"type": "STARTED", "payload": {{"worker_id": "me"}}}}'""")
+        screen.line(f"  {curl} '{run}/events?after_seq=-1'")
+    else:
+        screen.line(f"""  {curl} '{endpoint.url}/runs' -d '{{"image": "busybox:1", "inputs": {{"n": 1}}}}'""")
+        screen.line(f"  {curl} '{endpoint.url}/runs?limit=1'")
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _stop(_signum: int, _frame: FrameType | None) -> None:
-    # What follows is the way out, which a second signal must not cut short.
-    for each in (signal.SIGINT, signal.SIGTERM):
+    # The way out must not be cut short by a second signal.
+    for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise _Stopped
 

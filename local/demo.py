@@ -6,12 +6,13 @@ A queue is subscribed to their topic and shows what is pushed.
 import os
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from .client import Json, RunClient
 from .processes import running
 from .screen import Screen
-from .stack import ROOT, WORK_DIR, Endpoint
+from .stack import ROOT, Endpoint
 from .subscriber import Subscriber
 
 _WORKER = ROOT / "examples/text_worker.py"
@@ -28,10 +29,13 @@ class DemoFailed(Exception):
     """A run of the demo did not end as it should."""
 
 
-def play(endpoint: Endpoint, screen: Screen) -> None:
-    """Play both runs with a worker in a process of its own. The screen shows their timelines as they grow."""
+def play(endpoint: Endpoint, screen: Screen, folder: Path) -> None:
+    """Play both runs with a worker in a process of its own, whose log is in ``folder``.
+
+    The screen shows their timelines as they grow.
+    """
+    log = folder / "worker.log"
     client = RunClient(endpoint)
-    subscriber = Subscriber(endpoint, _TOPIC)
     delivery = {"topic": _TOPIC}
     worker_env = os.environ | {
         "GYOZA_URL": endpoint.url,
@@ -39,11 +43,14 @@ def play(endpoint: Endpoint, screen: Screen) -> None:
         "WORKER_PACE_S": str(_PACE_S),
         "NO_PROXY": "127.0.0.1",
     }
-    with running([sys.executable, str(_WORKER)], env=worker_env, log=WORK_DIR / "worker.log"):
+    with (
+        closing(Subscriber(endpoint, _TOPIC)) as subscriber,
+        running([sys.executable, str(_WORKER)], env=worker_env, log=log),
+    ):
         documents = _own_sources()
         screen.title("A run: statistics of this project's own sources")
         run = client.create(image=_IMAGE, inputs={"documents": documents}, event_delivery=delivery)
-        run = _follow(client, subscriber, run, screen)
+        run = _follow(client, subscriber, run, screen, log)
         words = sum(document["words"] for document in run["outputs"]["documents"].values())
         screen.line(f"  outputs: {words:,} words in {len(documents)} documents")
 
@@ -54,7 +61,13 @@ def play(endpoint: Endpoint, screen: Screen) -> None:
             retry_policy={"max_attempts": 2},
             event_delivery=delivery,
         )
-        _follow(client, subscriber, run, screen)
+        _follow(client, subscriber, run, screen, log)
+
+
+def run_to_try(endpoint: Endpoint) -> str:
+    """The id of a new run that no worker of the demo takes."""
+    run_id: str = RunClient(endpoint).create(image="busybox:1", inputs={"n": 1})["id"]
+    return run_id
 
 
 def _own_sources() -> dict[str, str]:
@@ -62,7 +75,7 @@ def _own_sources() -> dict[str, str]:
     return {str(path.relative_to(ROOT)): path.read_text()[:_CHARACTERS_A_DOCUMENT] for path in paths}
 
 
-def _follow(client: RunClient, subscriber: Subscriber, run: Json, screen: Screen) -> Json:
+def _follow(client: RunClient, subscriber: Subscriber, run: Json, screen: Screen, worker_log: Path) -> Json:
     """Show the run's events, attempt by attempt, and each as it is pushed, until it is COMPLETED and all are there.
 
     DemoFailed when it ends otherwise, or when an event is not pushed.
@@ -89,5 +102,5 @@ def _follow(client: RunClient, subscriber: Subscriber, run: Json, screen: Screen
             time.sleep(_POLL_INTERVAL_S)
     raise DemoFailed(
         f"run {run['id']} is {run['state']} and was pushed up to {last_pushed} of {run['last_seq']};"
-        f" what the worker says is in {WORK_DIR / 'worker.log'}"
+        f" what the worker says is in {worker_log}"
     )

@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -14,8 +15,12 @@ from .processes import CommandFailed, running, tail
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
+STATE = "state"
+"""The folder of what the emulator keeps."""
 
-_START_LIMIT_S = 30.0
+_START_LIMIT_S = 60.0
+_SAVE_LIMIT_S = 30.0
+"""For the emulator to write down its state at its end."""
 _INVOCATIONS_AT_ONCE = 4
 """Two for each of the two cores that a small machine has; the others queue."""
 
@@ -23,7 +28,7 @@ _LAUNCHER = Path(__file__).with_name("launch_emulator.py")
 
 
 class PortTaken(Exception):
-    """Something listens on the port already."""
+    """The port cannot be listened on; the text says what to do."""
 
 
 def endpoint_url(port: int) -> str:
@@ -55,8 +60,10 @@ def check_port(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
+        except PermissionError as error:
+            raise PortTaken(f"Port {port} is reserved for root. Choose another: make run PORT=4600") from error
         except OSError as error:
-            raise PortTaken(f"port {port} is taken") from error
+            raise PortTaken(f"Port {port} is taken. Choose another: make run PORT={port + 1}") from error
 
 
 def free_port() -> int:
@@ -67,17 +74,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def emulator(python: Path, port: int, work_dir: Path, *, enforce_iam: bool) -> Iterator[None]:
-    """Run the emulator until the block is left; it keeps no state.
+def emulator(
+    python: Path, port: int, folder: Path, *, enforce_iam: bool, keeps_state: bool
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the emulator until the block is left.
 
-    ``python`` is the interpreter that has it installed and that functions run on. ``work_dir`` holds
-    its log and its temporary files, which are deleted. With ``enforce_iam`` a function can do only
-    what the policies of its role allow.
+    ``python`` is the interpreter that has it installed and that functions run on. ``folder`` holds its log, its
+    temporary files, which are deleted, and with ``keeps_state`` all that the stack holds, which is read at the start
+    and written at the end. With ``enforce_iam`` a function can do only what the policies of its role allow.
     """
     check_port(port)
-    temporary = work_dir / f"emulator-{port}"
-    temporary.mkdir(parents=True, exist_ok=True)
-    log = work_dir / f"emulator-{port}.log"
+    temporary, log, state = folder / "tmp", folder / "emulator.log", folder / STATE
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     env = client_environment(port) | {
         "GATEWAY_PORT": str(port),
         "BIND_HOST": HOST,
@@ -85,15 +94,18 @@ def emulator(python: Path, port: int, work_dir: Path, *, enforce_iam: bool) -> I
         "SFTP_ENABLED": "0",
         "AUTH": "true" if enforce_iam else "false",
         "TMPDIR": str(temporary),
+        "PERSIST_STATE": "1" if keeps_state else "0",
+        "STATE_DIR": str(state),
     }
+    command = [str(python), str(_LAUNCHER), str(_INVOCATIONS_AT_ONCE)]
     try:
-        with running([str(python), str(_LAUNCHER), str(_INVOCATIONS_AT_ONCE)], env=env, log=log) as process:
+        with running(command, env=env, log=log, grace_s=_SAVE_LIMIT_S if keeps_state else 0) as process:
             deadline = time.monotonic() + _START_LIMIT_S
             while not _answers(port):
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise CommandFailed(f"the emulator did not start ({log}):\n{tail(log)}")
-                time.sleep(0.1)
-            yield
+                    raise CommandFailed(f"The emulator did not start. The end of {log}:\n{tail(log)}")
+                time.sleep(0.05)
+            yield process
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

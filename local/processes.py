@@ -15,31 +15,37 @@ class CommandFailed(Exception):
 
 
 @contextmanager
-def running(argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    argv: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path | None = None, grace_s: float = _GRACE_S
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in a process group of its own, its output in ``log``.
 
-    On leaving, the whole group is asked to end and after 5 seconds killed: what the command started ends with it.
+    On leaving, the command is asked to end and after ``grace_s`` seconds killed, with all that it started. Its standard
+    input is a pipe that ends when this process does, however that comes about.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
-            argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            argv, env=env, cwd=cwd, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
         )
     try:
         yield process
     finally:
-        _signal_group(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_S)
+            process.wait(grace_s)
         _signal_group(process.pid, signal.SIGKILL)
         process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
-def run(argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> None:
+def run(argv: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path | None = None) -> None:
     """Run a command to its end; CommandFailed unless it exits with 0."""
-    with running(argv, env=env, log=log) as process:
+    with running(argv, env=env, log=log, cwd=cwd) as process:
         status = process.wait()
     if status != 0:
-        raise CommandFailed(f"{Path(argv[0]).name} {argv[1]} failed ({log}):\n{tail(log)}")
+        raise CommandFailed(f"{Path(argv[0]).name} failed. The end of {log}:\n{tail(log)}")
 
 
 def tail(log: Path, lines: int = 15) -> str:

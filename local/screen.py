@@ -1,6 +1,7 @@
 """What the demo shows of a run: a line an event that was polled, and beside it a line an event that was pushed."""
 
 import sys
+from contextlib import suppress
 from typing import Any, TextIO
 
 _BAR_WIDTH = 30
@@ -17,8 +18,10 @@ class Screen:
         self._is_terminal = out.isatty()
 
     def line(self, text: str = "") -> None:
-        self._out.write(text + "\n")
-        self._out.flush()
+        # The reader may be gone, as when a terminal was closed. That must not keep the stack from ending in order.
+        with suppress(OSError):
+            self._out.write(text + "\n")
+            self._out.flush()
 
     def title(self, text: str) -> None:
         self.line()

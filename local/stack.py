@@ -1,62 +1,88 @@
-"""One context manager for the whole local stack, and the file that tells others where it is."""
+"""One context manager for the whole local stack."""
 
-import json
+import shutil
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from .deployment import STACK, build, deploy
-from .emulator import REGION, check_port, emulator, endpoint_url
+from .artifacts import Builder
+from .deployment import BUCKET, Deployer, settings
+from .emulator import REGION, STATE, check_port, emulator, endpoint_url
+from .endpoint import Endpoint
+from .steps import Steps
+
+__all__ = ["ROOT", "Endpoint", "Stack", "running_stack"]
 
 ROOT = Path(__file__).resolve().parent.parent
-WORK_DIR = ROOT / ".local"
-ENDPOINT_FILE = WORK_DIR / "endpoint.json"
 
-_EMULATOR_PYTHON = WORK_DIR / "venv/local/bin/python"
-_SAM = WORK_DIR / "venv/sam/bin/sam"
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """What a client needs to reach a running stack; the fields of ``.local/endpoint.json``."""
-
-    url: str
-    api_key: str
-    aws_endpoint_url: str
-    region: str
-    stack: str
-    table: str
+_VENVS = ROOT / ".local/venv"
+_EMULATOR_PYTHON = _VENVS / "local/bin/python"
+_INSTALLER_PYTHON = _VENVS / "installer/bin/python"
 
 
-@contextmanager
-def running_stack(port: int, *, enforce_iam: bool = False) -> Iterator[Endpoint]:
-    """The deployed stack on ``port``, empty at first; gone when the block is left.
+class Stack:
+    """A running stack, deployed anew from the sources as often as asked."""
 
-    Raises PortTaken before anything is built, and CommandFailed when a step of the set-up fails.
-    """
-    check_port(port)
-    WORK_DIR.mkdir(exist_ok=True)
-    template = build(_SAM, ROOT, WORK_DIR, port)
-    with emulator(_EMULATOR_PYTHON, port, WORK_DIR, enforce_iam=enforce_iam):
-        deployed = deploy(_SAM, ROOT, WORK_DIR, template, port)
-        yield Endpoint(
+    def __init__(
+        self, builder: Builder, deployer: Deployer, port: int, emulator_process: subprocess.Popen[bytes]
+    ) -> None:
+        self._builder = builder
+        self._deployer = deployer
+        self._port = port
+        self._emulator = emulator_process
+        self.endpoint = self.deploy()
+
+    def deploy(self) -> Endpoint:
+        """Bring the sources as they are now onto the stack. Raises CannotBuild, CommandFailed and DeployFailed."""
+        self._builder.build_packages()
+        deployed = self._deployer.deploy(self._builder.build(BUCKET))
+        self.endpoint = Endpoint(
             url=deployed.url,
             api_key=deployed.api_key,
-            aws_endpoint_url=endpoint_url(port),
+            aws_endpoint_url=endpoint_url(self._port),
             region=REGION,
-            stack=STACK,
+            stack=self._deployer.stack,
             table=deployed.table,
         )
+        return self.endpoint
+
+    def has_died(self, within_s: float = 0) -> bool:
+        """Whether the emulator ends by itself within the time given."""
+        try:
+            self._emulator.wait(within_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
 
 @contextmanager
-def published(endpoint: Endpoint, path: Path) -> Iterator[None]:
-    """Keep the endpoint in a JSON file as long as the block runs. The file appears whole or not at all."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(asdict(endpoint), indent=2) + "\n")
-    draft.replace(path)
+def running_stack(
+    port: int, folder: Path, steps: Steps, *, enforce_iam: bool = False, keeps_state: bool = False
+) -> Iterator[Stack]:
+    """The deployed stack on ``port``; ended when the block is left.
+
+    With ``keeps_state`` it holds what the stack before it in ``folder`` held, and its URL and key. Raises PortTaken
+    before anything is built, and CannotBuild, CommandFailed or DeployFailed when a step of the set-up fails.
+    """
+    check_port(port)
+    folder.mkdir(parents=True, exist_ok=True)
+    builder = Builder(ROOT, _INSTALLER_PYTHON)
+    if not builder.packages_are_built():
+        with steps.step("layer's packages installed", "Installing the layer's packages"):
+            builder.build_packages()
+    is_new, is_deployed = not (folder / STATE).exists(), False
     try:
-        yield
+        with ExitStack() as started:
+            with steps.step("emulator started", "Starting the emulator"):
+                process = started.enter_context(
+                    emulator(_EMULATOR_PYTHON, port, folder, enforce_iam=enforce_iam, keeps_state=keeps_state)
+                )
+            with steps.step("template.yaml deployed", "Deploying template.yaml"):
+                stack = Stack(builder, Deployer(port, settings(ROOT)), port, process)
+            is_deployed = True
+            yield stack
     finally:
-        path.unlink(missing_ok=True)
+        if is_new and not is_deployed:
+            # Nothing can be built on half a stack.
+            shutil.rmtree(folder / STATE, ignore_errors=True)

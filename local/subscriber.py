@@ -26,7 +26,7 @@ class Subscriber:
         )
         config = Config(parameter_validation=False)
         self._sqs = session.client("sqs", endpoint_url=endpoint.aws_endpoint_url, config=config)
-        sns = session.client("sns", endpoint_url=endpoint.aws_endpoint_url, config=config)
+        self._sns = sns = session.client("sns", endpoint_url=endpoint.aws_endpoint_url, config=config)
 
         is_fifo = topic.endswith(_FIFO)
         topic_arn = sns.create_topic(Name=f"{endpoint.stack}_{topic}", Attributes=_FIFO_ATTRIBUTES if is_fifo else {})[
@@ -43,7 +43,9 @@ class Subscriber:
         subscription = {"RawMessageDelivery": "true"}
         if filter_policy is not None:
             subscription["FilterPolicy"] = json.dumps(filter_policy)
-        sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=attributes["QueueArn"], Attributes=subscription)
+        self._subscription = sns.subscribe(
+            TopicArn=topic_arn, Protocol="sqs", Endpoint=attributes["QueueArn"], Attributes=subscription
+        )["SubscriptionArn"]
 
     def receive(self, wait_s: int) -> list[tuple[Json, dict[str, str]]]:
         """The messages that have come, at most ten, each with its attributes; waits for the first one."""
@@ -58,6 +60,11 @@ class Subscriber:
             )
             self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
         return received
+
+    def close(self) -> None:
+        """Remove the subscription and the queue."""
+        self._sns.unsubscribe(SubscriptionArn=self._subscription)
+        self._sqs.delete_queue(QueueUrl=self._url)
 
 
 def _only_from(topic_arn: str, queue_arn: str) -> Json:

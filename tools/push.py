@@ -17,8 +17,10 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
-_LOCAL = Path(".local/endpoint.json")
+from local.endpoint import STACKS, NoStack, find
+
 _FUNCTION_LIMIT_S = 900
 
 
@@ -29,17 +31,15 @@ class Refused(Exception):
 class Stack:
     """A deployed stack, by the name that an environment of samconfig.toml gives it."""
 
-    def __init__(self, environment: str) -> None:
+    def __init__(self, environment: str, port: int | None, stacks: Path) -> None:
         config = tomllib.loads(Path("samconfig.toml").read_text())
         self._name: str = config[environment]["global"]["parameters"]["stack_name"]
         self._session: Any = boto3.Session()
         self._url = None
         if environment == "local":
-            if not _LOCAL.exists():
-                raise Refused("No local stack is running; `make run` starts one")
-            local = json.loads(_LOCAL.read_text())
-            self._session = boto3.Session("test", "test", region_name=local["region"])
-            self._url = local["aws_endpoint_url"]
+            local = find(port, stacks)
+            self._session = boto3.Session("test", "test", region_name=local.region)
+            self._url = local.aws_endpoint_url
 
     def invoke(self, output: str, payload: dict[str, Any]) -> dict[str, Any]:
         """The answer of the function whose name an output of the stack tells. Raises Refused."""
@@ -100,15 +100,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["redeliver", "replay"])
     parser.add_argument("--config-env", default="default")
+    parser.add_argument("--port", type=int, help="of the local stack, where several run here")
+    parser.add_argument("--stacks", type=Path, default=STACKS, help="where local stacks say how they are reached")
     parser.add_argument("--run")
     parser.add_argument("--from-seq", type=int)
     options = parser.parse_args()
     if options.what == "redeliver" and (not options.run or options.from_seq is None):
         parser.error("redeliver needs --run and --from-seq")
     try:
-        stack = Stack(options.config_env)
+        stack = Stack(options.config_env, options.port, options.stacks)
         published = replay(stack) if options.what == "replay" else redeliver(stack, options.run, options.from_seq)
-    except Refused as refusal:
+    except (Refused, NoStack, BotoCoreError, ClientError) as refusal:
         print(refusal, file=sys.stderr)
         return 1
     print(f"{published} published")

@@ -1,17 +1,16 @@
 """HTTP in, SQS out."""
 
 import json
-import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from local.endpoint import published
 from local.stack import ROOT, Endpoint
 from local.subscriber import Json, Subscriber
 from tests.e2e.api import Api
@@ -181,17 +180,15 @@ def test_what_sns_refuses_is_parked_and_replayed_once_it_takes_it(api: Api, endp
 
 def run_tool(arguments: list[str], endpoint: Endpoint, folder: Path) -> tuple[int, str, str]:
     """An operator's tool on the stack under test: exit code, output and errors."""
-    (folder / ".local").mkdir(exist_ok=True)
-    (folder / ".local/endpoint.json").write_text(json.dumps(asdict(endpoint)))
-    (folder / "samconfig.toml").write_bytes((ROOT / "samconfig.toml").read_bytes())
-    ended = subprocess.run(
-        [sys.executable, "-m", "tools.push", *arguments, "--config-env", "local"],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    (folder / "1").mkdir(exist_ok=True)
+    with published(endpoint, folder / "1"):
+        ended = subprocess.run(
+            [sys.executable, "-m", "tools.push", *arguments, "--config-env", "local", "--stacks", str(folder)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     return ended.returncode, ended.stdout, ended.stderr
 
 

@@ -1,0 +1,177 @@
+"""Makes the environments under .local/venv, each from the requirements file of its name.
+
+    python3 -m tools.environments local dev
+
+Runs on the standard library of the Python that the environments get. An environment is made anew when its requirements
+or that Python change. uv installs the packages; pip does where uv fails, for uv does not read pip's configuration: it
+is told pip's index and certificates, no more. The environments themselves have no pip. Two commands at once wait for
+each other. What the installers say is in .local/venv/<name>.log.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from local.steps import Steps
+
+VENVS = Path(".local/venv")
+REQUIREMENTS = Path("requirements")
+
+_INSTALLER = "installer"
+"""The environment that has uv, and pip."""
+
+
+class CannotInstall(Exception):
+    """The text says why, and what helps."""
+
+
+class Environments:
+    """The environments of one folder of a checkout. Only one process at a time may use it, see `locked`."""
+
+    def __init__(self, venvs: Path, requirements: Path, steps: Steps) -> None:
+        self._venvs = venvs
+        self._requirements = requirements
+        self._steps = steps
+
+    def make(self, name: str) -> None:
+        """Make an environment unless it is there already. Raises CannotInstall."""
+        wanted = self._digest(name)
+        mark = self._venvs / name / "ready"
+        if mark.exists() and mark.read_text() == wanted:
+            mark.touch()
+            return
+        if name != _INSTALLER:
+            self.make(_INSTALLER)
+        folder = self._venvs / name
+        shutil.rmtree(folder, ignore_errors=True)
+        with self._steps.step(f"{name} environment installed", f"Installing the {name} environment"):
+            if name == _INSTALLER:
+                self._run(name, [sys.executable, "-m", "venv", str(folder)])
+                self._pip(name, folder)
+            else:
+                self._run(name, [str(self._installer), "-m", "venv", "--without-pip", str(folder)])
+                self._install(name, folder)
+        mark.write_text(wanted)
+
+    def _install(self, name: str, folder: Path) -> None:
+        command = [str(self._installer), "-m", "uv", "pip", "install", "--python", str(folder / "bin/python")]
+        try:
+            self._run(name, [*command, "--requirement", str(self._file(name))], self._told_to_uv())
+        except CannotInstall:
+            self._pip(name, folder)
+
+    def _pip(self, name: str, folder: Path) -> None:
+        command = [str(self._installer), "-m", "pip", "--python", str(folder / "bin/python"), "install"]
+        self._run(name, [*command, "--disable-pip-version-check", "--requirement", str(self._file(name))])
+
+    def _told_to_uv(self) -> dict[str, str]:
+        """Uv's variables for what pip is configured to use."""
+        told = {}
+        for variable, option in [("UV_DEFAULT_INDEX", "index-url"), ("SSL_CERT_FILE", "cert")]:
+            value = os.environ.get("PIP_" + option.upper().replace("-", "_")) or self._pip_config(option)
+            if value and variable not in os.environ:
+                told[variable] = value
+        return told
+
+    def _pip_config(self, option: str) -> str:
+        command = [str(self._installer), "-m", "pip", "config", "get", f"global.{option}"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    def _run(self, name: str, command: Sequence[str], more: Mapping[str, str] | None = None) -> None:
+        log = self._venvs / f"{name}.log"
+        with log.open("wb") as output:
+            ended = subprocess.run(
+                command,
+                env={**os.environ, **(more or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
+            )
+        if ended.returncode:
+            last = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+            raise CannotInstall(f"The {name} environment could not be installed. The end of {log}:\n{last}")
+
+    def _digest(self, name: str) -> str:
+        digest = hashlib.sha256(f"{sys.version} {sys.prefix}".encode())
+        for file in _with_included(self._file(name)):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+    def _file(self, name: str) -> Path:
+        return self._requirements / f"{name}.txt"
+
+    @property
+    def _installer(self) -> Path:
+        return self._venvs / _INSTALLER / "bin/python"
+
+
+def _with_included(file: Path) -> Iterator[Path]:
+    yield file
+    for line in file.read_text().splitlines():
+        option, _, included = line.partition(" ")
+        if option in ("-r", "--requirement", "-c", "--constraint"):
+            yield from _with_included(file.parent / included.strip())
+
+
+@contextmanager
+def locked(venvs: Path, steps: Steps) -> Iterator[None]:
+    """Wait until no other process makes environments here, and keep others from it."""
+    venvs.mkdir(parents=True, exist_ok=True)
+    with (venvs / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with steps.step("waited for another make", "Another make installs here, waiting for it"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def check_venv_module() -> None:
+    """CannotInstall where Python lacks what `python -m venv` needs."""
+    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise CannotInstall(
+            f"{sys.executable} cannot make environments: its venv module is missing."
+            f" On Debian and Ubuntu: apt install python{version}-venv"
+        )
+
+
+def main() -> int:
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _interrupt)
+    steps = Steps(_say)
+    try:
+        check_venv_module()
+        with locked(VENVS, steps):
+            environments = Environments(VENVS, REQUIREMENTS, steps)
+            for name in sys.argv[1:]:
+                environments.make(name)
+    except CannotInstall as reason:
+        print(reason, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped while installing. The same command begins where this one ended.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
