@@ -371,7 +371,7 @@ def test_pages_are_as_long_as_is_said() -> None:
     runs, attempts = (operation("GET", path).query()["limit"] for path in ("/runs", "/runs/{id}/attempts"))
     assert (runs["maximum"], runs["default"]) == (runs_query.MAX_LIMIT, runs_query.DEFAULT_LIMIT)
     events = operation("GET", "/runs/{id}/events").query()["limit"]
-    assert (events["maximum"], events["default"]) == (repository.EVENTS_A_PAGE,) * 2
+    assert (events["maximum"], events["default"]) == (views.MAX_EVENTS_OF_PAGE,) * 2
     assert (attempts["maximum"], attempts["default"]) == (MAX_ATTEMPTS_LISTED, MAX_ATTEMPTS_LISTED)
     assert schemas()["RunList"]["properties"]["data"]["maxItems"] == runs_query.MAX_LIMIT
     assert schemas()["OpAttemptList"]["maxItems"] == MAX_ATTEMPTS_LISTED
