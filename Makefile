@@ -35,7 +35,7 @@ test: setup  ## Run the tests that take seconds (ARGS="-k name" for some)
 test-long: setup  ## Run the tests that take minutes: races, faults, fuzz (ARGS as above)
 	@$(DEV)/python -m pytest -m long -s $(ARGS)
 
-bench: $(VENVS)/bench/ready  ## Measure against a floor and two peers (ONLY=cold_start for a part, MILLION=1 for a million runs)
+bench: $(VENVS)/bench/ready  ## Measure against a floor and two peers (ONLY="warm price" for parts, MILLION=1 for a million runs)
 	@PYTHONPATH=layers/gyoza_domain $(VENVS)/bench/bin/python -m benchmarks $(addprefix --only ,$(ONLY)) $(if $(MILLION),--million)
 
 check: $(VENVS)/dev/ready $(VENVS)/sam/ready  ## Lint, types, import rules, template
