@@ -50,7 +50,7 @@ test: $(TESTS_NEED)  ## Run the tests that take seconds (ARGS="-k name" for some
 test-long: $(TESTS_NEED) $(GENERATORS)/ready  ## Run the tests that take minutes: races, faults, fuzz (ARGS, WITHOUT_ENGINE as above)
 	@$(DEV)/python -m pytest -m "long$(AND_NO_ENGINE)" -s $(ARGS)
 
-bench: $(VENVS)/bench/ready $(ENGINE)/ready  ## Measure against a floor and two peers (ONLY=cold_start for a part, MILLION=1 for a million runs)
+bench: $(VENVS)/bench/ready $(ENGINE)/ready  ## Measure against a floor and two peers (ONLY="warm price" for parts, MILLION=1 for a million runs)
 	@PYTHONPATH=layers/gyoza_domain $(VENVS)/bench/bin/python -m benchmarks $(addprefix --only ,$(ONLY)) $(if $(MILLION),--million)
 
 check: $(VENVS)/dev/ready $(VENVS)/sam/ready $(VENVS)/checkov/ready  ## Lint, types, import rules, template

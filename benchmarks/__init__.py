@@ -1,20 +1,23 @@
-"""What `make bench` measures: cold start, warm requests, memory, size, growth, contention and price."""
+"""The benchmark of `make bench`: cold start, warm requests, memory, size, growth, contention and price."""
 
 import os
 
 from tests.template.cloudformation import load_template
 
-# The product's code reads these when it is imported; in tests their own stand.
-for _name, _value in {
+ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "bench",
     "AWS_SECRET_ACCESS_KEY": "bench",
     "AWS_DEFAULT_REGION": "us-east-1",
     "GYOZA_TABLE": "bench",
     "GYOZA_INDEX_SHARDS": str(load_template()["Parameters"]["IndexShards"]["Default"]),
+    "GYOZA_INDEX_SHARDS_READ": str(load_template()["Parameters"]["IndexShardsRead"]["Default"]),
     "GYOZA_TOPIC_ARN_PREFIX": "arn:aws:sns:us-east-1:000000000000:gyoza_",
     "GYOZA_PARKED_QUEUE_URL": "https://sqs.invalid/parked",
+    "PEER_TABLE": "bench",
     "POWERTOOLS_SERVICE_NAME": "gyoza",
     "POWERTOOLS_LOG_LEVEL": "ERROR",
-    "PEER_TABLE": "bench-peer",
-}.items():
+}
+"""Variables of all systems. The product's code reads them when it is imported; the tests set their own before."""
+
+for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)

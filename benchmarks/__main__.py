@@ -1,8 +1,8 @@
-"""Measures, prints a table, writes `.local/bench.json` and brings docs/performance.md up to date.
+"""Measures, prints the goals, writes `.local/bench.json` and brings docs/performance.md and its tables up to date.
 
-python -m benchmarks [--only PART[,PART]] [--million]
+python -m benchmarks [--only PART]... [--million]
 
-With `--only`, what the other parts last measured stays.
+With `--only`, the figures of the other parts stay those of their last run. The pages wait until every part has figures.
 """
 
 import argparse
@@ -11,52 +11,77 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from importlib.metadata import version
+from functools import cache
 from typing import Any
 
+from benchmarks.contention import measure_contention
+from benchmarks.cpu import measure_cold_starts, measure_warm
 from benchmarks.document import write_document
-from benchmarks.goals import goals, goals_as_text
-from benchmarks.parts import PARTS, Session
-from benchmarks.places import RESULT
+from benchmarks.goals import goals
+from benchmarks.growth import RUNS, measure_all_runs, measure_one_run
+from benchmarks.price import MILLION, Cpu, measure_bills
+from benchmarks.profiling import profile_imports, profile_requests
+from benchmarks.scenarios import Bench, recorded_bench
+from benchmarks.systems import OURS, ROOT
+from benchmarks.trees import build_paths, measure_sizes
+
+RESULT = ROOT / ".local" / "bench.json"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures the product against its peers.")
-    parser.add_argument("--only", help=f"comma-separated, of {', '.join(PARTS)}")
-    parser.add_argument("--million", action="store_true", help="measure all runs at 1,000,000 too")
-    arguments = parser.parse_args()
-    wanted = arguments.only.split(",") if arguments.only else list(PARTS)
-    if unknown := set(wanted) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}")
-
-    parts: dict[str, Any] = json.loads(RESULT.read_text())["parts"] if RESULT.exists() else {}
+    parts: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     with ExitStack() as stack:
-        session = Session(stack, {name: part["data"] for name, part in parts.items()}, million=arguments.million)
-        for name in wanted:
-            print(f"{name} ...", file=sys.stderr, flush=True)
+
+        @cache
+        def bench() -> Bench:
+            return stack.enter_context(recorded_bench(build_paths()))
+
+        measures: dict[str, Callable[[], list[dict[str, Any]]]] = {
+            "cold_start": lambda: measure_cold_starts(bench()),
+            "warm": lambda: measure_warm(bench()),
+            "imports": lambda: profile_imports(bench()),
+            "requests": lambda: profile_requests(bench()),
+            "size": measure_sizes,
+            "contention": measure_contention,
+            "growth_one_run": measure_one_run,
+            "growth_all_runs": lambda: measure_all_runs((*RUNS, MILLION) if arguments.million else RUNS),
+            "price": lambda: measure_bills(_cpu(parts)),
+        }
+        parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures the product against peers.")
+        parser.add_argument("--only", choices=measures, action="append", help="measure this part; may be repeated")
+        parser.add_argument("--million", action="store_true", help="measure all runs at 1,000,000 too")
+        arguments = parser.parse_args()
+        for part in arguments.only or measures:
+            print(f"{part} ...", file=sys.stderr, flush=True)
             started = time.monotonic()
-            data = session.known[name] = PARTS[name](session)
-            parts[name] = {"host": _host(), "took_s": round(time.monotonic() - started), "data": data}
-            found = goals({name: part["data"] for name, part in parts.items()})
-            RESULT.parent.mkdir(exist_ok=True)
-            RESULT.write_text(json.dumps({"parts": parts, "goals": [goal.as_json() for goal in found]}, indent=1))
-    print(goals_as_text(found))
-    write_document(parts, found)
+            rows = measures[part]()
+            parts[part] = {"host": _host(), "took_s": round(time.monotonic() - started), "rows": rows}
+            RESULT.write_text(json.dumps(parts, indent=1))
+    found = list(goals({name: part["rows"] for name, part in parts.items()}))
+    for goal in found:
+        verdict = "reached" if goal.is_reached else "MISSED"
+        print(f"{goal.what:90} {goal.figure:8.2f} {goal.goal_text:>8}  {verdict:7}  {goal.basis}")
+    if parts.keys() >= measures.keys():
+        write_document(parts, found)
     return 0
+
+
+def _cpu(parts: dict[str, Any]) -> Cpu:
+    """The CPU that prices are made of, from the parts cold_start and warm."""
+    if missing := {"cold_start", "warm"} - parts.keys():
+        sys.exit(f"price needs the figures of {', '.join(sorted(missing))}")
+    cold = [row["ms"][OURS] / 1000 for row in parts["cold_start"]["rows"] if row["body"] and row["bytecode"]]
+    return {row["name"]: row["ms"][OURS] / 1000 for row in parts["warm"]["rows"]} | {"cold_start": max(cold)}
 
 
 def _host() -> dict[str, Any]:
     return {
-        "at": datetime.now(UTC).date().isoformat(),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "boto3": version("boto3"),
-        "fastapi": version("fastapi"),
-        "mangum": version("mangum"),
-        "powertools": version("aws-lambda-powertools"),
+        "on": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "Python": platform.python_version(),
     }
 
 

@@ -3,10 +3,10 @@
     python -P -S child.py once EVENT_FILE      one invocation, then the end
     python -P -S child.py serve                commands as lines of JSON on stdin, answers on stdout
 
-Commands: `{"invoke": event}` answers what the handler returned. `{"repeat": event, "times": n}` answers the CPU seconds
-of n invocations; the events are parsed before the clock runs, as Lambda's runtime parses them outside the handler.
-`{"memory": true}` answers the process's peak of resident bytes. `{"profile": event, "times": n}` answers seconds by
-file and function, what is built in counted to who called it.
+`{"invoke": event}` answers the handler's result. `{"repeat": event, "times": n}` answers the CPU seconds of n
+invocations; the events are parsed before the clock runs, for Lambda's runtime parses them outside the handler.
+`{"memory": true}` answers the peak of resident bytes. `{"profile": event, "times": n}` answers seconds by file; what is
+built in counts for the file that calls it.
 """
 
 import json
@@ -16,32 +16,15 @@ import time
 from importlib import import_module
 from typing import Any
 
-_KILOBYTE = 1024
-
-
-class Context:
-    """What frameworks read of Lambda's context."""
-
-    function_name = "bench"
-    function_version = "1"
-    memory_limit_in_mb = 1024
-    invoked_function_arn = "arn:aws:lambda:us-east-1:000000000000:function:bench"
-    aws_request_id = "00000000-0000-4000-8000-000000000000"
-    log_group_name = "bench"
-    log_stream_name = "bench"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 25_000
-
 
 class RequestFailed(Exception):
-    """The handler answered with an error: whatever was measured is not what was meant."""
+    """The handler answered with an error, so the measurement would be of something else."""
 
 
 def once(event_file: str) -> None:
     with open(event_file, encoding="utf-8") as file:  # noqa: PTH123 - pathlib would be part of what is measured
         event = json.load(file)
-    _checked(import_module("app").lambda_handler(event, Context()))
+    _checked(import_module("app").lambda_handler(event, None))
 
 
 def serve() -> None:
@@ -56,36 +39,28 @@ def _obey(command: dict[str, Any], handler: Any) -> Any:
     if "memory" in command:
         return _peak_bytes()
     if "invoke" in command:
-        return handler(command["invoke"], Context())
+        return handler(command["invoke"], None)
     if "profile" in command:
         return _profiled(command["profile"], command["times"], handler)
     text = json.dumps(command["repeat"])
     events = [json.loads(text) for _ in range(command["times"])]
-    context = Context()
-    _checked(handler(json.loads(text), context))
+    _checked(handler(json.loads(text), None))
     started = time.process_time()
     for event in events:
-        handler(event, context)
+        handler(event, None)
     return time.process_time() - started
 
 
 def _profiled(event: dict[str, Any], times: int, handler: Any) -> dict[str, float]:
     profiler = import_module("cProfile").Profile(time.process_time)
-    context = Context()
     for _ in range(times):
-        profiler.runcall(handler, event, context)
+        profiler.runcall(handler, event, None)
     profiler.create_stats()
     seconds: dict[str, float] = {}
-
-    def add(place: str, taken: float) -> None:
-        seconds[place] = seconds.get(place, 0.0) + taken
-
-    for (file, _, function), (_, _, own, _, callers) in profiler.stats.items():
-        if file != "~":
-            add(f"{file}:{function}", own)
-            continue
-        for (caller, _, caller_function), (_, _, own_for_caller, _) in callers.items():
-            add(f"{caller}:{caller_function}", own_for_caller)
+    for (file, _, _), (_, _, own, _, callers) in profiler.stats.items():
+        parts = {(file, 0, ""): (0, 0, own)} if file != "~" else callers
+        for (place, _, _), (_, _, taken, *_) in parts.items():
+            seconds[place] = seconds.get(place, 0.0) + taken
     return seconds
 
 
@@ -95,14 +70,11 @@ def _checked(answer: dict[str, Any]) -> None:
 
 
 def _peak_bytes() -> int:
-    """Of this process alone; getrusage also tells of the one that forked it."""
+    """The peak of this process alone; getrusage would include that of the process that forked it."""
     with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123 - as above
         (line,) = [line for line in file if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * _KILOBYTE
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "once":
-        once(sys.argv[2])
-    else:
-        serve()
+    once(sys.argv[2]) if sys.argv[1] == "once" else serve()

@@ -1,154 +1,68 @@
-"""Growth: what a request costs as one run gets longer and as runs become more, on DynamoDB Local.
-
-Calls and units are counted once a size; times are of the handler's call, the sizes in turns.
-"""
+"""Growth: calls, units and milliseconds of a request as one run gets longer and as runs become more."""
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from itertools import repeat
-from multiprocessing import get_context
+from functools import partial
+from itertools import count, repeat
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from benchmarks.engine import engine, new_table, use_table
-from benchmarks.measuring import medians_in_turns
-from benchmarks.units import Cost, counted
-from gyoza_domain.bootstrap import clients
-from gyoza_domain.domain.run import OpRun, RunSpec, State
+from benchmarks.cpu import medians_in_turns
+from benchmarks.product import store_running, store_series
+from testing.engine import counted, engine, new_table, use_table
 from tests.support.gateway import Answer, Gateway
-from tests.support.seeding import BEGINNING, running, seeded_run, store_events, store_runs
+from tests.support.seeding import BEGINNING
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 EVENTS = (10, 100, 1_000, 10_000)
 RUNS = (1_000, 10_000, 100_000)
-MILLION = 1_000_000
-ROUNDS = 25
-MESSAGE = "m" * 200
-
-LIVE_RUNS = 40
-RARE_RUNS = 12
+ROUNDS, MESSAGE = 25, "m" * 200
+LIVE_RUNS, RARE_RUNS = 40, 12
 COMMON_IMAGE, RARE_IMAGE = "registry.example.com/common:1", "registry.example.com/rare:1"
 OTHER_IMAGE, DEFINITION = "registry.example.com/other:1", "segmentation"
 
-_SEEDERS = 2
-_CHUNK = 2_500
+_unused_numbers = count(10_000_000)
+"""Numbers of runs that belong to no series."""
+
+Points = list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Request:
-    table: str
-    send: Callable[[], Answer]
-
-    def seconds(self) -> float:
-        use_table(self.table)
-        started = time.perf_counter()
-        answer = self.send()
-        taken = time.perf_counter() - started
-        assert answer.status in (200, 201), answer.text
-        return taken
-
-    def cost(self) -> tuple[Cost, int]:
-        """And how many rows or events it brought."""
-        use_table(self.table)
-        with counted() as cost:
-            body = self.send().json
-        return cost, len(body.get("data", body.get("events", [])))
-
-
-@dataclass(frozen=True)
-class Point:
-    """A request at one size."""
-
-    size: int
-    calls: int
-    read_units: float
-    write_units: int
-    units: float
-    seconds: float
-    rows: int
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A request at every size."""
-
-    request: str
-    points: list[Point]
-
-    @property
-    def units_ratio(self) -> float:
-        return self.points[-1].units / self.points[0].units
-
-    @property
-    def seconds_ratio(self) -> float:
-        return self.points[-1].seconds / self.points[0].seconds
-
-
-# --- one run ---------------------------------------------------------------------------------------------------------
-
-
-def measure_one_run(sizes: Sequence[int] = EVENTS, rounds: int = ROUNDS) -> list[Curve]:
+def measure_one_run(sizes: Sequence[int] = EVENTS, rounds: int = ROUNDS) -> Points:
     """POST event, poll and GET of a run with so many events."""
-    with engine() as client:
-        new_table(client)
-        return one_run_curves(sizes, rounds)
+    with engine():
+        return one_run_points(sizes, rounds)
 
 
-def one_run_curves(sizes: Sequence[int], rounds: int) -> list[Curve]:
-    """On the table in use, of which nothing is asked but these runs."""
-    table = clients.table()
-    runs = {size: _stored_run(next(_numbers), size).id for size in sizes}
-    polls = {size: Request(table, _poll(runs[size], size)) for size in sizes}
-    gets = {size: Request(table, _get(runs[size])) for size in sizes}
-    curves = {"GET /runs/{id}/events, two new ones": polls, "GET /runs/{id}": gets}
-    for minimal in (True, False):
-        name = "POST /runs/{id}/events" + (" minimal" if minimal else "")
-        curves[name] = {
-            size: Request(table, _post(_targets(runs[size], size, rounds + 2), minimal=minimal)) for size in sizes
-        }
-    return [_curve(name, requests, rounds) for name, requests in curves.items()]
+def one_run_points(sizes: Sequence[int], rounds: int) -> Points:
+    """Points on the table in use, which these runs have to themselves."""
+    runs = {size: _stored(size) for size in sizes}
+    whole, minimal = ({size: _targets(runs[size], size, rounds + 2) for size in sizes} for _ in range(2))
+    post = partial(Gateway().event, type_="INFO", msg=MESSAGE)
+    sends: dict[str, Callable[[int], Answer]] = {
+        "GET /runs/{id}/events, two new ones": lambda size: Gateway().get(f"/runs/{runs[size]}/events", after=size - 3),
+        "GET /runs/{id}": lambda size: Gateway().get(f"/runs/{runs[size]}"),
+        "POST /runs/{id}/events minimal": lambda size: post(next(minimal[size]), minimal=True),
+        "POST /runs/{id}/events": lambda size: post(next(whole[size])),
+    }
+    tables = dict.fromkeys(sizes, os.environ["GYOZA_TABLE"])
+    return [point for name, send in sends.items() for point in _points(name, tables, send, rounds)]
 
 
-_numbers = iter(range(10_000_000, 20_000_000))
-"""Of runs that are no part of a series."""
+def _stored(events: int) -> str:
+    return store_running(next(_unused_numbers), COMMON_IMAGE, events, MESSAGE)
 
 
-def _poll(run_id: str, size: int) -> Callable[[], Answer]:
-    return lambda: Gateway().get(f"/runs/{run_id}/events", after=size - 3)
+def _targets(run: str, size: int, number: int) -> Iterator[str]:
+    """Runs to post to: another one each time if a few more events would change the size."""
+    return repeat(run) if size >= 20 * number else iter([_stored(size) for _ in range(number)])
 
-
-def _get(run_id: str) -> Callable[[], Answer]:
-    return lambda: Gateway().get(f"/runs/{run_id}")
-
-
-def _post(run_ids: Iterator[str], *, minimal: bool) -> Callable[[], Answer]:
-    return lambda: Gateway().event(next(run_ids), "INFO", msg=MESSAGE, minimal=minimal)
-
-
-def _targets(run_id: str, size: int, count: int) -> Iterator[str]:
-    """Runs to post to: where a few events more would change the size, another one each time."""
-    if size >= 20 * count:
-        return repeat(run_id)
-    return iter([_stored_run(next(_numbers), size).id for _ in range(count)])
-
-
-def _stored_run(number: int, size: int) -> OpRun:
-    run = running(seeded_run(number, events=size))
-    store_runs([(run, RunSpec(COMMON_IMAGE))])
-    store_events(run, msg=MESSAGE)
-    return run
-
-
-# --- all runs --------------------------------------------------------------------------------------------------------
 
 _HALF, _SOON_AFTER = "half", "soon after"
-"""Stand for the run, or its instant, before which half of the runs had been created; and 300 s later."""
+"""Stand for the run, or its instant, that half of the runs are older than; and for 300 s later."""
 
 FILTERS: dict[str, dict[str, Any]] = {
     "no filter": {},
@@ -166,85 +80,64 @@ FILTERS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class AllRuns:
-    curves: list[Curve]
-    stored_seconds: dict[int, float]
-    """What it took to store so many runs."""
-
-
-def measure_all_runs(sizes: Sequence[int] = RUNS, rounds: int = ROUNDS) -> AllRuns:
+def measure_all_runs(sizes: Sequence[int] = RUNS, rounds: int = ROUNDS) -> Points:
     """Pages, filters and creations among so many runs."""
     with engine() as client:
-        tables, took = {}, {}
-        for size in sizes:
-            started = time.monotonic()
-            tables[size] = table_of_runs(client, size)
-            took[size] = time.monotonic() - started
-        return AllRuns(all_runs_curves(tables, rounds), took)
+        return all_runs_points({size: table_of_runs(client, size) for size in sizes}, rounds)
 
 
 def table_of_runs(client: "DynamoDBClient", size: int) -> str:
-    """A new table of so many runs, a second apart; the newest 40 are live."""
+    """Store so many runs, a second apart, in a new table; the newest 40 are live."""
     table = new_table(client)
-    chunks = [range(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK)]
-    if len(chunks) == 1:
-        _store(chunks[0], size, table)
-        return table
-    with ProcessPoolExecutor(_SEEDERS, mp_context=get_context("spawn")) as pool:
-        list(pool.map(_store, chunks, repeat(size), repeat(table)))
+    rare = {nth * size // RARE_RUNS // 20 * 20 + 7 for nth in range(RARE_RUNS)}
+    store_series(
+        (
+            number,
+            "RUNNING" if number >= size - LIVE_RUNS else "FAILED" if number % 40 == 20 else "COMPLETED",
+            RARE_IMAGE if number in rare else COMMON_IMAGE if number % 20 == 0 else OTHER_IMAGE,
+            DEFINITION if number % 10 == 3 else None,
+        )
+        for number in range(size)
+    )
     return table
 
 
-def _store(numbers: range, size: int, table: str) -> None:
-    os.environ["GYOZA_TABLE"] = table
-    store_runs(_run_and_spec(number, size) for number in numbers)
-
-
-def _run_and_spec(number: int, size: int) -> tuple[OpRun, RunSpec]:
-    state = State.COMPLETED
-    if number >= size - LIVE_RUNS:
-        state = State.RUNNING
-    elif number % 40 == 20:
-        state = State.FAILED
-    image = COMMON_IMAGE if number % 20 == 0 else OTHER_IMAGE
-    if number in {nth * size // RARE_RUNS // 20 * 20 + 7 for nth in range(RARE_RUNS)}:
-        image = RARE_IMAGE
-    definition = DEFINITION if number % 10 == 3 else None
-    run = seeded_run(number, state=state)
-    shard = UUID(run.id).int % int(os.environ["GYOZA_INDEX_SHARDS"])
-    return replace(run, shard=shard), RunSpec(image, op_definition=definition)
-
-
-def all_runs_curves(tables: dict[int, str], rounds: int) -> list[Curve]:
+def all_runs_points(tables: Mapping[int, str], rounds: int) -> Points:
     """``tables``: by number of runs."""
-    curves = [
-        _curve(f"GET /runs, {name}", {size: _page(table, size, query) for size, table in tables.items()}, rounds)
-        for name, query in FILTERS.items()
-    ]
-    creations = {
-        size: Request(table, lambda: Gateway().post("/runs", {"image": OTHER_IMAGE})) for size, table in tables.items()
-    }
-    return [*curves, _curve("POST /runs", creations, rounds)]
+    sends: dict[str, Callable[[int], Answer]]
+    sends = {f"GET /runs, {name}": partial(_page, query) for name, query in FILTERS.items()}
+    sends["POST /runs"] = lambda _: Gateway().post("/runs", {"image": OTHER_IMAGE})
+    return [point for name, send in sends.items() for point in _points(name, tables, send, rounds)]
 
 
-def _page(table: str, size: int, query: dict[str, Any]) -> Request:
-    half = BEGINNING + timedelta(seconds=size // 2)
-    stands_for: dict[str, Any] = {
-        "starting_after": seeded_run(size // 2).id,
-        "ending_before": seeded_run(size // 2).id,
-        "created[gte]": int(half.timestamp()),
-        "created[lt]": int(half.timestamp()) + 300,
-    }
-    values = {name: stands_for.get(name, value) for name, value in query.items()}
-    return Request(table, lambda: Gateway().get("/runs", **values))
+def _page(query: Mapping[str, Any], size: int) -> Answer:
+    half = int((BEGINNING + timedelta(seconds=size // 2)).timestamp())
+    stands_for: dict[str, Any] = dict.fromkeys(("starting_after", "ending_before"), str(UUID(int=size // 2 + 1)))
+    stands_for |= {"created[gte]": half, "created[lt]": half + 300}
+    return Gateway().get("/runs", **{name: stands_for.get(name, value) for name, value in query.items()})
 
 
-def _curve(name: str, requests: dict[int, Request], rounds: int) -> Curve:
-    costs = {size: request.cost() for size, request in requests.items()}
-    seconds = medians_in_turns({size: request.seconds for size, request in requests.items()}, rounds) if rounds else {}
-    points = [
-        Point(size, len(cost.calls), cost.read_units, cost.write_units, cost.units, seconds.get(size, 0.0), rows)
-        for size, (cost, rows) in costs.items()
-    ]
-    return Curve(name, points)
+def _points(name: str, tables: Mapping[int, str], send: Callable[[int], Answer], rounds: int) -> Points:
+    costs = {size: _cost(size, table, send) for size, table in tables.items()}
+    measure = {size: partial(_seconds, size, table, send) for size, table in tables.items()}
+    seconds = medians_in_turns(measure, rounds) if rounds else dict.fromkeys(tables, 0.0)
+    return [{"request": name, "size": size} | cost | {"ms": seconds[size] * 1000} for size, cost in costs.items()]
+
+
+def _cost(size: int, table: str, send: Callable[[int], Answer]) -> dict[str, Any]:
+    use_table(table)
+    with counted() as usage:
+        body = send(size).json
+    rows = len(body.get("data", body.get("events", [])))
+    # A write unit has the price of five read units.
+    units = {"R": usage.read_units, "W": usage.write_units, "units": usage.read_units + 5 * usage.write_units}
+    return {"rows": rows, "calls": len(usage.calls)} | units
+
+
+def _seconds(size: int, table: str, send: Callable[[int], Answer]) -> float:
+    use_table(table)
+    started = time.perf_counter()
+    answer = send(size)
+    taken = time.perf_counter() - started
+    assert answer.status in (200, 201), answer.text
+    return taken

@@ -1,125 +1,76 @@
-"""Where the time of a cold start and of a warm request goes."""
+"""The shares of packages in the time of a cold start and of a warm request."""
 
 import subprocess
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
-from benchmarks.scenarios import SCENARIOS, Bench, Scenario
-from benchmarks.systems import FLOOR, OURS, ChildFailed, Deployment, command, worker
+from benchmarks.scenarios import SCENARIOS, Bench, Recorded
+from benchmarks.systems import FLOOR, OURS, ChildFailed, command, worker
 
-IMPORT_ROUNDS = 5
-TIMES = 300
+IMPORT_ROUNDS, TIMES, LARGEST = 3, 100, 8
 
-_COLD = ("get_run", "event")
-_WARM = ("get_run", "event_minimal", "list_100")
-
-_PARTS = (
-    ("gyoza_domain/dynamodb", "gyoza_domain.dynamodb: keys, items to values"),
-    ("gyoza_domain/http", "gyoza_domain.http: request, answer as JSON"),
-    ("gyoza_domain/", "gyoza_domain: domain and use cases"),
-    ("functions/", "the function's own app.py"),
-    ("aws_lambda_powertools", "Powertools"),
-    ("pydantic", "pydantic"),
-    ("botocore/parsers", "botocore: answer parsed"),
-    ("botocore/serialize", "botocore: request serialised"),
-    ("botocore/auth", "botocore: request signed"),
-    ("botocore/validate", "botocore: parameters validated"),
-    ("botocore/", "botocore: everything else"),
-    ("boto3/", "boto3"),
-    ("urllib3/", "urllib3"),
-    ("/json/", "json"),
-    ("/http/", "http.client, email and sockets"),
-    ("/email/", "http.client, email and sockets"),
-    ("/socket", "http.client, email and sockets"),
-)
-"""Part of a file's path, and what it is called; the first that fits."""
+_TITLES = {scenario.name: scenario.title for scenario in SCENARIOS}
+_COLD, _WARM = ("get_run", "event"), ("get_run", "event_minimal", "list_100")
+Sums = dict[str, float]
 
 
-@dataclass(frozen=True)
-class Imports:
-    """Milliseconds of importing `app`, by top-level package, each module without those it loads; the best round."""
-
-    title: str
-    system: str
-    milliseconds: dict[str, float]
-    client_milliseconds: float
-    """Of them, what a module spends in its own body on making the client."""
+def profile_imports(bench: Bench) -> list[dict[str, Any]]:
+    """Milliseconds of importing `app`, the best round: by package, each module without those it loads."""
+    return _by_part(
+        {f"{system}, {_TITLES[name]}": _imports(bench[system, name]) for name in _COLD for system in (FLOOR, OURS)}
+    )
 
 
-@dataclass(frozen=True)
-class Shares:
+def profile_requests(bench: Bench) -> list[dict[str, Any]]:
     """Shares of a warm request's CPU under a profiler, which makes many small calls look dearer than they are."""
-
-    title: str
-    shares: dict[str, float]
+    return _by_part({_TITLES[name]: _shares(bench[OURS, name]) for name in _WARM})
 
 
-def profile_imports(bench: Bench) -> list[Imports]:
-    found = []
-    for scenario in (scenario for scenario in SCENARIOS if scenario.name in _COLD):
-        for system in (FLOOR, OURS):
-            recorded = bench.of(system, scenario)
-            rounds = [_imports(recorded.deployed, recorded.endpoint) for _ in range(IMPORT_ROUNDS)]
-            best = min(rounds, key=lambda each: sum(each.values()))
-            client = best.pop(_CLIENT)
-            found.append(Imports(scenario.title, system, dict(best), client))
-    return found
+def _by_part(columns: dict[str, Sums]) -> list[dict[str, Any]]:
+    """A row for each of the parts that are the largest in some column, and one for all others."""
+    *_, last = columns.values()
+    largest = {part for sums in columns.values() for part in sorted(sums, key=sums.__getitem__)[-LARGEST:]}
+    rows: list[dict[str, Any]] = [
+        {"part": part} | {title: sums.get(part, 0.0) for title, sums in columns.items()}
+        for part in sorted(largest, key=lambda part: -last.get(part, 0.0))
+    ]
+    others = {title: sum(sums.values()) - sum(row[title] for row in rows) for title, sums in columns.items()}
+    return [*rows, {"part": "everything else"} | others]
 
 
-def profile_requests(bench: Bench, times: int = TIMES) -> list[Shares]:
-    return [_shares(bench, scenario, times) for scenario in SCENARIOS if scenario.name in _WARM]
-
-
-_CLIENT = "making the client"
-
-
-def _imports(deployed: Deployment, endpoint: str) -> dict[str, float]:
-    code = "import app"
-    argv = [*command(options=("-X", "importtime"))[:-1], "-c", code]
-    done = subprocess.run(argv, env=deployed.environment(endpoint), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise ChildFailed(done.stderr)
-    milliseconds: dict[str, float] = defaultdict(float)
-    for line in done.stderr.splitlines():
-        own, _, name = (part.strip() for part in line.removeprefix("import time:").split("|"))
-        if not own.isdecimal():
-            continue
-        # The floor makes its client in its own module, the product in its bootstrap.
-        part = _CLIENT if name in ("app", "gyoza_domain.bootstrap.clients") else _package(name)
-        milliseconds[part] += int(own) / 1000
-    return milliseconds
+def _imports(recorded: Recorded) -> Sums:
+    argv = command("-X", "importtime", "-c", "import app")
+    rounds = []
+    for _ in range(IMPORT_ROUNDS):
+        done = subprocess.run(argv, env=recorded.environments[True], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ChildFailed(done.stderr)
+        lines = [line.removeprefix("import time:").split("|") for line in done.stderr.splitlines()]
+        own = [(name.strip(), int(taken) / 1000) for taken, _, name in lines if taken.strip().isdecimal()]
+        rounds.append(_sums(own, _package))
+    return min(rounds, key=lambda sums: sum(sums.values()))
 
 
 def _package(module: str) -> str:
-    known = (
-        "gyoza_domain",
-        "aws_lambda_powertools",
-        "pydantic",
-        "pydantic_core",
-        "botocore",
-        "boto3",
-        "urllib3",
-        "jmespath",
-    )
-    package = module.partition(".")[0]
-    return package if package in known else "the standard library and small packages"
+    # The floor makes its client in its own module, the product in its bootstrap.
+    makes_client = module == "app" or module.startswith("gyoza_domain.bootstrap")
+    return "making the client" if makes_client else module.partition(".")[0]
 
 
-def _shares(bench: Bench, scenario: Scenario, times: int) -> Shares:
-    recorded = bench.of(OURS, scenario)
-    with worker(recorded.deployed, recorded.endpoint) as warm:
+def _shares(recorded: Recorded) -> Sums:
+    with worker(recorded.environments[True]) as warm:
         warm.invoke(recorded.event)
-        seconds: dict[str, float] = warm.ask(profile=recorded.event, times=times)
-    parts: dict[str, float] = defaultdict(float)
-    for place, taken in seconds.items():
-        parts[_part(place)] += taken
-    total = sum(parts.values())
-    shares = {part: taken / total for part, taken in sorted(parts.items(), key=lambda item: -item[1])}
-    return Shares(scenario.title, shares)
+        seconds: Sums = warm.ask(profile=recorded.event, times=TIMES)
+    total = sum(seconds.values())
+    # A module is named with its folder, such as `botocore/parsers`.
+    shares = (("/".join(Path(file).with_suffix("").parts[-2:]), taken / total) for file, taken in seconds.items())
+    return _sums(shares, str)
 
 
-def _part(place: str) -> str:
-    for fragment, name in _PARTS:
-        if fragment in place:
-            return name
-    return "everything else"
+def _sums(values: Iterable[tuple[str, float]], named: Callable[[str], str]) -> Sums:
+    sums: Sums = defaultdict(float)
+    for name, value in values:
+        sums[named(name)] += value
+    return sums

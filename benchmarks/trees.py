@@ -1,7 +1,6 @@
-"""What each system deploys, as folders: its packages with bytecode and without, and boto3 as the runtime brings it.
+"""The folders that each system deploys, with bytecode and without, and the runtime's boto3, which has bytecode always.
 
-The product's layer is built by the layer's own Makefile, for this host. Peers' packages are installed by pip with
-nothing cut away. The runtime's boto3 has bytecode always: it is not part of what is deployed.
+The layer's own Makefile builds the product's. Pip installs the peers' packages, and nothing is cut away.
 """
 
 import hashlib
@@ -10,98 +9,94 @@ import subprocess
 import sys
 from collections.abc import Callable
 from compileall import compile_dir
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from py_compile import PycInvalidationMode
+from typing import Any
 
-from benchmarks.places import ROOT, WORK
+from benchmarks.systems import FLOOR, OURS, PEER_1, PEER_2, ROOT, WORK
 
-LAYER = ROOT / "layers" / "gyoza_domain"
-PEERS = ROOT / "benchmarks" / "peers"
-REQUIREMENTS = ROOT / "requirements" / "bench.txt"
+_LAYER = ROOT / "layers" / "gyoza_domain"
+_PEERS = ROOT / "benchmarks" / "peers"
+_PINS = (ROOT / "requirements" / "bench.txt", _LAYER / "requirements.txt")
+_PACKAGES = {PEER_1: ("fastapi", "mangum"), PEER_2: ("aws-lambda-powertools", "pydantic")}
+_LAMBDA = ("--platform=manylinux2014_aarch64", "--python-version=3.13", "--implementation=cp", "--only-binary=:all:")
 
-PACKAGES = {"peer1": ("fastapi", "mangum"), "peer2": ("aws-lambda-powertools", "pydantic")}
-"""What a peer deploys beside its own code; the runtime has boto3."""
+_APPS = {FLOOR: "floor", PEER_1: "peers/fastapi_mangum", PEER_2: "peers/powertools_resolver"}
 
-
-@dataclass(frozen=True)
-class Trees:
-    """``packages``: by system and whether there is bytecode, what stands on the path behind the function."""
-
-    runtime: Path
-    packages: dict[tuple[str, bool], Path]
+Paths = dict[tuple[str, bool], tuple[Path, ...]]
+"""Folders of packages, by system and whether they have bytecode."""
 
 
-def build_trees() -> Trees:
-    """Makes what is not there in its present form."""
-    runtime = build_tree("runtime", (), _runtime)
-    packages: dict[tuple[str, bool], Path] = {}
+def search_path(paths: Paths, system: str, function: str, *, bytecode: bool) -> tuple[Path, ...]:
+    """Folders that Python searches. ``function``: the folder of the route, which only the product has for each."""
+    app = ROOT / "functions" / function if system == OURS else ROOT / "benchmarks" / _APPS[system]
+    return (app, *paths[system, bytecode])
+
+
+def build_paths() -> Paths:
+    """Make the folders that are missing or out of date."""
+    runtime = _built("runtime", (), lambda target: _install(target, ("boto3",), bytecode=True))
+    paths: Paths = {(FLOOR, True): (runtime,), (FLOOR, False): (runtime,)}
     for bytecode in (True, False):
         kind = "bytecode" if bytecode else "source"
-        layer = build_tree(f"layer-{kind}", (LAYER,), partial(_layer, bytecode=bytecode))
-        packages["ours", bytecode] = layer / "python"
-        for peer, names in PACKAGES.items():
-            packages[peer, bytecode] = build_tree(
-                f"{peer}-{kind}",
-                (LAYER / "requirements.txt", PEERS),
-                partial(_peer, names=names, bytecode=bytecode),
-            )
-    return Trees(runtime, packages)
+        layer = _built(f"layer-{kind}", (_LAYER,), partial(_make_layer, target_kind="host", bytecode=bytecode))
+        paths[OURS, bytecode] = (layer / "python", runtime)
+        for peer, names in _PACKAGES.items():
+            make = partial(_make_peer, names=names, bytecode=bytecode)
+            paths[peer, bytecode] = (_built(f"{peer}-{kind}", (_PEERS,), make), runtime)
+    return paths
 
 
-def pin(name: str) -> str:
-    """The package at the version that the benchmark, or else the layer, asks for."""
-    lines = [*REQUIREMENTS.read_text().splitlines(), *(LAYER / "requirements.txt").read_text().splitlines()]
-    (line,) = [line for line in lines if line.startswith(f"{name}==")]
-    return line
+def measure_sizes() -> list[dict[str, Any]]:
+    """Zipped megabytes by system, for Lambda's platform and without boto3, which the runtime has."""
+    layer = partial(_make_layer, target_kind="lambda", bytecode=True)
+    sizes = {OURS: _zipped_mb(_built("layer-lambda", (_LAYER,), layer))}
+    for peer, names in _PACKAGES.items():
+        make = partial(_install, names=names, options=_LAMBDA)
+        sizes[peer] = _zipped_mb(_built(f"{peer}-lambda", (), make))
+    return [{"system": system, "zipped MB": size} for system, size in sizes.items()]
 
 
-def build_tree(name: str, sources: tuple[Path, ...], make: Callable[[Path], None]) -> Path:
-    """A folder that ``make`` fills, anew when the sources have changed."""
-    fingerprint = _fingerprint(*sources, REQUIREMENTS)
-    target, stamp = WORK / name, WORK / f"{name}.stamp"
-    if not stamp.exists() or stamp.read_text() != fingerprint:
-        stamp.unlink(missing_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        make(target)
-        stamp.write_text(fingerprint)
+def _built(name: str, sources: tuple[Path, ...], make: Callable[[Path], None]) -> Path:
+    """A folder that ``make`` fills, named after what its sources hold."""
+    target = WORK / f"{name}-{_fingerprint(Path(__file__), *_PINS, *sources)}"
+    if not target.exists():
+        unfinished = WORK / f"{name}-unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        make(unfinished)
+        unfinished.rename(target)
     return target
 
 
 def _fingerprint(*sources: Path) -> str:
-    digest = hashlib.sha256(sys.version.encode() + Path(__file__).read_bytes())
-    for source in sources:
-        files = [source] if source.is_file() else sorted(source.rglob("*"))
-        for file in files:
-            if file.is_file() and "__pycache__" not in file.parts:
-                digest.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
-    return digest.hexdigest()
+    digest = hashlib.sha256(sys.version.encode())
+    for file in (file for source in sources for file in [source, *sorted(source.rglob("*"))]):
+        if file.is_file() and "__pycache__" not in file.parts:
+            digest.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
-def _layer(target: Path, *, bytecode: bool) -> None:
-    command = ["make", "--silent", f"ARTIFACTS_DIR={target}", "LAYER_TARGET=host", f"PYTHON={sys.executable}"]
-    subprocess.run([*command, *([] if bytecode else ["COMPILER="]), "build-DomainLayer"], cwd=LAYER, check=True)
+def _make_layer(target: Path, *, target_kind: str, bytecode: bool) -> None:
+    variables = [f"ARTIFACTS_DIR={target}", f"LAYER_TARGET={target_kind}", f"PYTHON={sys.executable}"]
+    command = ["make", "--silent", *variables, *([] if bytecode else ["COMPILER="])]
+    subprocess.run([*command, "build-DomainLayer"], cwd=_LAYER, check=True)
 
 
-def _runtime(target: Path) -> None:
-    install(target, [pin("boto3")])
-    _compile(target)
+def _make_peer(target: Path, names: tuple[str, ...], *, bytecode: bool) -> None:
+    shutil.copytree(_PEERS, target / "benchmarks" / "peers", ignore=shutil.ignore_patterns("__pycache__"))
+    _install(target, names, bytecode=bytecode)
 
 
-def _peer(target: Path, names: tuple[str, ...], *, bytecode: bool) -> None:
-    install(target, [pin(name) for name in names])
-    shutil.copytree(PEERS, target / "benchmarks" / "peers", ignore=shutil.ignore_patterns("__pycache__"))
+def _install(target: Path, names: tuple[str, ...], options: tuple[str, ...] = (), *, bytecode: bool = False) -> None:
+    """Install packages at their pins."""
+    pins = [line for file in _PINS for line in file.read_text().splitlines() if line.partition("==")[0] in names]
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-compile"]
+    subprocess.run([*pip, *options, "--target", str(target), *pins], check=True)
     if bytecode:
-        _compile(target)
+        compile_dir(target, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
 
 
-def install(target: Path, pins: list[str], platform: tuple[str, ...] = ()) -> None:
-    """Packages and what they need, their sources only."""
-    command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-compile"]
-    subprocess.run([*command, *platform, "--target", str(target), *pins], check=True)
-
-
-def _compile(target: Path) -> None:
-    compile_dir(target, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+def _zipped_mb(folder: Path) -> float:
+    return Path(shutil.make_archive(str(folder), "zip", folder)).stat().st_size / 1e6

@@ -13,9 +13,7 @@ with open(os.environ["FLOOR_CALLS"], encoding="utf-8") as file:  # noqa: PTH123 
 
 
 def lambda_handler(_event: dict[str, Any], _context: object) -> dict[str, Any]:
-    answers = []
-    for method, parameters in CALLS:
-        answer = getattr(client, method)(**parameters)
+    answers = [getattr(client, method)(**parameters) for method, parameters in CALLS]
+    for answer in answers:
         del answer["ResponseMetadata"]
-        answers.append(answer)
     return {"statusCode": 200, "headers": {"Content-Type": "application/json"}, "body": json.dumps(answers)}

@@ -4,32 +4,17 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 
 class State(StrEnum):
-    PENDING = "PENDING"
-    ASSIGNED = "ASSIGNED"
-    RUNNING = "RUNNING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
+    PENDING, ASSIGNED, RUNNING = "PENDING", "ASSIGNED", "RUNNING"
+    COMPLETED, FAILED, CANCELLED = "COMPLETED", "FAILED", "CANCELLED"
 
 
 class EventType(StrEnum):
-    ASSIGNED = "ASSIGNED"
-    STARTED = "STARTED"
-    PROGRESS = "PROGRESS"
-    INFO = "INFO"
-    ERROR = "ERROR"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-    RETRIED = "RETRIED"
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    ASSIGNED, STARTED, PROGRESS, INFO, ERROR = "ASSIGNED", "STARTED", "PROGRESS", "INFO", "ERROR"
+    COMPLETED, FAILED, CANCELLED, RETRIED = "COMPLETED", "FAILED", "CANCELLED", "RETRIED"
 
 
 class Constraints(BaseModel):
@@ -47,7 +32,7 @@ class EventDelivery(BaseModel):
     attributes: dict[str, str | float | bool] = Field(default_factory=dict)
 
 
-class CreateRun(Body):
+class CreateRun(BaseModel, extra="forbid"):
     image: Annotated[str, Field(min_length=1, max_length=512)]
     priority: Annotated[int, Field(ge=0, le=9999)] = 5
     inputs: dict[str, Any] = Field(default_factory=dict)
@@ -56,13 +41,13 @@ class CreateRun(Body):
     event_delivery: EventDelivery | None = None
 
 
-class UpdateRun(Body):
+class UpdateRun(BaseModel, extra="forbid"):
     state: State | None = None
     outputs: dict[str, Any] | None = None
     priority: Annotated[int, Field(ge=0, le=9999)] | None = None
 
 
-class AddEvent(Body):
+class AddEvent(BaseModel, extra="forbid"):
     type: EventType
     msg: str | int = ""
     payload: dict[str, Any] = Field(default_factory=dict)
@@ -87,11 +72,16 @@ class ExecutionSummary(BaseModel):
     error_message: str | None = None
 
 
-class RunRow(BaseModel):
-    """A run as a list shows it."""
-
+class RunSummary(BaseModel):
     id: str
     state: State
+    current_attempt: int
+    event_count: int
+    last_seq: int
+    updated_at: datetime
+
+
+class RunRow(RunSummary):
     priority: int
     image: str
     inputs: dict[str, Any]
@@ -101,27 +91,12 @@ class RunRow(BaseModel):
     retry_policy: RetryPolicy
     event_delivery: EventDelivery | None
     op_definition: str | None = None
-    current_attempt: int
-    event_count: int
-    last_seq: int
     execution_summary: ExecutionSummary
     created_at: datetime
-    updated_at: datetime
 
 
 class Run(RunRow):
     events: list[Event]
-
-
-class RunSummary(BaseModel):
-    """The answer that `Prefer: return=minimal` asks for."""
-
-    id: str
-    state: State
-    current_attempt: int
-    event_count: int
-    last_seq: int
-    updated_at: datetime
 
 
 class RunPage(BaseModel):

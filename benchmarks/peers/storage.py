@@ -13,46 +13,47 @@ from boto3.dynamodb.conditions import Attr, Key
 from botocore.exceptions import ClientError
 
 from benchmarks.peers.models import AddEvent, CreateRun, EventType, RunRow, State, UpdateRun
-from benchmarks.peers.table import BY_CREATED, BY_STATE
 
 table = boto3.resource("dynamodb").Table(os.environ["PEER_TABLE"])
 
-KIND = "run"
-MAX_TRIES = 50
-NEWEST_EVENTS = 100
-NEWEST_EVENTS_OF_ATTEMPT = 20
+BY_CREATED, KIND, MAX_TRIES = "by_created", "run", 50
+NEWEST_EVENTS, NEWEST_EVENTS_OF_ATTEMPT = 100, 20
 
-TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 LIVE = frozenset({State.PENDING, State.ASSIGNED, State.RUNNING})
 
 ALLOWED_IN: Mapping[EventType, frozenset[State]] = {
+    **dict.fromkeys((EventType.INFO, EventType.ERROR, EventType.FAILED, EventType.CANCELLED), LIVE),
+    **dict.fromkeys((EventType.PROGRESS, EventType.COMPLETED), frozenset({State.RUNNING})),
     EventType.ASSIGNED: frozenset({State.PENDING}),
     EventType.STARTED: frozenset({State.PENDING, State.ASSIGNED}),
-    EventType.PROGRESS: frozenset({State.RUNNING}),
-    EventType.INFO: LIVE,
-    EventType.ERROR: LIVE,
-    EventType.COMPLETED: frozenset({State.RUNNING}),
-    EventType.FAILED: LIVE,
-    EventType.CANCELLED: LIVE,
     EventType.RETRIED: frozenset({State.ASSIGNED, State.RUNNING, State.FAILED, State.CANCELLED}),
 }
+
+RETRY = AddEvent(type=EventType.RETRIED, msg="Manual retry")
+CANCEL = AddEvent(type=EventType.CANCELLED, msg="Cancelled by user")
 
 Item = dict[str, Any]
 
 _ROW_NAMES = {f"#{name}": name for name in RunRow.model_fields}
-_ROW = ", ".join(_ROW_NAMES)
 
 
-class RunNotFound(Exception):
-    pass
+class Refused(Exception):
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
 
 
-class NotAllowed(Exception):
-    pass
-
-
-class Conflict(Exception):
-    pass
+def table_properties() -> Item:
+    """The table for CreateTable, with an index of all runs."""
+    names = ("id", "kind", "created_key")
+    schema = [{"AttributeName": "kind", "KeyType": "HASH"}, {"AttributeName": "created_key", "KeyType": "RANGE"}]
+    index = {"IndexName": BY_CREATED, "KeySchema": schema, "Projection": {"ProjectionType": "ALL"}}
+    return {
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in names],
+        "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+        "GlobalSecondaryIndexes": [index],
+    }
 
 
 def create(body: CreateRun) -> Item:
@@ -61,22 +62,12 @@ def create(body: CreateRun) -> Item:
         "id": run_id,
         "kind": KIND,
         "created_key": f"{now}#{run_id}",
-        "state": State.PENDING.value,
-        "priority": body.priority,
-        "image": body.image,
-        "inputs": body.inputs,
-        "outputs": {},
-        "progress": 0,
-        "constraints": body.constraints.model_dump(),
-        "retry_policy": body.retry_policy.model_dump(),
-        "event_delivery": None if body.event_delivery is None else body.event_delivery.model_dump(),
+        **body.model_dump(),
         "op_definition": None,
         "current_attempt": 1,
-        "event_count": 0,
         "last_seq": -1,
-        "events": [],
         "attempts": [],
-        "execution_summary": {},
+        **_new_attempt(),
         "created_at": now,
         "updated_at": now,
         "version": 1,
@@ -100,23 +91,16 @@ def attempts(run_id: str) -> list[Item]:
     return [_attempt(run, part) for part in [*run["attempts"], _closed(run)]]
 
 
-def page(limit: int, starting_after: str | None = None, state: State | None = None, image: str | None = None) -> Item:
+def page(limit: int) -> Item:
     """Newest first."""
-    index, key = (BY_CREATED, Key("kind").eq(KIND)) if state is None else (BY_STATE, Key("state").eq(state.value))
-    request: dict[str, Any] = {
-        "IndexName": index,
-        "KeyConditionExpression": key,
+    request: Item = {
+        "IndexName": BY_CREATED,
+        "KeyConditionExpression": Key("kind").eq(KIND),
         "ScanIndexForward": False,
-        "ProjectionExpression": _ROW,
+        "ProjectionExpression": ", ".join(_ROW_NAMES),
         "ExpressionAttributeNames": _ROW_NAMES,
         "Limit": limit + 1,
     }
-    if image is not None:
-        request["FilterExpression"] = Attr("image").eq(image)
-    if starting_after is not None:
-        cursor = _load(starting_after)
-        names = ("id", "created_key", "kind" if state is None else "state")
-        request["ExclusiveStartKey"] = {name: cursor[name] for name in names}
     rows: list[Item] = []
     while True:
         answer = table.query(**request)
@@ -124,8 +108,7 @@ def page(limit: int, starting_after: str | None = None, state: State | None = No
         if len(rows) > limit or "LastEvaluatedKey" not in answer:
             break
         request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-    has_more = len(rows) > limit
-    rows = rows[:limit]
+    has_more, rows = len(rows) > limit, rows[:limit]
     return {"object": "list", "data": rows, "has_more": has_more, "next_cursor": rows[-1]["id"] if has_more else None}
 
 
@@ -134,14 +117,11 @@ def append_event(run_id: str, event: AddEvent) -> Item:
 
 
 def update(run_id: str, edit: UpdateRun) -> Item:
-    def change(run: Item) -> None:
-        run.update(edit.model_dump(mode="json", exclude_none=True))
-
-    return _shown(_modified(run_id, change))
+    return _shown(_modified(run_id, lambda run: run.update(edit.model_dump(mode="json", exclude_none=True))))
 
 
 def _modified(run_id: str, change: Callable[[Item], None]) -> Item:
-    """Read, modify and write; again at once when another request was faster."""
+    """Read, modify and write; again at once if another request was faster."""
     for _ in range(MAX_TRIES):
         run = _load(run_id)
         version = run["version"]
@@ -154,15 +134,15 @@ def _modified(run_id: str, change: Callable[[Item], None]) -> Item:
                 raise
         else:
             return run
-    raise Conflict(run_id)
+    raise Refused(409, run_id)
 
 
 def _append(run: Item, event: AddEvent) -> None:
     state, now = State(run["state"]), _now()
     if event.attempt is not None and event.attempt != run["current_attempt"]:
-        raise Conflict(run["id"])
+        raise Refused(409, run["id"])
     if state not in ALLOWED_IN[event.type]:
-        raise NotAllowed(f"{event.type} is not allowed in {state}")
+        raise Refused(400, f"{event.type} is not allowed in {state}")
     summary = run["execution_summary"]
     if event.type is EventType.RETRIED:
         _begin_attempt(run, now)
@@ -179,17 +159,8 @@ def _append(run: Item, event: AddEvent) -> None:
             run["outputs"], run["progress"] = event.payload.get("outputs", {}), 100
         summary["error_message"] = event.payload.get("error_message")
     run["last_seq"] += 1
-    run["events"].append(
-        {
-            "id": run["event_count"],
-            "seq": run["last_seq"],
-            "attempt": run["current_attempt"],
-            "type": event.type.value,
-            "t": now,
-            "msg": event.msg,
-            "payload": event.payload,
-        }
-    )
+    place = {"id": run["event_count"], "seq": run["last_seq"], "attempt": run["current_attempt"]}
+    run["events"].append(place | {"type": event.type.value, "t": now, "msg": event.msg, "payload": event.payload})
     run["event_count"] += 1
     if event.type is EventType.FAILED and run["current_attempt"] < run["retry_policy"]["max_attempts"]:
         _append(run, AddEvent(type=EventType.RETRIED, msg="Automatic retry"))
@@ -197,46 +168,28 @@ def _append(run: Item, event: AddEvent) -> None:
 
 def _begin_attempt(run: Item, now: str) -> None:
     closed = _closed(run)
-    if State(closed["state"]) not in TERMINAL:
+    if State(closed["state"]) in LIVE:
         closed |= {"state": State.CANCELLED.value, "finished_at": now}
     run["attempts"].append(closed)
-    run |= {
-        "state": State.PENDING.value,
-        "progress": 0,
-        "outputs": {},
-        "execution_summary": {},
-        "current_attempt": run["current_attempt"] + 1,
-        "events": [],
-        "event_count": 0,
-        "started_at": None,
-        "finished_at": None,
-    }
+    times = {"started_at": None, "finished_at": None}
+    run |= _new_attempt() | times | {"current_attempt": run["current_attempt"] + 1}
+
+
+def _new_attempt() -> Item:
+    parts: Item = {"outputs": {}, "execution_summary": {}, "events": []}
+    return parts | {"state": State.PENDING.value, "progress": 0, "event_count": 0}
 
 
 def _closed(run: Item) -> Item:
-    """What an attempt is to be remembered by."""
-    return {
-        "attempt": run["current_attempt"],
-        "state": run["state"],
-        "progress": run["progress"],
-        "events": run["events"],
-        "outputs": run["outputs"],
-        "execution_summary": run["execution_summary"],
-        "started_at": run.get("started_at"),
-        "finished_at": run.get("finished_at"),
-    }
+    """The attempt under way, as the run keeps it once it is closed."""
+    names = ("state", "progress", "events", "outputs", "execution_summary", "started_at", "finished_at")
+    return {"attempt": run["current_attempt"]} | {name: run.get(name) for name in names}
 
 
 def _attempt(run: Item, part: Item) -> Item:
-    return {
-        **part,
-        "id": f"{run['id']}/{part['attempt']}",
-        "op_run_id": run["id"],
-        "events": [event | {"state": run["state"]} for event in part["events"][-NEWEST_EVENTS_OF_ATTEMPT:]],
-        "event_count": len(part["events"]),
-        "inputs": run["inputs"],
-        "constraints": run["constraints"],
-    }
+    events = [event | {"state": run["state"]} for event in part["events"][-NEWEST_EVENTS_OF_ATTEMPT:]]
+    names = {"id": f"{run['id']}/{part['attempt']}", "op_run_id": run["id"], "event_count": len(part["events"])}
+    return {**part, **names, "events": events, "inputs": run["inputs"], "constraints": run["constraints"]}
 
 
 def _shown(run: Item) -> Item:
@@ -246,7 +199,7 @@ def _shown(run: Item) -> Item:
 def _load(run_id: str) -> Item:
     item = table.get_item(Key={"id": run_id}, ConsistentRead=True).get("Item")
     if item is None:
-        raise RunNotFound(run_id)
+        raise Refused(404, f"OpRun '{run_id}' not found")
     run: Item = _without_decimals(item)
     return run
 

@@ -1,66 +1,66 @@
 """The short form of `make bench`: counts and units by the benchmark's own functions, no times."""
 
-from dataclasses import astuple, fields
+from collections.abc import Iterator
 
 import boto3
 import pytest
 
 from benchmarks.goals import PRICE_FACTOR, UNITS_GROWTH, Goal
-from benchmarks.growth import Curve, all_runs_curves, one_run_curves, table_of_runs
-from benchmarks.price import Basket, Cpu, bill, bills, list_prices, memory_gb
+from benchmarks.growth import Points, all_runs_points, one_run_points, table_of_runs
+from benchmarks.price import MEMORY_GB, added, bill, bills, times
 from tests.support.gateway import Gateway
 
 FEW, MANY = 600, 2_400
+CPU = {"create_run": 0.002, "event_minimal": 0.004, "cold_start": 0.5}
 BOUNDED = "GET /runs, state=FAILED and image"
 """Its entries are looked through for the state, 2,000 a request at most."""
 
 
-def ratios(curves: list[Curve]) -> dict[str, float]:
-    return {curve.request: curve.units_ratio for curve in curves}
+def first_and_last(points: Points) -> Iterator[Points]:
+    """The points of each request at the smallest and the largest size."""
+    for request in dict.fromkeys(point["request"] for point in points):
+        first, *_, last = (point for point in points if point["request"] == request)
+        yield [first, last]
 
 
 def test_a_page_each_filter_and_a_creation_cost_the_same_units_among_more_runs(api: Gateway) -> None:  # noqa: ARG001
     client = boto3.client("dynamodb")
-    tables = {size: table_of_runs(client, size) for size in (FEW, MANY)}
-    curves = all_runs_curves(tables, rounds=0)
-    grown = {request: ratio for request, ratio in ratios(curves).items() if ratio > UNITS_GROWTH}
-    assert set(grown) <= {BOUNDED}
-    for curve in curves:
-        assert len({point.calls for point in curve.points}) == 1, curve
-        assert len({point.rows for point in curve.points}) == 1, curve
+    points = all_runs_points({size: table_of_runs(client, size) for size in (FEW, MANY)}, rounds=0)
+    for few, many in first_and_last(points):
+        assert many["calls"] == few["calls"], few
+        assert many["rows"] == few["rows"], few
+        assert many["units"] / few["units"] <= UNITS_GROWTH or few["request"] == BOUNDED, few
 
 
 def test_a_longer_run_costs_the_same_units_once_it_fills_an_answer(api: Gateway) -> None:  # noqa: ARG001
-    curves = one_run_curves((100, 1_000), rounds=0)
-    assert max(ratios(curves).values()) <= UNITS_GROWTH
-    assert all(len({point.calls for point in curve.points}) == 1 for curve in curves)
+    for short, long in first_and_last(one_run_points((100, 1_000), rounds=0)):
+        assert long["calls"] == short["calls"], short
+        assert long["units"] / short["units"] <= UNITS_GROWTH, short
 
 
 def test_an_event_costs_a_third_of_a_transition_of_step_functions(api: Gateway) -> None:  # noqa: ARG001
-    prices = list_prices()
-    found = {bill.what: bill for bill in bills(Cpu(create_run=0.002, add_event=0.004, cold_start=0.5), prices)}
-    assert found["event, without a key, not pushed"].against(prices) >= PRICE_FACTOR
-    assert all(bill.against(prices) > 1 for bill in found.values())
+    found = {each["a million"]: each["times"] for each in bills(CPU)}
+    assert found["event, without a key, not pushed"] >= PRICE_FACTOR
+    assert min(found.values()) > 1
 
 
 def test_a_bill_is_the_sum_of_quantities_times_prices() -> None:
-    basket = Basket(
-        requests=1,
-        read_units=2,
-        write_units=4,
-        invocations=1.5,
-        billed_s=0.02,
-        sns_publishes=1,
-        sqs_requests=0.2,
-        log_bytes=1_000,
-    )
-    by_hand = 3.50 + 2 * 0.125 + 4 * 0.625 + 1.5 * 0.20 + 0.02 * memory_gb() * 13.3334 + 0.50 + 0.2 * 0.40 + 0.50
-    assert bill("x", 1, basket, list_prices()).total == pytest.approx(by_hand)
+    basket = {
+        "rest_request": 1,
+        "read_unit": 2,
+        "write_unit": 4,
+        "lambda_request": 1.5,
+        "lambda_gb_second": 0.02 * MEMORY_GB,
+        "sns_publish": 1,
+        "sqs_request": 0.2,
+        "log_byte": 1_000,
+    }
+    by_hand = 3.50 + 2 * 0.125 + 4 * 0.625 + 1.5 * 0.20 + 0.02 * MEMORY_GB * 13.3334 + 0.50 + 0.2 * 0.40 + 0.50
+    assert bill("x", 1, basket)["dollars"] == pytest.approx(by_hand)
 
 
-def test_baskets_add_up_field_by_field() -> None:
-    one = Basket(*range(1, len(fields(Basket)) + 1))
-    assert astuple(one + one) == astuple(one.times(2)) == tuple(2 * value for value in astuple(one))
+def test_baskets_add_up_quantity_by_quantity() -> None:
+    assert added({"read_unit": 1, "log_byte": 5}, times(3, {"read_unit": 2})) == {"read_unit": 7, "log_byte": 5}
 
 
 @pytest.mark.parametrize(

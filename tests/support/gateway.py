@@ -41,6 +41,36 @@ class Answer:
         return json.loads(self.text)
 
 
+def proxy_event(
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    query: Query | None = None,
+    headers: Mapping[str, str] | None = None,
+    base_path: str = "",
+) -> dict[str, Any]:
+    """The event that a function gets. ``body``: bytes go base64-encoded, text as it is, anything else as JSON."""
+    parts = path.split("/")
+    run_id = unquote(parts[2]) if len(parts) > 2 else None
+    resource = "/".join(["", "runs", *(["{id}"] if run_id is not None else []), *parts[3:]])
+    text = b64encode(body).decode() if isinstance(body, bytes) else body
+    values = {name: value if isinstance(value, list) else [str(value)] for name, value in (query or {}).items()}
+    return {
+        "resource": resource,
+        "path": base_path + path,
+        "httpMethod": method,
+        "headers": dict(headers or {}),
+        "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},
+        "queryStringParameters": {name: value[-1] for name, value in values.items()} or None,
+        "multiValueQueryStringParameters": values or None,
+        "pathParameters": None if run_id is None else {"id": run_id},
+        "requestContext": {"requestId": REQUEST_ID, "identity": {"apiKeyId": API_KEY_ID}},
+        "body": text if isinstance(text, str | None) else json.dumps(text),
+        "isBase64Encoded": isinstance(body, bytes),
+    }
+
+
 class Gateway:
     """Calls functions by method and path; the path's run id is percent-encoded as in a URL."""
 
@@ -54,29 +84,9 @@ class Gateway:
         headers: Mapping[str, str] | None = None,
         base_path: str = "",
     ) -> Answer:
-        """``body``: bytes go base64-encoded, text as it is, anything else as JSON.
-
-        ``base_path`` is a custom domain's, as in ``/base``.
-        """
-        parts = path.split("/")
-        run_id = unquote(parts[2]) if len(parts) > 2 else None
-        resource = "/".join(["", "runs", *(["{id}"] if run_id is not None else []), *parts[3:]])
-        app = import_module(f"functions.{FUNCTION_OF_ROUTE[method, resource]}.app")
-        text = b64encode(body).decode() if isinstance(body, bytes) else body
-        values = {name: value if isinstance(value, list) else [str(value)] for name, value in (query or {}).items()}
-        event = {
-            "resource": resource,
-            "path": base_path + path,
-            "httpMethod": method,
-            "headers": dict(headers or {}),
-            "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},
-            "queryStringParameters": {name: value[-1] for name, value in values.items()} or None,
-            "multiValueQueryStringParameters": values or None,
-            "pathParameters": None if run_id is None else {"id": run_id},
-            "requestContext": {"requestId": REQUEST_ID, "identity": {"apiKeyId": API_KEY_ID}},
-            "body": text if isinstance(text, str | None) else json.dumps(text),
-            "isBase64Encoded": isinstance(body, bytes),
-        }
+        """``body``: as for ``proxy_event``. ``base_path`` is a custom domain's, as in ``/base``."""
+        event = proxy_event(method, path, body, query=query, headers=headers, base_path=base_path)
+        app = import_module(f"functions.{FUNCTION_OF_ROUTE[method, event['resource']]}.app")
         answer = app.lambda_handler(event, None)
         headers_out = {name: values[-1] for name, values in answer["multiValueHeaders"].items()}
         return Answer(answer["statusCode"], headers_out, answer["body"])

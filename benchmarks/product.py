@@ -1,0 +1,41 @@
+"""The product's values and parts that the benchmark needs: the only module here that imports the product."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from uuid import UUID
+
+from gyoza_domain.bootstrap import api, clients
+from gyoza_domain.domain.run import OpRun, RunSpec, State
+from gyoza_domain.dynamodb.outbox import DynamoDBOutbox
+from gyoza_domain.publishing.ports import EventRange
+from gyoza_domain.runs.ports import Extent
+from testing.engine import counted
+from tests.support.seeding import running, seeded_run, store_events, store_runs
+
+
+def store_running(number: int, image: str, events: int, msg: str) -> str:
+    """Store a running run with so many events past the API. Returns its id."""
+    run = running(seeded_run(number, events=events))
+    store_runs([(run, RunSpec(image))])
+    store_events(run, msg=msg)
+    return run.id
+
+
+def store_series(runs: Iterable[tuple[int, str, str, str | None]]) -> None:
+    """Store runs past the API, each given as number, state, image and definition. Numbers are seconds of creation."""
+    shards = int(os.environ["GYOZA_INDEX_SHARDS"])
+
+    def stored(number: int, state: str, image: str, definition: str | None) -> tuple[OpRun, RunSpec]:
+        run = seeded_run(number, state=State(state))
+        return replace(run, shard=UUID(run.id).int % shards), RunSpec(image, op_definition=definition)
+
+    store_runs(stored(*run) for run in runs)
+
+
+def push_read_units(run_id: str) -> float:
+    """Read units of pushing the first event of a run that the process has not met before."""
+    created_at = api.store().load(run_id, Extent.SMALL).run.created_at
+    with counted() as usage:
+        DynamoDBOutbox(clients.dynamodb(), clients.table(), api.clock()).read([EventRange(run_id, created_at, 0, 0)])
+    return usage.read_units

@@ -1,0 +1,74 @@
+"""Handlers in this process on DynamoDB Local: tables of their own, and the cost of what they send."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import boto3
+
+from gyoza_domain.bootstrap import api, clients
+from tests.support.capacity import Usage, item_bytes, measured, read_units
+from tests.support.dynamodb_local import dynamodb_local
+from tests.support.table import create_table, forget_clients
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@contextmanager
+def engine() -> Iterator["DynamoDBClient"]:
+    """DynamoDB Local, for every client made while the block runs, with an empty table in use."""
+    with dynamodb_local() as url:
+        os.environ["AWS_ENDPOINT_URL_DYNAMODB"] = url
+        forget_clients()
+        try:
+            client = boto3.client("dynamodb")
+            new_table(client)
+            yield client
+        finally:
+            del os.environ["AWS_ENDPOINT_URL_DYNAMODB"]
+            forget_clients()
+
+
+def new_table(client: "DynamoDBClient") -> str:
+    """Create a table as the template has it and use it from now on. Returns its name."""
+    name = f"runs-{uuid4()}"
+    create_table(client, name)
+    use_table(name)
+    return name
+
+
+def use_table(name: str) -> None:
+    """Let the next requests meet this table, through the same client."""
+    os.environ["GYOZA_TABLE"] = name
+    for part in (api.store, api.reader, api.lists):
+        part.cache_clear()
+
+
+@contextmanager
+def counted() -> Iterator[Usage]:
+    """Count what handlers send while the block runs.
+
+    A query of an index pays for the entries it looks at, which its answer does not tell: the engine counts those.
+    """
+    events = clients.dynamodb().meta.events
+    with measured() as usage:
+
+        def ask(params: dict[str, Any], **_: object) -> None:
+            if "IndexName" in params:
+                params["ReturnConsumedCapacity"] = "TOTAL"
+
+        def correct(parsed: dict[str, Any], **_: object) -> None:
+            if "ConsumedCapacity" in parsed:
+                seen = read_units(sum(map(item_bytes, parsed["Items"])), consistent=False)
+                usage.read_units += parsed["ConsumedCapacity"]["CapacityUnits"] - seen
+
+        events.register("provide-client-params.dynamodb.Query", ask)
+        events.register("after-call.dynamodb.Query", correct)
+        try:
+            yield usage
+        finally:
+            events.unregister("provide-client-params.dynamodb.Query", ask)
+            events.unregister("after-call.dynamodb.Query", correct)
