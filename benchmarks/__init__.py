@@ -2,7 +2,7 @@
 
 import os
 
-from tests.template.cloudformation import load_template
+from testing.cloudformation import load_template
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "bench",

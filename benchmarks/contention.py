@@ -21,8 +21,8 @@ from benchmarks.peers.powertools_resolver import app as peer
 from benchmarks.scenarios import gateway_event
 from benchmarks.systems import OURS, PEER_2
 from testing.engine import engine
-from tests.support.gateway import Gateway
-from tests.support.threads import one_environment_a_thread
+from testing.gateway import Gateway
+from testing.threads import one_environment_a_thread
 
 WRITERS, WINDOW_S, ROUNDS = (1, 4, 16, 32), 2.0, 5
 

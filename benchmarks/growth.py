@@ -12,8 +12,8 @@ from uuid import UUID
 from benchmarks.cpu import medians_in_turns
 from benchmarks.product import store_running, store_series
 from testing.engine import counted, engine, new_table, use_table
-from tests.support.gateway import Answer, Gateway
-from tests.support.seeding import BEGINNING
+from testing.gateway import Answer, Gateway
+from testing.seeding import BEGINNING
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

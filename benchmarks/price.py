@@ -11,10 +11,10 @@ from uuid import uuid4
 
 from benchmarks.product import push_read_units
 from benchmarks.systems import ROOT
+from testing.capacity import Usage
+from testing.cloudformation import load_template, resources_of_type
 from testing.engine import counted, engine
-from tests.support.capacity import Usage
-from tests.support.gateway import Gateway
-from tests.template.cloudformation import load_template, resources_of_type
+from testing.gateway import Gateway
 
 # From Lambda's and CloudWatch's documentation: memory that buys one core, and bytes added to a line of the log.
 MEGABYTES_A_CORE, LOG_LINE_BYTES = 1769, 26

@@ -11,7 +11,7 @@ from gyoza_domain.dynamodb.outbox import DynamoDBOutbox
 from gyoza_domain.publishing.ports import EventRange
 from gyoza_domain.runs.ports import Extent
 from testing.engine import counted
-from tests.support.seeding import running, seeded_run, store_events, store_runs
+from testing.seeding import running, seeded_run, store_events, store_runs
 
 
 def store_running(number: int, image: str, events: int, msg: str) -> str:

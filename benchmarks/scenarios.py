@@ -14,9 +14,9 @@ from benchmarks.peers.storage import table_properties
 from benchmarks.stub import Recording, Stub, stub_endpoint
 from benchmarks.systems import FLOOR, OURS, ROOT, SYSTEMS, TABLE, WORK, cpu_of_one_invocation, environment, worker
 from benchmarks.trees import Paths, search_path
-from tests.support.dynamodb_local import dynamodb_local
-from tests.support.gateway import proxy_event
-from tests.support.table import create_table
+from testing.dynamodb_local import dynamodb_local
+from testing.gateway import proxy_event
+from testing.table import create_table
 
 RUNS, EVENTS, LONG = 120, 10, 100
 IMAGE = "registry.example.com/team/segmentation-worker:2026.03.1"

@@ -9,9 +9,9 @@ from uuid import uuid4
 import boto3
 
 from gyoza_domain.bootstrap import api, clients
-from tests.support.capacity import Usage, item_bytes, measured, read_units
-from tests.support.dynamodb_local import dynamodb_local
-from tests.support.table import create_table, forget_clients
+from testing.capacity import Usage, item_bytes, measured, read_units
+from testing.dynamodb_local import dynamodb_local
+from testing.table import create_table, forget_clients
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

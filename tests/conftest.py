@@ -22,9 +22,9 @@ os.environ |= {
     "POWERTOOLS_LOG_LEVEL": "ERROR",
 }
 
-from tests.support.dynamodb_local import EngineMissing, dynamodb_local
-from tests.support.gateway import Gateway
-from tests.support.table import create_table, forget_clients
+from testing.dynamodb_local import EngineMissing, dynamodb_local
+from testing.gateway import Gateway
+from testing.table import create_table, forget_clients
 from tests.support.turns import Turns
 
 TURNS = Turns(Path(__file__).resolve().parents[1] / ".local/tests.lock")

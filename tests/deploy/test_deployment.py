@@ -8,7 +8,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from tests.template.cloudformation import ROOT, load_template
+from testing.cloudformation import ROOT, load_template
 from tools.deploy import __main__ as deployment
 from tools.deploy.change_set import TableWouldBeLost
 from tools.deploy.concurrency import concurrency_warning

@@ -6,7 +6,7 @@ from typing import Any
 import boto3
 from botocore.stub import ANY, Stubber
 
-from tests.template.cloudformation import load_template
+from testing.cloudformation import load_template
 from tools.deploy.environment import Environment
 from tools.deploy.import_table import import_table, template_of_the_table
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.gateway import Gateway
+from testing.gateway import Gateway
 
 
 @pytest.fixture

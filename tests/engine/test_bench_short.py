@@ -8,7 +8,7 @@ import pytest
 from benchmarks.goals import PRICE_FACTOR, UNITS_GROWTH, Goal
 from benchmarks.growth import Points, all_runs_points, one_run_points, table_of_runs
 from benchmarks.price import MEMORY_GB, added, bill, bills, times
-from tests.support.gateway import Gateway
+from testing.gateway import Gateway
 
 FEW, MANY = 600, 2_400
 CPU = {"create_run": 0.002, "event_minimal": 0.004, "cold_start": 0.5}

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from gyoza_domain.domain.run import RunSpec, State
-from tests.support.capacity import Usage, measured
-from tests.support.gateway import Gateway
-from tests.support.seeding import SHARDS, running, seeded_run, store_events, store_runs
+from testing.capacity import Usage, measured
+from testing.gateway import Gateway
+from testing.seeding import SHARDS, running, seeded_run, store_events, store_runs
 
 IMAGE = "i" * 64
 MSG = "m" * 200

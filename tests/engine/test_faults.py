@@ -11,8 +11,8 @@ import boto3
 import pytest
 
 from gyoza_domain.dynamodb import keys
+from testing.gateway import Answer, Gateway
 from tests.support.faults import Fault, injected, scripted, seeded
-from tests.support.gateway import Answer, Gateway
 from tests.support.history import REPLAYED, Recorder, read_final
 
 Write = Callable[[Recorder, str], Answer]

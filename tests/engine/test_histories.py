@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.gateway import Answer, Gateway
+from testing.gateway import Answer, Gateway
 from tests.support.history import Recorder, at_once, the_winner
 
 pytestmark = pytest.mark.contention

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.capacity import measured
-from tests.support.gateway import Answer, Gateway
+from testing.capacity import measured
+from testing.gateway import Answer, Gateway
 
 REPLAYED = "Idempotent-Replayed"
 

@@ -10,8 +10,8 @@ import pytest
 
 from gyoza_domain.bootstrap import clients
 from gyoza_domain.domain.run import RunSpec, State
-from tests.support.gateway import Gateway
-from tests.support.seeding import BEGINNING, seeded_run, store_events, store_runs
+from testing.gateway import Gateway
+from testing.seeding import BEGINNING, seeded_run, store_events, store_runs
 
 
 def ids(page: dict[str, list[dict[str, str]]]) -> list[str]:

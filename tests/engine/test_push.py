@@ -25,7 +25,9 @@ from gyoza_domain.messaging.sns import SnsTopics
 from gyoza_domain.messaging.sqs import SqsParkedQueue
 from gyoza_domain.publishing.delivery import YOUNG_S
 from gyoza_domain.publishing.ports import QueueUnavailable, RunUnreadable
-from tests.support.gateway import Gateway
+from testing.cloudformation import ROOT, load_template, resources_of_type
+from testing.gateway import Gateway
+from testing.table import create_table, forget_clients
 from tests.support.push import (
     ARN_PREFIX,
     QUEUE_URL,
@@ -42,8 +44,6 @@ from tests.support.push import (
     matching,
     stream_records,
 )
-from tests.support.table import create_table, forget_clients
-from tests.template.cloudformation import ROOT, load_template, resources_of_type
 from tools.push import Refused, Stack
 from tools.push import replay as replay_all
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.support.gateway import Answer, Gateway
+from testing.gateway import Answer, Gateway
 from tests.support.history import MANUAL_RETRY, REPLAYED, USER_CANCEL, Replay
 
 STATES = ["PENDING", "ASSIGNED", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"]

@@ -23,8 +23,10 @@ from functions.redeliver_events.app import lambda_handler as redeliver
 from gyoza_domain.bootstrap import push as push_parts
 from gyoza_domain.messaging.sns import SnsTopics
 from gyoza_domain.messaging.sqs import SqsParkedQueue
+from testing.cloudformation import load_template, resources_of_type
+from testing.gateway import Answer, Gateway, Query
+from testing.table import create_table, forget_clients
 from tests.support.faults import Fault, injected, scripted
-from tests.support.gateway import Answer, Gateway, Query
 from tests.support.history import REPLAYED
 from tests.support.push import (
     ARN_PREFIX,
@@ -37,7 +39,6 @@ from tests.support.push import (
     matching,
     stream_records,
 )
-from tests.support.table import create_table, forget_clients
 from tests.support.torn import (
     HEAD_FIRST,
     HEAD_LAST,
@@ -47,7 +48,6 @@ from tests.support.torn import (
     handlers_client,
     torn,
 )
-from tests.template.cloudformation import load_template, resources_of_type
 
 LONGEST_WAIT_S = 1.0
 """All pauses of a request together."""

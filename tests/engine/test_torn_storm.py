@@ -27,12 +27,12 @@ from functions.redeliver_events.app import lambda_handler as redeliver
 from gyoza_domain.bootstrap import push as push_parts
 from gyoza_domain.messaging.sns import SnsTopics
 from gyoza_domain.messaging.sqs import SqsParkedQueue
-from tests.support.gateway import Answer, Gateway, Query
+from testing.cloudformation import load_template, resources_of_type
+from testing.gateway import Answer, Gateway, Query
+from testing.table import create_table, forget_clients
 from tests.support.history import REPLAYED, TERMINAL, Recorder
 from tests.support.push import ARN_PREFIX, QUEUE_URL, Context, Json, SimulatedSns, SimulatedSqs, matching
-from tests.support.table import create_table, forget_clients
 from tests.support.torn import LONGEST_DELAY_S, TornTable, TransactGet, at_random, torn
-from tests.template.cloudformation import load_template, resources_of_type
 
 WRITERS = 6
 RUNS_A_WRITER = 25

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.gateway import Answer, Gateway
+from testing.gateway import Answer, Gateway
 from tests.support.torn import (
     HEAD_LAST,
     Choose,

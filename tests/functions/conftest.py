@@ -12,9 +12,9 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.table import Table
 
 from gyoza_domain.bootstrap import clients
+from testing.gateway import Gateway
+from testing.table import create_table, forget_clients
 from tests.functions.expected import StepClock
-from tests.support.gateway import Gateway
-from tests.support.table import create_table, forget_clients
 
 Stored = Callable[[], list[str]]
 """Every item of the table, as text, in a fixed order."""

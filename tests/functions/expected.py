@@ -5,7 +5,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.support.gateway import REQUEST_ID, Answer
+from testing.gateway import REQUEST_ID, Answer
 
 BEGINNING = datetime(2026, 3, 2, 20, 0, 0, 42_000, tzinfo=UTC)
 

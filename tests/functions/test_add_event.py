@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from testing.gateway import Answer, Gateway
 from tests.functions.conftest import Stored
 from tests.functions.expected import (
     Body,
@@ -16,7 +17,6 @@ from tests.functions.expected import (
     at,
     summary,
 )
-from tests.support.gateway import Answer, Gateway
 
 KIB_16 = 16 * 1024
 KIB_256 = 256 * 1024

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
+from testing.gateway import Answer, Gateway
 from tests.functions.conftest import Stored
 from tests.functions.expected import a_run, assert_does_not_fit, assert_error_shape, assert_refused, at
-from tests.support.gateway import Answer, Gateway
 
 WITH_BODY = {
     "create_run": ("POST", "/runs"),

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from testing.gateway import FUNCTION_OF_ROUTE, Gateway
 from tests.functions.conftest import Stored
-from tests.support.gateway import FUNCTION_OF_ROUTE, Gateway
 
 BASE_PATHS = ["", "/base", "/a/b", "/runs", "/runs/6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"]
 BODIES: dict[str, Any] = {"create_run": {"image": "busybox:1"}, "add_event": {"type": "INFO"}, "update_run": {}}

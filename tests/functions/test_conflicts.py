@@ -8,8 +8,8 @@ from botocore.client import BaseClient
 
 from gyoza_domain.bootstrap import clients
 from gyoza_domain.runs import saving
+from testing.gateway import Answer, Gateway
 from tests.functions.expected import Body, assert_refused, summary
-from tests.support.gateway import Answer, Gateway
 
 Request = Callable[[Gateway, str], Answer]
 Interleaved = Callable[[Request, Request, str], Answer]

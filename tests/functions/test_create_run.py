@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from testing.gateway import API_KEY_ID, Gateway
 from tests.functions.conftest import Stored
 from tests.functions.expected import a_run, assert_does_not_fit, assert_minimal, assert_refused
-from tests.support.gateway import API_KEY_ID, Gateway
 
 KIB_256 = 256 * 1024
 

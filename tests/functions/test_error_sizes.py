@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from testing.gateway import Answer, Gateway
 from tests.functions.expected import bytes_as_sent
-from tests.support.gateway import Answer, Gateway
 
 MAX_BYTES = 64 * 1024
 LONG = 2_000_000

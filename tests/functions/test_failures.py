@@ -9,9 +9,9 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from gyoza_domain.bootstrap import clients
 from gyoza_domain.http.resolver import logger
+from testing.gateway import REQUEST_ID, Answer, Gateway
 from tests.functions.conftest import Stored
 from tests.functions.expected import assert_refused
-from tests.support.gateway import REQUEST_ID, Answer, Gateway
 
 ROUTES: dict[str, Callable[[Gateway, str], Answer]] = {
     "create_run": lambda api, _: api.post("/runs", {"image": "busybox:1"}),

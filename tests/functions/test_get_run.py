@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from gyoza_domain.domain.run import RunSpec, State
+from testing.gateway import Gateway
+from testing.seeding import seeded_run, store_events, store_runs
 from tests.functions.expected import a_run, an_event, assert_refused, at, summary
-from tests.support.gateway import Gateway
-from tests.support.seeding import seeded_run, store_events, store_runs
 
 UNKNOWN = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 

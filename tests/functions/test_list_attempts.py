@@ -11,6 +11,8 @@ import pytest
 from gyoza_domain.domain.run import EventType, RunSpec
 from gyoza_domain.domain.transitions import EventDraft, append_event
 from gyoza_domain.dynamodb import codec
+from testing.gateway import Answer, Gateway
+from testing.seeding import seeded_run, store_runs
 from tests.functions.expected import (
     an_attempt,
     an_event,
@@ -20,8 +22,6 @@ from tests.functions.expected import (
     bytes_as_sent,
     summary,
 )
-from tests.support.gateway import Answer, Gateway
-from tests.support.seeding import seeded_run, store_runs
 
 UNKNOWN = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 

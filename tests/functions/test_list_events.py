@@ -8,9 +8,9 @@ import pytest
 
 from gyoza_domain.domain.run import Event, EventType, RunSpec
 from gyoza_domain.dynamodb import codec
+from testing.gateway import Gateway
+from testing.seeding import seeded_run, store_events, store_runs
 from tests.functions.expected import an_event, assert_does_not_fit, assert_refused, at, bytes_as_sent
-from tests.support.gateway import Gateway
-from tests.support.seeding import seeded_run, store_events, store_runs
 
 UNKNOWN = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 STARTED = {"payload": {"worker_id": "worker-1"}}

@@ -12,9 +12,9 @@ import pytest
 from gyoza_domain.bootstrap import clients
 from gyoza_domain.domain.run import OpRun, RunSpec, State
 from gyoza_domain.dynamodb import keys
+from testing.gateway import Gateway
+from testing.seeding import seeded_run, store_runs
 from tests.functions.expected import BEGINNING, Body, assert_does_not_fit, assert_refused, bytes_as_sent
-from tests.support.gateway import Gateway
-from tests.support.seeding import seeded_run, store_runs
 
 UNKNOWN = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 T0 = int(datetime(2026, 3, 2, 20, 0, tzinfo=UTC).timestamp())

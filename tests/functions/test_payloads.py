@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gyoza_domain.bootstrap import api
+from testing.gateway import FUNCTION_OF_ROUTE, Gateway
 from tests.functions.expected import at, summary
-from tests.support.gateway import FUNCTION_OF_ROUTE, Gateway
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 PAYLOADS = sorted(

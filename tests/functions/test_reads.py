@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.client import BaseClient
 
-from tests.support.gateway import Answer, Gateway
+from testing.gateway import Answer, Gateway
 
 Request = Callable[[Gateway, str], Answer]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from testing.gateway import Gateway
 from tests.functions.conftest import Stored
 from tests.functions.expected import a_run, an_event, assert_does_not_fit, assert_minimal, assert_refused, at
-from tests.support.gateway import Gateway
 
 UNKNOWN = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from testing.gateway import FUNCTION_OF_ROUTE, Answer, Gateway
 from tests.functions.conftest import Stored
 from tests.functions.expected import assert_does_not_fit
-from tests.support.gateway import FUNCTION_OF_ROUTE, Answer, Gateway
 
 RUNS = (
     "limit, starting_after, ending_before, state, status, op_definition, image, "

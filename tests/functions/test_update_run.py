@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from testing.gateway import Gateway
 from tests.functions.conftest import Stored
 from tests.functions.expected import (
     Body,
@@ -17,7 +18,6 @@ from tests.functions.expected import (
     at,
     summary,
 )
-from tests.support.gateway import Gateway
 
 UNKNOWN = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 KIB_256 = 256 * 1024

@@ -12,7 +12,8 @@ from gyoza_domain.domain.errors import GyozaError, RunBusy, StorageUnavailable
 from gyoza_domain.domain.run import State
 from gyoza_domain.domain.transitions import ALLOWED_IN
 from gyoza_domain.http.bodies import MAX_DOCUMENT_BYTES
-from tests.support.gateway import FUNCTION_OF_ROUTE, Answer, Gateway, Query
+from testing.cloudformation import load_template, resources_of_type
+from testing.gateway import FUNCTION_OF_ROUTE, Answer, Gateway, Query
 from tests.support.openapi import (
     Operation,
     assert_described,
@@ -23,7 +24,6 @@ from tests.support.openapi import (
     operations,
     resolved,
 )
-from tests.template.cloudformation import load_template, resources_of_type
 
 OF_THE_GATEWAY = {
     json.loads(answer["ResponseTemplates"]["application/json"])["code"]

@@ -20,7 +20,8 @@ from gyoza_domain.http import bodies, request, runs_query
 from gyoza_domain.http.errors import STATUS_AND_CODE, RequestError
 from gyoza_domain.publishing.messages import Subject, creation_message, event_message
 from gyoza_domain.runs import views
-from tests.support.gateway import FUNCTION_OF_ROUTE, Gateway
+from testing.cloudformation import ROOT, load_template, resources_of_type
+from testing.gateway import FUNCTION_OF_ROUTE, Gateway
 from tests.support.openapi import (
     Node,
     Operation,
@@ -34,7 +35,6 @@ from tests.support.openapi import (
     schemas,
     validator,
 )
-from tests.template.cloudformation import ROOT, load_template, resources_of_type
 
 TEMPLATE = load_template()
 RUN_ID = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gyoza_domain.http.json_text import dump
+from testing.gateway import Gateway
 from tests.properties.strategies import json_objects, spelled, texts
-from tests.support.gateway import Gateway
 
 one_table_for_all = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 """The examples share a table: each makes a run of its own."""

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.gateway import FUNCTION_OF_ROUTE, Gateway
+from testing.gateway import FUNCTION_OF_ROUTE, Gateway
 
 MAX_BYTES = 64 * 1024
 PARAMETERS = ["limit", "after", "after_seq", "attempt", "state", "starting_after", "created[gte]", "expand[]", "fields"]

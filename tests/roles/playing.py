@@ -10,10 +10,10 @@ import boto3
 from functions.publish_events.app import lambda_handler as publish
 from functions.redeliver_events.app import lambda_handler as redeliver
 from functions.replay_parked_events.app import lambda_handler as replay
+from testing.gateway import Answer
+from testing.table import create_table
 from tests.roles.recorder import Recorder, RecordingGateway
-from tests.support.gateway import Answer
 from tests.support.push import Context, client_error
-from tests.support.table import create_table
 
 KEY = {"Idempotency-Key": "a-key"}
 LARGE = {"text": "x" * 20_000}

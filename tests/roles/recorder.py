@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.client import BaseClient
 
-from tests.support.gateway import FUNCTION_OF_ROUTE, Answer, Gateway
+from testing.gateway import FUNCTION_OF_ROUTE, Answer, Gateway
 from tests.template.intrinsics import ACCOUNT, REGION, STACK
 
 Permission = tuple[str, str]

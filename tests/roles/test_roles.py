@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from testing.cloudformation import load_template, resources_of_type
 from tests.roles.recorder import QUEUE, TABLE, TOPICS, Permission
-from tests.template.cloudformation import load_template, resources_of_type
 from tests.template.intrinsics import ACCOUNT, REGION, Stack
 from tests.template.transformed import transformed
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from itertools import count, pairwise
 from typing import Any
 
-from tests.support.gateway import Answer, Gateway
+from testing.gateway import Answer, Gateway
 
 REPLAYED = "Idempotent-Replayed"
 MANUAL_RETRY = "Manual retry"

@@ -39,9 +39,9 @@ from botocore.config import Config
 
 from gyoza_domain.bootstrap import clients
 from gyoza_domain.dynamodb import keys
-from tests.support.capacity import item_bytes
-from tests.support.gateway import Answer
-from tests.support.table import table_properties
+from testing.capacity import item_bytes
+from testing.gateway import Answer
+from testing.table import table_properties
 
 Item = Mapping[str, Any]
 Request = Mapping[str, Any]

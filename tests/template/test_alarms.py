@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.template.cloudformation import ROOT, load_template, resources_of_type
+from testing.cloudformation import ROOT, load_template, resources_of_type
 from tests.template.test_functions import TASKS
 
 TEMPLATE = load_template()

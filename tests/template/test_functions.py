@@ -3,7 +3,7 @@
 import re
 
 from gyoza_domain.runs.saving import CONFLICT_DEADLINE_S
-from tests.template.cloudformation import ROOT, load_template, resources_of_type
+from testing.cloudformation import ROOT, load_template, resources_of_type
 from tests.template.transformed import transformed
 
 ROUTES = {

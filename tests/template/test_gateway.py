@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.template.cloudformation import access_log_setting, load_template, resources_of_type
+from testing.cloudformation import access_log_setting, load_template, resources_of_type
 
 TEMPLATE = load_template()
 API: dict[str, Any] = resources_of_type(TEMPLATE, "AWS::Serverless::Api")["RunApi"]

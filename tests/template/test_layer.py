@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.template.cloudformation import ROOT
+from testing.cloudformation import ROOT
 from tools.deploy.digest import digest_of
 
 LAYER = ROOT / "layers/gyoza_domain"

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from gyoza_domain.publishing.sending import CALL_S
-from tests.template.cloudformation import load_template, resources_of_type
+from testing.cloudformation import load_template, resources_of_type
 
 TEMPLATE = load_template()
 FUNCTIONS = resources_of_type(TEMPLATE, "AWS::Serverless::Function")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.template.cloudformation import load_template, resources_of_type
+from testing.cloudformation import load_template, resources_of_type
 
 TEMPLATE = load_template()
 TABLE: dict[str, Any] = resources_of_type(TEMPLATE, "AWS::DynamoDB::Table")["RunTable"]

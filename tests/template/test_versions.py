@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.template.cloudformation import ROOT, load_template, resources_of_type
+from testing.cloudformation import ROOT, load_template, resources_of_type
 from tests.template.transformed import Json, code_resources, transformed
 from tools.deploy.digest import digest_of
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.template.cloudformation import ROOT, load_template
+from testing.cloudformation import ROOT, load_template
 
 _PYTHON = ROOT / ".local/venv/local/bin/python"
 _TRANSLATOR = ROOT / "tests/support/sam_translator.py"

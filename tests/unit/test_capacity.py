@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.capacity import index_write_units, item_bytes, read_units, write_units
+from testing.capacity import index_write_units, item_bytes, read_units, write_units
 
 HEAD: dict[str, Any] = {
     "pk": {"S": "RUN#1"},

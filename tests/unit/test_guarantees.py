@@ -2,7 +2,7 @@
 
 import re
 
-from tests.template.cloudformation import ROOT
+from testing.cloudformation import ROOT
 
 
 def test_every_test_that_the_guarantees_name_exists() -> None:

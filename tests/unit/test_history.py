@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.gateway import Answer
+from testing.gateway import Answer
 from tests.support.history import Exchange, Final, problems, the_winner
 
 RUN = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"

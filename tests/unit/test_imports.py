@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-from tests.support.gateway import FUNCTION_OF_ROUTE
-from tests.template.cloudformation import ROOT
+from testing.cloudformation import ROOT
+from testing.gateway import FUNCTION_OF_ROUTE
 
 WITH_BODY = {"create_run", "update_run", "add_event"}
 WITHOUT_BODY = set(FUNCTION_OF_ROUTE.values()) - WITH_BODY

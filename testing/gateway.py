@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import unquote
 
-from tests.support.threads import one_environment_a_thread
+from testing.threads import one_environment_a_thread
 
 one_environment_a_thread()
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from gyoza_domain.bootstrap import api, clients, push
-from tests.template.cloudformation import load_template, resources_of_type
+from testing.cloudformation import load_template, resources_of_type
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

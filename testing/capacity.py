@@ -16,7 +16,7 @@ import boto3
 
 from gyoza_domain.bootstrap import clients
 from gyoza_domain.dynamodb import keys
-from tests.support.table import table_properties
+from testing.table import table_properties
 
 Item = Mapping[str, Mapping[str, Any]]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tools.deploy import template
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def load_template() -> dict[str, Any]:

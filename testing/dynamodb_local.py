@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[2] / ".local/dynamodb-local"
+FOLDER = Path(__file__).resolve().parents[1] / ".local/dynamodb-local"
 """Where `make engine` puts it, with a Java runtime."""
 
 _START_LIMIT_S = 120.0
