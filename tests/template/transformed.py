@@ -1,5 +1,6 @@
 """template.yaml as SAM transforms it, once a test session for each set of parameter values and of code."""
 
+import atexit
 import json
 import subprocess
 from collections.abc import Mapping
@@ -35,14 +36,30 @@ def code_resources() -> list[str]:
 
 @cache
 def _transformed(parameters: tuple[tuple[str, str], ...], code: tuple[tuple[str, str], ...]) -> str:
-    if not _PYTHON.exists():
-        pytest.fail("SAM's translator is missing; `make setup` installs it")
     template, digests = load_template(), dict(code)
     for name in code_resources():
         properties = template["Resources"][name]["Properties"]
         key = "CodeUri" if "CodeUri" in properties else "ContentUri"
         properties[key] = f"s3://artifacts/{name}-{digests.get(name, 'as-it-is')}"
-    request = json.dumps({"template": template, "parameters": dict(parameters)})
-    done = subprocess.run([_PYTHON, _TRANSLATOR], input=request, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    translator = _translator()
+    assert translator.stdin is not None
+    assert translator.stdout is not None
+    translator.stdin.write(json.dumps({"template": template, "parameters": dict(parameters)}) + "\n")
+    translator.stdin.flush()
+    answer: str = translator.stdout.readline()
+    assert answer, "the translator refused the template; it says why above"
+    return answer
+
+
+@cache
+def _translator() -> "subprocess.Popen[str]":
+    """One process for all transformations of a session: it takes longer to start than to transform."""
+    if not _PYTHON.exists():
+        pytest.fail("SAM's translator is missing; `make setup` installs it")
+    process = subprocess.Popen([_PYTHON, _TRANSLATOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(_end, process)
+    return process
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    process.communicate()
