@@ -8,7 +8,7 @@ from tests.support.capacity import index_write_units, item_bytes, read_units, wr
 
 HEAD: dict[str, Any] = {
     "pk": {"S": "RUN#1"},
-    "sk": {"S": "META#HEAD"},
+    "sk": {"S": "HEAD"},
     "created_key": {"S": "2026#1"},
     "index_all": {"S": "0"},
     "index_state": {"S": "PENDING#0"},
