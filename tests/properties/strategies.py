@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from gyoza_domain.domain.run import (
     EMPTY_OBJECT,
-    PATCHED,
     AttemptResult,
     Claim,
     Constraints,
@@ -18,6 +17,7 @@ from gyoza_domain.domain.run import (
     JsonText,
     OpAttempt,
     OpRun,
+    ResultSource,
     RunSpec,
     State,
 )
@@ -81,15 +81,17 @@ events = st.builds(
     payload=st.just(EMPTY_OBJECT) | documents,
     outputs=st.none() | documents,
     error_message=st.none() | texts,
+    duration_ms=st.none() | st.integers(0, 10**12),
     will_retry=st.booleans(),
 )
 
 
 @st.composite
 def attempts(draw: st.DrawFn) -> OpAttempt:
-    """An attempt, reachable or not; it has a result exactly where something says where that came from."""
+    """An attempt, reachable or not; it has a result exactly where it has a source of one."""
     first_seq = draw(seqs)
-    result_source = draw(st.none() | st.just(PATCHED) | seqs)
+    result_source = draw(st.none() | st.sampled_from(ResultSource))
+    result = None if result_source is None else draw(results)
     return OpAttempt(
         number=draw(st.integers(1, 10**6)),
         state=draw(st.sampled_from(State)),
@@ -99,8 +101,9 @@ def attempts(draw: st.DrawFn) -> OpAttempt:
         started_at=draw(st.none() | instants),
         finished_at=draw(st.none() | instants),
         claim=draw(st.none() | claims),
-        result=None if result_source is None else draw(results),
+        result=result,
         result_source=result_source,
+        outputs_bytes=0 if result is None else len(result.outputs.encode()),
     )
 
 

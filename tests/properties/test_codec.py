@@ -1,54 +1,64 @@
 """What is stored comes back as it was."""
 
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gyoza_domain.domain.run import (
-    PATCHED,
-    AttemptResult,
-    Claim,
-    Event,
-    EventType,
-    OpAttempt,
-    OpRun,
-    RunSpec,
-    State,
-)
-from gyoza_domain.domain.transitions import EventDraft, append_event
+from gyoza_domain.domain.run import EMPTY_OBJECT, AttemptResult, Claim, Event, JsonText, OpAttempt, OpRun, RunSpec
 from gyoza_domain.dynamodb import codec, keys
-from tests.properties.strategies import (
-    attempts,
-    claims,
-    documents,
-    events,
-    instants,
-    results,
-    run_ids,
-    runs,
-    seqs,
-    specs,
-    texts,
+from gyoza_domain.dynamodb.attributes import Item, version_of
+from gyoza_domain.dynamodb.head import (
+    MAX_INPUTS_IN_SPEC_BYTES,
+    OPTIONAL_ATTRIBUTES,
+    Head,
+    changing_attributes,
+    head_from,
+    new_head,
 )
+from gyoza_domain.dynamodb.transactions import creation
+from gyoza_domain.runs.ports import IdempotencyKey
+from tests.properties.strategies import attempts, claims, events, results, run_ids, runs, seqs, specs, texts
+from tests.support.capacity import item_bytes
 
 HEAD_BYTES = 1_024
-"""What HEAD must stay under, whatever the run's documents and timeline hold."""
+"""A write unit: HEAD stays below it, whatever the run's documents and timeline hold."""
 
-DYNAMODB_DIGITS = 38
+MAX_NUMBER_DIGITS = 38
+"""Digits of a number (DynamoDB's limit)."""
+
+versions = st.none() | st.integers(1, 10**9)
+
+large_inputs = st.integers(MAX_INPUTS_IN_SPEC_BYTES - 10, MAX_INPUTS_IN_SPEC_BYTES + 10).map(
+    lambda length: JsonText('{"a":"' + "x" * (length - 8) + '"}')
+)
+"""Inputs around the size from which they are an item of their own."""
+
+any_specs = specs | st.builds(lambda spec, inputs: replace(spec, inputs=inputs), specs, large_inputs)
 
 
-@given(runs, specs)
+def without_documents(attempt: OpAttempt) -> OpAttempt:
+    return replace(attempt, claim=None, result=None)
+
+
+@given(runs, any_specs)
 def test_a_run_at_its_creation(run: OpRun, spec: RunSpec) -> None:
-    item = codec.new_head(run, spec)
-    assert codec.run_from(item, run.attempt.claim, run.attempt.result) == run
+    assert head_from(new_head(run, spec)) == Head(
+        run=replace(run, attempt=without_documents(run.attempt)),
+        claim_version=None,
+        result_version=None,
+        inputs_bytes=len(spec.inputs.encode()),
+        is_delivering=spec.event_delivery is not None,
+        is_deleted=False,
+    )
 
 
-@given(runs, runs, specs)
-def test_a_run_after_a_change(before: OpRun, later: OpRun, spec: RunSpec) -> None:
-    """A change keeps what it may not touch, and takes away what is no more."""
+@given(runs, runs, any_specs, versions, versions)
+def test_a_run_after_a_change(
+    before: OpRun, later: OpRun, spec: RunSpec, claim_version: int | None, result_version: int | None
+) -> None:
+    """A change keeps the attributes that it may not touch, and takes away those that the run has no more."""
     after = replace(
         later,
         id=before.id,
@@ -57,99 +67,118 @@ def test_a_run_after_a_change(before: OpRun, later: OpRun, spec: RunSpec) -> Non
         max_attempts=before.max_attempts,
         shard=before.shard,
     )
-    kept = {name: value for name, value in codec.new_head(before, spec).items() if name not in codec.OPTIONAL_IN_HEAD}
-    item = kept | codec.head(after)
-    assert codec.run_from(item, after.attempt.claim, after.attempt.result) == after
-    assert codec.head(after).keys() - kept.keys() <= set(codec.OPTIONAL_IN_HEAD)
+    item = new_head(before, spec)
+    changed = changing_attributes(after, claim_version, result_version)
+    kept = {name: value for name, value in item.items() if name not in OPTIONAL_ATTRIBUTES}
+    assert head_from(kept | changed) == replace(
+        head_from(item),
+        run=replace(after, attempt=without_documents(after.attempt)),
+        claim_version=claim_version,
+        result_version=result_version,
+    )
+    assert changed.keys() - kept.keys() <= set(OPTIONAL_ATTRIBUTES)
 
 
-@given(runs, specs)
+@given(runs, any_specs)
 def test_the_head_stays_small_whatever_the_documents_hold(run: OpRun, spec: RunSpec) -> None:
-    assert stored_bytes(codec.new_head(run, spec)) < HEAD_BYTES
+    assert item_bytes(new_head(run, spec)) < HEAD_BYTES
 
 
-@given(runs, specs)
+@given(runs, any_specs)
 def test_the_head_knows_the_size_of_the_documents_beside_it(run: OpRun, spec: RunSpec) -> None:
-    result = run.attempt.result or AttemptResult()
-    stored = (spec.inputs, result.outputs if run.attempt.result else "", result.error_message or "")
-    assert codec.document_bytes_of(codec.new_head(run, spec)) == sum(len(text.encode()) for text in stored)
+    head = head_from(new_head(run, spec))
+    outputs = "" if run.attempt.result is None else run.attempt.result.outputs
+    assert head.document_bytes == len(spec.inputs.encode()) + len(outputs.encode())
+    assert head.has_inputs_item == (len(codec.spec_items(run.id, spec)) == 2)
 
 
-@given(run_ids, specs)
-def test_what_was_asked_for(run_id: str, spec: RunSpec) -> None:
-    assert codec.spec_from(codec.spec_item(run_id, spec)) == spec
+@given(run_ids, any_specs)
+def test_a_spec_comes_back_whole_from_the_item_that_holds_its_inputs(run_id: str, spec: RunSpec) -> None:
+    items = codec.spec_items(run_id, spec)
+    assert codec.spec_from(items[-1]) == spec
+    assert [item["sk"]["S"] for item in items] == [keys.SPEC, keys.INPUTS][: len(items)]
 
 
-@given(run_ids, attempts())
-def test_a_claim(run_id: str, attempt: OpAttempt) -> None:
-    assert codec.claim_from(codec.claim_item(run_id, attempt)) == attempt.claim
+@given(run_ids, any_specs)
+def test_spec_holds_all_but_large_inputs(run_id: str, spec: RunSpec) -> None:
+    first, *_ = codec.spec_items(run_id, spec)
+    is_large = len(spec.inputs.encode()) > MAX_INPUTS_IN_SPEC_BYTES
+    assert codec.spec_from(first) == (replace(spec, inputs=EMPTY_OBJECT) if is_large else spec)
+    assert codec.delivery_from(first) == spec.event_delivery
 
 
-@given(run_ids, attempts())
-def test_an_attempt_that_another_followed(run_id: str, attempt: OpAttempt) -> None:
-    item = codec.closed_attempt_item(run_id, attempt)
-    assert codec.closed_attempt_from(item, attempt.result) == attempt
+@given(st.none() | claims)
+def test_a_claim(claim: Claim | None) -> None:
+    item = stored(codec.claim_attributes(claim))
+    assert codec.claim_from(item) == claim
+    assert item.keys() <= {"schema", *codec.CLAIM_ATTRIBUTES}
 
 
-@given(runs, attempts(), results)
-def test_a_result_that_an_operator_wrote(run: OpRun, attempt: OpAttempt, result: AttemptResult) -> None:
-    attempt = replace(attempt, result=result, result_source=PATCHED)
-    item = codec.patched_item(replace(run, attempt=attempt))
-    assert (codec.result_from(item), codec.claim_from(item)) == (result, attempt.claim)
-    assert codec.version_of(item) == run.version
+@given(results)
+def test_a_result(result: AttemptResult) -> None:
+    item = stored(codec.result_attributes(result))
+    assert codec.result_from(item) == result
+    assert item.keys() <= {"schema", *codec.RESULT_ATTRIBUTES}
+
+
+@given(runs, attempts())
+def test_an_attempt_that_another_followed(run: OpRun, attempt: OpAttempt) -> None:
+    """The size of its outputs went with the run's next attempt."""
+    item = codec.closed_attempt_item(run, attempt)
+    assert codec.closed_attempt_from(item) == replace(attempt, result=None, outputs_bytes=0)
 
 
 @given(run_ids, events)
 def test_an_event(run_id: str, event: Event) -> None:
-    assert codec.event_from(codec.event_item(run_id, event)) == event
-
-
-endings = st.one_of(
-    st.builds(EventDraft, st.just(EventType.COMPLETED), outputs=st.none() | documents),
-    st.builds(EventDraft, st.just(EventType.FAILED), error_message=st.none() | texts),
-)
-
-
-@given(runs, st.none() | claims, st.none() | results, endings, instants)
-def test_an_event_that_ends_an_attempt_and_what_the_attempt_left(
-    run: OpRun, claim: Claim | None, kept: AttemptResult | None, draft: EventDraft, now: datetime
-) -> None:
-    """``kept``: what an operator had written before, or nothing."""
-    attempt = replace(
-        run.attempt,
-        state=State.RUNNING,
-        started_at=min(run.updated_at, now),
-        claim=claim,
-        result=kept,
-        result_source=None if kept is None else PATCHED,
-    )
-    change = append_event(replace(run, attempt=attempt), draft, now)
-    event, ended = change.events[0], change.closed or change.after.attempt
-    item = codec.ending_event_item(run.id, event, ended)
+    item = codec.event_item(run_id, event)
     assert codec.event_from(item) == event
-    assert (codec.result_from(item), codec.claim_from(item)) == (ended.result, claim)
+    assert codec.seq_of(item) == event.seq
 
 
-@given(runs, specs, events, seqs)
-def test_every_item_has_its_key_and_its_version_and_nothing_dynamodb_cannot_hold(
+@given(run_ids, events, st.none() | claims)
+def test_an_event_that_ended_an_attempt_is_also_its_result_and_its_claim(
+    run_id: str, event: Event, claim: Claim | None
+) -> None:
+    item = codec.event_item(run_id, event) | codec.claim_attributes(claim)
+    result = AttemptResult(event.outputs or EMPTY_OBJECT, event.error_message, event.duration_ms)
+    assert codec.event_from(item) == event
+    assert (codec.result_from(item), codec.claim_from(item)) == (result, claim)
+
+
+@given(run_ids, texts, texts)
+def test_an_idempotency_key(run_id: str, digest: str, fingerprint: str) -> None:
+    item = codec.idempotency_item(run_id, IdempotencyKey(digest, fingerprint))
+    assert codec.fingerprint_from(item) == fingerprint
+
+
+@given(runs, any_specs, events, seqs)
+def test_every_item_has_its_key_and_its_schema_and_nothing_dynamodb_cannot_hold(
     run: OpRun, spec: RunSpec, event: Event, seq: int
 ) -> None:
     attempt = replace(run.attempt, claim=Claim(seq, "worker-7", 10**50))
-    items = {
-        keys.HEAD: codec.new_head(run, spec),
-        keys.SPEC: codec.spec_item(run.id, spec),
-        keys.event_sk(event.seq): codec.event_item(run.id, event),
-        keys.attempt_sk(attempt.number): codec.closed_attempt_item(run.id, attempt),
-        keys.patched_sk(attempt.number): codec.patched_item(replace(run, attempt=attempt)),
-    }
-    for sk, item in items.items():
-        assert (item["pk"], item["sk"]) == ({"S": f"RUN#{run.id}"}, {"S": sk})
-        assert item["schema_version"] == {"N": "1"}
+    key = IdempotencyKey("0a1b", "f")
+    created = [write["Put"]["Item"] for write in creation("runs", run, spec, key)]
+    items: list[dict[str, Any]] = [
+        *created,
+        codec.event_item(run.id, event) | codec.claim_attributes(attempt.claim),
+        codec.closed_attempt_item(run, attempt),
+    ]
+    specs_of_run = [keys.SPEC, keys.INPUTS] if len(spec.inputs.encode()) > MAX_INPUTS_IN_SPEC_BYTES else [keys.SPEC]
+    sks = [keys.HEAD, keys.idempotency_sk("0a1b"), *specs_of_run, keys.event_sk(event.seq)]
+    assert [item["sk"] for item in items] == [{"S": sk} for sk in [*sks, keys.attempt_sk(attempt.number)]]
+    for item in items:
+        assert item["pk"] == {"S": f"RUN#{run.id}"}
+        assert item["schema"] == {"N": "1"}
         numbers = [value["N"] for value in item.values() if "N" in value]
-        assert all(len(number.lstrip("-")) <= DYNAMODB_DIGITS for number in numbers)
+        assert all(len(number.lstrip("-")) <= MAX_NUMBER_DIGITS for number in numbers)
         assert all(set(value) <= {"S", "N", "BOOL"} for value in item.values())
 
 
-def stored_bytes(item: dict[str, Any]) -> int:
-    """At most what DynamoDB counts: it takes about half a byte a digit, here it is a whole one."""
-    return sum(len(name) + len(str(next(iter(value.values()))).encode()) for name, value in item.items())
+@given(runs, any_specs)
+def test_the_version_of_a_head_is_the_run_s(run: OpRun, spec: RunSpec) -> None:
+    assert version_of(new_head(run, spec)) == run.version
+
+
+def stored(attributes: Item) -> Item:
+    """An item that holds the attributes."""
+    return {"schema": {"N": "1"}, **attributes}

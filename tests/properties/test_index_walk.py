@@ -128,7 +128,7 @@ def test_a_walk_meets_exactly_the_matching_runs_behind_its_cursor_in_order_and_o
 
     found: list[str] = []
     cursor = start
-    with patch.object(run_index, "ENTRIES_A_REQUEST", shards * entries_a_shard):
+    with patch.object(run_index, "MAX_ENTRIES_A_REQUEST", shards * entries_a_shard):
         for _ in range(2 * len(runs) + 2):
             page = index.page(query, None if cursor is None else key_of[cursor])
             assert len(page.run_ids) <= query.limit

@@ -54,6 +54,20 @@ def test_events_sort_by_number(seq: int, other: int) -> None:
 
 
 @given(st.integers(1, 10**8 - 1), st.integers(1, 10**8 - 1))
-def test_attempts_sort_by_number_each_before_its_patch(number: int, other: int) -> None:
+def test_attempts_sort_by_number_each_before_its_result(number: int, other: int) -> None:
     assert (keys.attempt_sk(number) < keys.attempt_sk(other)) == (number < other)
-    assert (keys.attempt_sk(number) < keys.patched_sk(other)) == (number <= other)
+    assert (keys.attempt_sk(number) < keys.attempt_outputs_sk(other)) == (number <= other)
+
+
+@given(st.integers(0, 10**40), st.integers(1, 10**40), st.text("0123456789abcdef", min_size=64, max_size=64))
+def test_closed_attempts_lie_below_keys_keys_below_events_and_events_below_head(
+    seq: int, number: int, digest: str
+) -> None:
+    in_order = [
+        keys.attempt_sk(number),
+        keys.attempt_outputs_sk(number),
+        keys.idempotency_sk(digest),
+        keys.event_sk(seq),
+        keys.HEAD,
+    ]
+    assert in_order == sorted(in_order)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gyoza_domain.domain.errors import InvalidTransition, RetryBudgetSpent, RunLocked, StaleAttempt
-from gyoza_domain.domain.run import Change, Event, EventType, JsonText, OpAttempt, OpRun, State
+from gyoza_domain.domain.run import Change, Event, EventType, JsonText, OpAttempt, OpRun, ResultSource, State
 from gyoza_domain.domain.transitions import EventDraft, append_event, patch
 
 CREATED = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
@@ -39,13 +39,20 @@ class AnyCommands(RuleBasedStateMachine):
     def time_passes_or_is_set_back(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
 
-    @rule(event_type=st.sampled_from(EventType), force=st.booleans(), percent=st.integers(0, 100))
-    def post(self, event_type: EventType, force: bool, percent: int) -> None:
+    @rule(
+        event_type=st.sampled_from(EventType),
+        force=st.booleans(),
+        percent=st.integers(0, 100),
+        outputs=st.none() | st.sampled_from([JsonText("{}"), JsonText('{"é":2}')]),
+    )
+    def post(self, event_type: EventType, force: bool, percent: int, outputs: JsonText | None) -> None:
         before, had_budget = self.run, self.has_budget
         draft = EventDraft(
             event_type,
             msg=percent if event_type is EventType.PROGRESS else "",
             worker_id="worker-7",
+            outputs=outputs if event_type is EventType.COMPLETED else None,
+            error_message="out of memory" if event_type is EventType.FAILED else None,
             force=force and event_type is EventType.RETRIED,
             attempt=before.attempt.number,
         )
@@ -140,6 +147,27 @@ class AnyCommands(RuleBasedStateMachine):
     def an_attempt_is_finished_exactly_when_it_is_terminal(self) -> None:
         every = [*self.closed, self.run.attempt]
         assert all((attempt.finished_at is not None) == attempt.state.is_terminal for attempt in every)
+
+    @invariant()
+    def a_result_has_a_source_and_its_outputs_a_known_size(self) -> None:
+        for attempt in (*self.closed, self.run.attempt):
+            assert (attempt.result is None) == (attempt.result_source is None)
+            outputs = "" if attempt.result is None else attempt.result.outputs
+            # An attempt that an event ended without outputs has none to count, though it shows an empty object.
+            assert attempt.outputs_bytes == len(outputs.encode()) or (attempt.outputs_bytes, outputs) == (0, "{}")
+
+    @invariant()
+    def a_result_that_an_event_holds_is_that_of_its_attempts_last_one(self) -> None:
+        for attempt in (*self.closed, self.run.attempt):
+            if attempt.result_source is ResultSource.EVENT:
+                last = self.timeline[attempt.last_seq]
+                assert attempt.result is not None
+                assert last.type in {EventType.COMPLETED, EventType.FAILED}
+                assert (last.outputs or "{}", last.error_message, last.duration_ms) == (
+                    attempt.result.outputs,
+                    attempt.result.error_message,
+                    attempt.result.duration_ms,
+                )
 
     @invariant()
     def no_instant_goes_back(self) -> None:

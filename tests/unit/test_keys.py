@@ -78,31 +78,94 @@ def test_events_sort_by_their_number() -> None:
     assert [keys.event_sk(number) for number in numbers] == sorted(keys.event_sk(number) for number in numbers)
 
 
-def test_attempts_sort_by_their_number_each_before_its_patch() -> None:
+def test_attempts_sort_by_their_number_each_before_its_result() -> None:
     numbers = [1, 2, 9, 10, 99, 100, 12_345_678]
-    in_order = [sk for number in numbers for sk in (keys.attempt_sk(number), keys.patched_sk(number))]
+    in_order = [sk for number in numbers for sk in (keys.attempt_sk(number), keys.attempt_outputs_sk(number))]
     assert in_order == sorted(in_order)
 
 
-def test_downwards_from_spec_or_head_lies_the_current_attempt_and_then_those_before() -> None:
-    in_order = [
-        keys.FIRST_ATTEMPT,
-        keys.attempt_sk(1),
-        keys.patched_sk(1),
-        keys.attempt_sk(2),
-        keys.patched_sk(2),
-        keys.HEAD,
-        keys.SPEC,
-    ]
-    assert in_order == sorted(in_order)
-    assert keys.event_sk(9_999_999_999) < keys.FIRST_ATTEMPT
+@pytest.mark.parametrize("number", [10**10, 10**40])
+def test_a_number_beyond_all_events_sorts_with_the_last_one(number: int) -> None:
+    assert keys.event_sk(number) == keys.event_sk(9_999_999_999)
 
 
-@pytest.mark.parametrize("sk", [keys.attempt_sk(7), keys.patched_sk(7)])
-def test_right_after_a_key_lies_every_later_one_but_not_the_key(sk: str) -> None:
-    bound = keys.right_after(sk)
-    later = keys.patched_sk(7) if sk == keys.attempt_sk(7) else keys.attempt_sk(8)
-    assert sk < bound <= later
+@pytest.mark.parametrize("number", [10**8, 10**40])
+def test_a_number_beyond_all_attempts_sorts_with_the_last_one(number: int) -> None:
+    assert keys.attempt_sk(number) == keys.attempt_sk(99_999_999)
+
+
+IN_ORDER = [
+    keys.attempt_sk(1),
+    keys.attempt_outputs_sk(1),
+    keys.attempt_sk(99_999_999),
+    keys.attempt_outputs_sk(99_999_999),
+    keys.idempotency_sk("0" * 64),
+    keys.idempotency_sk("f" * 64),
+    keys.FIRST_EVENT,
+    keys.event_sk(9_999_999_999),
+    keys.HEAD,
+    keys.CLAIM,
+    keys.OUTPUTS,
+    keys.SPEC,
+    keys.INPUTS,
+]
+"""The items of a run as the docstring of ``keys`` draws them, bottom first."""
+
+
+def test_a_run_lies_in_the_order_of_the_table() -> None:
+    assert sorted(IN_ORDER) == IN_ORDER
+    assert len(set(IN_ORDER)) == len(IN_ORDER)
+    assert keys.event_sk(0) == keys.FIRST_EVENT
+
+
+def between(first: str, last: str) -> list[str]:
+    return [sk for sk in IN_ORDER if first <= sk <= last]
+
+
+def test_upwards_from_an_event_lie_the_later_ones_and_then_head() -> None:
+    assert between(keys.event_sk(7), keys.HEAD) == [keys.event_sk(9_999_999_999), keys.HEAD]
+
+
+def test_the_small_items_are_head_and_the_claim() -> None:
+    assert between(*keys.SMALL_ITEMS) == [keys.HEAD, keys.CLAIM]
+
+
+def test_downwards_from_the_top_lies_a_whole_run_and_then_its_newest_events() -> None:
+    whole = [keys.event_sk(9_999_999_999), keys.HEAD, keys.CLAIM, keys.OUTPUTS, keys.SPEC, keys.INPUTS]
+    assert between(keys.event_sk(1), keys.TOP) == whole
+    assert max(IN_ORDER) == keys.TOP
+
+
+@pytest.mark.parametrize("sk", IN_ORDER)
+def test_a_sort_key_is_an_events_exactly_if_it_lies_among_them(sk: str) -> None:
+    assert keys.is_event(sk) == (keys.FIRST_EVENT <= sk <= keys.event_sk(9_999_999_999))
+
+
+@pytest.mark.parametrize("number", [1, 7, 99])
+def test_the_items_of_an_attempt_and_the_next_lie_side_by_side(number: int) -> None:
+    first, last = keys.attempt_sk(number), keys.attempt_outputs_sk(number + 1)
+    known = [sk(each) for each in range(1, 102) for sk in (keys.attempt_sk, keys.attempt_outputs_sk)]
+    expected = [sk(each) for each in (number, number + 1) for sk in (keys.attempt_sk, keys.attempt_outputs_sk)]
+    assert [sk for sk in known if first <= sk <= last] == expected
+
+
+@pytest.mark.parametrize(
+    ("sk", "later"),
+    [
+        (keys.attempt_sk(7), keys.attempt_outputs_sk(7)),
+        (keys.attempt_outputs_sk(7), keys.attempt_sk(8)),
+        (keys.event_sk(7), keys.event_sk(8)),
+        (keys.HEAD, keys.CLAIM),
+        (keys.SPEC, keys.INPUTS),
+    ],
+)
+def test_right_after_a_key_lies_every_later_one_but_not_the_key(sk: str, later: str) -> None:
+    assert sk < keys.right_after(sk) <= later
+
+
+def test_a_partition_key_tells_its_run() -> None:
+    assert keys.run_pk(RUN_A) == f"RUN#{RUN_A}"
+    assert keys.run_id_of_pk(keys.run_pk(RUN_A)) == RUN_A
 
 
 def test_shards_of_a_value_are_kept_apart() -> None:
@@ -115,8 +178,27 @@ def test_an_index_key_fits_a_key_of_dynamodb_however_long_the_value() -> None:
     assert keys.digest("busybox:1") != keys.digest("busybox:2")
 
 
+KEY_IN_CODE = re.compile(
+    r"""["'](RUN\#|EVENT\#|ATTEMPT\#|CLIENT_KEY\#|HEAD["'#]|SPEC["'#]|OUTPUTS["']|\#OUTPUTS
+    |by_created|by_state|by_image|by_op_definition|by_due|claimable)""",
+    re.VERBOSE,
+)
+
+
 def test_no_other_module_spells_a_key() -> None:
     package = Path(gyoza_domain.__file__).parent
-    spelled = re.compile(r"""["'](RUN#|EVENT#|META#|by_created|by_state|by_image|by_op_definition)""")
-    spellers = {path.name for path in package.rglob("*.py") if spelled.search(path.read_text())}
+    spellers = {path.name for path in package.rglob("*.py") if KEY_IN_CODE.search(path.read_text())}
     assert spellers == {"keys.py"}
+
+
+@pytest.mark.parametrize("sk", [*IN_ORDER, keys.run_pk(RUN_A), *keys.HASH_KEY_OF_INDEX])
+def test_every_key_would_be_found_in_another_module(sk: str) -> None:
+    assert KEY_IN_CODE.search(f'key = "{sk}"')
+    assert KEY_IN_CODE.search(f"key = '{sk}'")
+
+
+@pytest.mark.parametrize(
+    "code", ["keys.HEAD", '"""HEAD as a value."""', '"HEADER"', '"/runs"', '"outputs"', '"SPECIAL"']
+)
+def test_words_that_are_no_keys_are_not_found(code: str) -> None:
+    assert not KEY_IN_CODE.search(code)

@@ -1,4 +1,4 @@
-"""PATCH /runs/{id} as a rule: an edit past the timeline and the state machine."""
+"""A patch as a rule: an edit past the timeline and the state machine."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,13 +8,13 @@ import pytest
 
 from gyoza_domain.domain.run import (
     EMPTY_OBJECT,
-    PATCHED,
     AttemptResult,
     Change,
     Claim,
     JsonText,
     OpAttempt,
     OpRun,
+    ResultSource,
     State,
 )
 from gyoza_domain.domain.transitions import patch
@@ -35,7 +35,8 @@ def a_run(state: State = State.RUNNING) -> OpRun:
         finished_at=UPDATED if state.is_terminal else None,
         claim=Claim(5, "worker-7", 1),
         result=AttemptResult(JsonText('{"a":1}'), "out of memory", 900),
-        result_source=8,
+        result_source=ResultSource.PATCH,
+        outputs_bytes=7,
     )
     return OpRun("6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911", UPDATED, UPDATED, attempt, max_attempts=3, version=12)
 
@@ -62,17 +63,64 @@ def test_outputs_are_replaced_whole_and_the_rest_of_the_result_stays(state: Stat
     run = a_run(state)
     result = AttemptResult(JsonText(outputs), "out of memory", 900)
     assert patch(run, NOW, outputs=JsonText(outputs)) == edited(
-        run, replace(run.attempt, result=result, result_source=PATCHED)
+        run, replace(run.attempt, result=result, result_source=ResultSource.PATCH, outputs_bytes=len(outputs))
     )
 
 
 def test_outputs_may_come_before_any_result() -> None:
     run = a_run(State.PENDING)
-    run = replace(run, attempt=replace(run.attempt, result=None, result_source=None))
+    run = replace(run, attempt=replace(run.attempt, result=None, result_source=None, outputs_bytes=0))
     result = AttemptResult(JsonText('{"b":2}'))
     assert patch(run, NOW, outputs=JsonText('{"b":2}')) == edited(
-        run, replace(run.attempt, result=result, result_source=PATCHED)
+        run, replace(run.attempt, result=result, result_source=ResultSource.PATCH, outputs_bytes=7)
     )
+
+
+def ended_run(state: State) -> OpRun:
+    """A run whose attempt an event ended: that event holds the result."""
+    run = a_run(state)
+    return replace(run, attempt=replace(run.attempt, result_source=ResultSource.EVENT))
+
+
+TERMINAL = [state for state in State if state.is_terminal]
+LIVE = [state for state in State if not state.is_terminal]
+
+
+@pytest.mark.parametrize(("before", "after"), list(product(TERMINAL, LIVE)))
+def test_a_run_that_is_reopened_takes_its_result_out_of_the_event_that_ended_it(before: State, after: State) -> None:
+    run = ended_run(before)
+    attempt = replace(run.attempt, state=after, finished_at=None, result_source=ResultSource.PATCH)
+    assert patch(run, NOW, state=after) == edited(run, attempt)
+
+
+@pytest.mark.parametrize(("before", "after"), list(product(TERMINAL, TERMINAL)))
+def test_a_run_that_stays_ended_leaves_its_result_with_the_event_that_ended_it(before: State, after: State) -> None:
+    run = ended_run(before)
+    assert patch(run, NOW, state=after) == edited(run, replace(run.attempt, state=after))
+
+
+@pytest.mark.parametrize(("before", "after"), list(product(TERMINAL, LIVE)))
+def test_a_run_that_is_reopened_without_a_result_still_has_none(before: State, after: State) -> None:
+    run = a_run(before)
+    run = replace(run, attempt=replace(run.attempt, result=None, result_source=None, outputs_bytes=0))
+    assert patch(run, NOW, state=after) == edited(run, replace(run.attempt, state=after, finished_at=None))
+
+
+def test_outputs_of_an_ended_run_take_the_rest_of_its_result_along() -> None:
+    run = ended_run(State.FAILED)
+    attempt = replace(
+        run.attempt,
+        result=AttemptResult(JsonText('{"é":1}'), "out of memory", 900),
+        result_source=ResultSource.PATCH,
+        outputs_bytes=8,
+    )
+    assert patch(run, NOW, outputs=JsonText('{"é":1}')) == edited(run, attempt)
+
+
+def test_a_priority_leaves_a_result_that_was_not_loaded_as_it_is() -> None:
+    run = ended_run(State.FAILED)
+    run = replace(run, attempt=replace(run.attempt, result=None))
+    assert patch(run, NOW, priority=3).after.attempt == run.attempt
 
 
 @pytest.mark.parametrize("priority", [0, 9999])
@@ -89,7 +137,8 @@ def test_all_three_are_one_change() -> None:
         state=State.COMPLETED,
         finished_at=NOW,
         result=AttemptResult(EMPTY_OBJECT, "out of memory", 900),
-        result_source=PATCHED,
+        result_source=ResultSource.PATCH,
+        outputs_bytes=2,
     )
     change = patch(run, NOW, state=State.COMPLETED, outputs=EMPTY_OBJECT, priority=0)
     assert change == Change(run, replace(run, attempt=attempt, priority=0, updated_at=NOW, version=run.version + 1))

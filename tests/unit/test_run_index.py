@@ -8,7 +8,7 @@ import pytest
 
 from gyoza_domain.domain.run import State
 from gyoza_domain.dynamodb import keys
-from gyoza_domain.dynamodb.run_index import ENTRIES_A_REQUEST, IndexPage, RunIndex
+from gyoza_domain.dynamodb.run_index import MAX_ENTRIES_A_REQUEST, IndexPage, RunIndex
 from gyoza_domain.runs.views import Direction, RunQuery
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def page_of(query: RunQuery, answers: Mapping[int, ShardAnswer], cursor: int | N
     return index_of(ShardsAsTold(answers)).page(query, None if cursor is None else created_key(cursor))
 
 
-def index_of(client: ShardsAsTold) -> RunIndex:
-    return RunIndex(cast("DynamoDBClient", client), "runs", SHARDS)
+def index_of(client: ShardsAsTold, shards: int = SHARDS) -> RunIndex:
+    return RunIndex(cast("DynamoDBClient", client), "runs", shards)
 
 
 @pytest.mark.parametrize(
@@ -206,10 +206,18 @@ def test_without_filters_on_its_entries_a_shard_reads_one_entry_more_than_the_pa
     assert [request["Limit"] for request in client.requests] == [11, 11]
 
 
+@pytest.mark.parametrize("query", [RunQuery(100), RunQuery(100, state=State.FAILED, image="busybox:1")])
+def test_however_many_the_shards_no_list_reads_more_entries_than_a_request_may(query: RunQuery) -> None:
+    client = ShardsAsTold({})
+    index_of(client, shards=64).page(query, None)
+    assert len(client.requests) == 64
+    assert sum(request["Limit"] for request in client.requests) <= MAX_ENTRIES_A_REQUEST
+
+
 def test_with_filters_the_shards_share_the_entries_a_request_may_read() -> None:
     client = ShardsAsTold({})
     index_of(client).page(RunQuery(10, state=State.FAILED, image="busybox:1"), None)
-    assert sum(request["Limit"] for request in client.requests) == ENTRIES_A_REQUEST == 2_000
+    assert sum(request["Limit"] for request in client.requests) == MAX_ENTRIES_A_REQUEST == 2_000
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The events of contract section 2: where each is allowed, and what it does to the run and its current attempt."""
+"""Where each event is allowed, and what it does to the run and its current attempt."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +17,7 @@ from gyoza_domain.domain.run import (
     JsonText,
     OpAttempt,
     OpRun,
+    ResultSource,
     State,
 )
 from gyoza_domain.domain.transitions import AUTOMATIC_RETRY, MANUAL_RETRY, USER_CANCEL, EventDraft, append_event
@@ -62,7 +63,8 @@ def a_run(state: State = State.RUNNING, *, max_attempts: int = SPENT, given_back
         finished_at=UPDATED if ended else None,
         claim=Claim(5, "worker-7", 1) if claimed else None,
         result=AttemptResult(duration_ms=60_000) if ended else None,
-        result_source=9 if ended else None,
+        result_source=ResultSource.EVENT if ended else None,
+        outputs_bytes=2 if ended else 0,
     )
     return OpRun(
         id="6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911",
@@ -94,7 +96,14 @@ def with_attempt(run: OpRun, **changes: object) -> OpRun:
     return replace(run, attempt=attempt, updated_at=NOW, version=run.version + 1)
 
 
-def an_event(event_type: EventType, state: State, draft: EventDraft, *, will_retry: bool = False) -> Event:
+def an_event(
+    event_type: EventType,
+    state: State,
+    draft: EventDraft,
+    *,
+    duration_ms: int | None = None,
+    will_retry: bool = False,
+) -> Event:
     """The event that follows the run's newest one."""
     return Event(
         seq=10,
@@ -107,6 +116,7 @@ def an_event(event_type: EventType, state: State, draft: EventDraft, *, will_ret
         payload=draft.payload,
         outputs=draft.outputs,
         error_message=draft.error_message,
+        duration_ms=duration_ms,
         will_retry=will_retry,
     )
 
@@ -143,7 +153,7 @@ def table_rows() -> Sequence[object]:
 
 
 @pytest.mark.parametrize(("event_type", "state", "force", "max_attempts", "outcome"), table_rows())
-def test_every_event_in_every_state_is_taken_or_refused_as_the_contract_says(
+def test_every_event_in_every_state_is_taken_or_refused_as_the_table_says(
     event_type: EventType, state: State, force: bool, max_attempts: int, outcome: str
 ) -> None:
     run = a_run(state, max_attempts=max_attempts)
@@ -216,9 +226,10 @@ def test_completed_keeps_the_outputs_and_the_time_it_took(outputs: JsonText | No
             progress=100,
             finished_at=NOW,
             result=AttemptResult(JsonText(stored), duration_ms=90_000),
-            result_source=10,
+            result_source=ResultSource.EVENT,
+            outputs_bytes=0 if outputs is None else len(stored),
         ),
-        (an_event(EventType.COMPLETED, State.COMPLETED, draft),),
+        (an_event(EventType.COMPLETED, State.COMPLETED, draft, duration_ms=90_000),),
     )
 
 
@@ -233,16 +244,17 @@ def test_failed_without_budget_ends_the_run(error_message: str | None) -> None:
             state=State.FAILED,
             finished_at=NOW,
             result=AttemptResult(error_message=error_message, duration_ms=90_000),
-            result_source=10,
+            result_source=ResultSource.EVENT,
         ),
-        (an_event(EventType.FAILED, State.FAILED, draft),),
+        (an_event(EventType.FAILED, State.FAILED, draft, duration_ms=90_000),),
     )
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.ASSIGNED])
 def test_failed_before_the_start_has_no_duration(state: State) -> None:
-    failed = append_event(a_run(state), EventDraft(EventType.FAILED), NOW).after.attempt
-    assert failed.result == AttemptResult(duration_ms=None)
+    change = append_event(a_run(state), EventDraft(EventType.FAILED), NOW)
+    assert change.after.attempt.result == AttemptResult(duration_ms=None)
+    assert change.events[-1].duration_ms is None
 
 
 def test_failed_with_budget_is_one_change_with_its_retry() -> None:
@@ -253,10 +265,10 @@ def test_failed_with_budget_is_one_change_with_its_retry() -> None:
         state=State.FAILED,
         finished_at=NOW,
         result=AttemptResult(error_message="out of memory", duration_ms=90_000),
-        result_source=10,
+        result_source=ResultSource.EVENT,
     ).attempt
     after, retry = retried(run, AUTOMATIC_RETRY, seq=11)
-    failure = an_event(EventType.FAILED, State.PENDING, draft, will_retry=True)
+    failure = an_event(EventType.FAILED, State.PENDING, draft, duration_ms=90_000, will_retry=True)
     assert append_event(run, draft, NOW) == Change(run, after, (failure, retry), closed=failed)
 
 
@@ -362,35 +374,54 @@ def test_a_clock_that_went_back_never_lowers_an_instant(event_type: EventType, s
 @pytest.mark.parametrize("event_type", [EventType.COMPLETED, EventType.FAILED])
 def test_a_duration_is_in_whole_milliseconds(event_type: EventType, elapsed: timedelta, duration_ms: int) -> None:
     run = replace(a_run(State.RUNNING), updated_at=STARTED)
-    result = append_event(run, EventDraft(event_type), STARTED + elapsed).after.attempt.result
-    assert result == AttemptResult(duration_ms=duration_ms)
+    change = append_event(run, EventDraft(event_type), STARTED + elapsed)
+    assert change.after.attempt.result == AttemptResult(duration_ms=duration_ms)
+    assert change.events[-1].duration_ms == duration_ms
 
 
 REOPENED = AttemptResult(JsonText('{"kept":true}'), error_message="as before", duration_ms=5)
 """What an earlier end left in an attempt that a PATCH has reopened."""
 
 
-@pytest.mark.parametrize(
-    ("draft", "result"),
-    [
-        (EventDraft(EventType.COMPLETED), replace(REOPENED, duration_ms=90_000)),
-        (
-            EventDraft(EventType.COMPLETED, outputs=JsonText('{"new":1}')),
-            replace(REOPENED, outputs=JsonText('{"new":1}'), duration_ms=90_000),
-        ),
-        (
-            EventDraft(EventType.FAILED, error_message="again"),
-            replace(REOPENED, error_message="again", duration_ms=90_000),
-        ),
-    ],
-)
+AGAIN: list[tuple[EventDraft, AttemptResult]] = [
+    (EventDraft(EventType.COMPLETED), replace(REOPENED, duration_ms=90_000)),
+    (
+        EventDraft(EventType.COMPLETED, outputs=JsonText('{"new":1}')),
+        replace(REOPENED, outputs=JsonText('{"new":1}'), duration_ms=90_000),
+    ),
+    (
+        EventDraft(EventType.FAILED, error_message="again"),
+        replace(REOPENED, error_message="again", duration_ms=90_000),
+    ),
+]
+
+
+def reopened_run() -> OpRun:
+    run = a_run(State.RUNNING)
+    size = len(REOPENED.outputs)
+    attempt = replace(run.attempt, result=REOPENED, result_source=ResultSource.PATCH, outputs_bytes=size)
+    return replace(run, attempt=attempt)
+
+
+@pytest.mark.parametrize(("draft", "result"), AGAIN)
 def test_an_attempt_that_ends_once_more_keeps_what_the_end_does_not_tell(
     draft: EventDraft, result: AttemptResult
 ) -> None:
-    run = a_run(State.RUNNING)
-    run = replace(run, attempt=replace(run.attempt, result=REOPENED, result_source=8))
-    after = append_event(run, draft, NOW).after.attempt
-    assert (after.result, after.result_source) == (result, 10)
+    after = append_event(reopened_run(), draft, NOW).after.attempt
+    assert (after.result, after.result_source) == (result, ResultSource.PATCH)
+    assert after.outputs_bytes == len(result.outputs)
+
+
+@pytest.mark.parametrize(("draft", "result"), AGAIN)
+def test_a_result_that_was_not_loaded_stays_unknown_while_its_size_is_known(
+    draft: EventDraft, result: AttemptResult
+) -> None:
+    known = reopened_run()
+    unknown = replace(known, attempt=replace(known.attempt, result=None))
+    change, with_result = append_event(unknown, draft, NOW), append_event(known, draft, NOW)
+    assert change.after.attempt == replace(with_result.after.attempt, result=None)
+    assert change.after.attempt.outputs_bytes == len(result.outputs)
+    assert change.events == with_result.events
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.ASSIGNED, State.COMPLETED, State.FAILED, State.CANCELLED])

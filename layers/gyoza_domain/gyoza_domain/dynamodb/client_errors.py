@@ -60,10 +60,10 @@ def translated_read() -> Iterator[None]:
     except ClientError as error:
         code = error.response["Error"]["Code"]
         reasons = _reason_codes(error)
-        if code in THROTTLING_CODES | UNKNOWN_CODES or (reasons and reasons & BUSY_REASONS):
-            raise StorageUnavailable from error
         if reasons and reasons <= CONFLICT_REASONS:
             raise NotThereYet("a transaction is in flight") from None
+        if code in THROTTLING_CODES | UNKNOWN_CODES or (reasons and reasons <= CONFLICT_REASONS | BUSY_REASONS):
+            raise StorageUnavailable from error
         raise
     except (BotoConnectionError, HTTPClientError) as error:
         raise StorageUnavailable from error
