@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from gyoza_domain.bootstrap.push import delivery
 from gyoza_domain.dynamodb.stream import change_of
 
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 delivery()
 
 

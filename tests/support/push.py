@@ -94,9 +94,10 @@ class SimulatedSns:
         """A run whose messages SNS does not take now."""
         self._seen: dict[tuple[str, str, str], float] = {}
 
-    def create_topic(self, *, Name: str, Attributes: dict[str, str]) -> Json:  # noqa: N803
+    def create_topic(self, *, Name: str, Attributes: dict[str, str], Tags: Sequence[Json]) -> Json:  # noqa: N803
         self.calls["create_topic"] += 1
         assert (Attributes.get("FifoTopic") == "true") is Name.endswith(".fifo")
+        assert Tags == [{"Key": "gyoza:stack", "Value": "gyoza"}]
         self.accepted.setdefault(Name.removeprefix("gyoza_"), [])
         return {"TopicArn": ARN_PREFIX + Name.removeprefix("gyoza_")}
 

@@ -31,7 +31,7 @@ class ScriptedSns:
         self.batches.append([entry["Message"] for entry in PublishBatchRequestEntries])
         return self._answer(PublishBatchRequestEntries)
 
-    def create_topic(self, *, Name: str, Attributes: Json) -> Json:  # noqa: N803
+    def create_topic(self, *, Name: str, Attributes: Json, Tags: list[Json]) -> Json:  # noqa: N803
         assert Attributes == {}
         self.created.append(Name)
         return {"TopicArn": ""}

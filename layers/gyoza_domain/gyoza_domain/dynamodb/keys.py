@@ -40,7 +40,7 @@ index                 hash key              serves
 ``by_op_definition``  ``<hash>#<shard>``    ``op_definition``
 ====================  ====================  ==============================
 
-Two more indexes have no entries: ``by_due`` and ``claimable`` (docs/adr/0008-indexes-for-time-and-claims.md).
+Two more indexes have no entries: ``by_due`` and ``claimable`` (docs/adr/0009-indexes-for-time-and-claims.md).
 """
 
 from collections.abc import Sequence

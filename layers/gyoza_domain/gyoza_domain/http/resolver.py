@@ -26,7 +26,7 @@ MAX_SENTENCE_CHARACTERS = 400
 _CONFLICT = 409
 _SERVER_ERROR = 500
 
-logger = Logger()
+logger = Logger(use_rfc3339=True)
 
 
 class RouteResolver(APIGatewayRestResolver):

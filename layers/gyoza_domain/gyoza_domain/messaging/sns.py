@@ -11,7 +11,11 @@ from ..publishing.ports import FIFO, Fate, Verdict
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
-    from mypy_boto3_sns.type_defs import PublishBatchRequestEntryTypeDef, PublishBatchResponseTypeDef
+    from mypy_boto3_sns.type_defs import (
+        PublishBatchRequestEntryTypeDef,
+        PublishBatchResponseTypeDef,
+        TagTypeDef,
+    )
 
 DELAYING_CODES = frozenset(
     {
@@ -61,7 +65,10 @@ _SERVER_ERROR = 500
 
 
 class SnsTopics:
-    """``arn_prefix``: of every topic of this deployment, which a local name completes."""
+    """``arn_prefix``: of every topic of this deployment, which a local name completes.
+
+    A topic that is created here carries the tag ``gyoza:stack``, so that an operator finds it.
+    """
 
     def __init__(self, client: "SNSClient", arn_prefix: str) -> None:
         self._client = client
@@ -90,9 +97,11 @@ class SnsTopics:
         return self._client.publish_batch(TopicArn=arn, PublishBatchRequestEntries=entries)
 
     def _create(self, topic: str, arn: str) -> None:
+        name = arn.rpartition(":")[2]
+        tags: list[TagTypeDef] = [{"Key": "gyoza:stack", "Value": name.removesuffix(f"_{topic}")}]
         try:
             self._client.create_topic(
-                Name=arn.rpartition(":")[2], Attributes=FIFO_ATTRIBUTES if topic.endswith(FIFO) else {}
+                Name=name, Attributes=FIFO_ATTRIBUTES if topic.endswith(FIFO) else {}, Tags=tags
             )
         except ClientError as error:
             # Somebody created the topic a moment ago, with other attributes. It takes messages all the same.
