@@ -1,21 +1,21 @@
 """Tests of several processes beside one another, or one alone."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 _DOOR, _ROOM = 0, 1
 """Bytes of the file, each with a lock. Whoever waits for the room holds the door, so that nobody waits for ever."""
 
 
 class Turns:
-    """Holds in every process of this machine that names the same file. A process that dies gives up its turn."""
+    """Hold in every process of this machine that names the same file. A process that dies gives up its turn."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: IO[bytes] | None = None
+        self._file: int | None = None
 
     @contextmanager
     def beside_others(self) -> Iterator[None]:
@@ -33,7 +33,7 @@ class Turns:
     def _turn(self, kind: int) -> Iterator[None]:
         if self._file is None:
             self._path.parent.mkdir(exist_ok=True)
-            self._file = self._path.open("a+b")
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.lockf(self._file, fcntl.LOCK_EX, 1, _DOOR)
         fcntl.lockf(self._file, kind, 1, _ROOM)
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _DOOR)
