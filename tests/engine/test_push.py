@@ -55,6 +55,8 @@ SEEDS = (1, 2, 3, 4, 5)
 TOPICS = ("plain", "other", "orders.fifo", "denied", "denied.fifo")
 CREATED = "created"
 
+TAGS = [{"Key": "gyoza:stack", "Value": "gyoza"}]
+
 
 @pytest.fixture
 def api(engine_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
@@ -197,7 +199,7 @@ def test_a_process_that_saw_a_repeat_before_sends_nothing_twice(api: Gateway, pu
     stuck, fine = play(api, topic, 3), play(api, topic, 3)
     of_stream = [record for record in records() if stuck in json.dumps(record)]
     of_stream += [record for record in records() if fine in json.dumps(record)]
-    push.sns.create_topic(Name=f"gyoza_{topic}", Attributes={"FifoTopic": "true"} if "fifo" in topic else {})
+    push.sns.create_topic(Name=f"gyoza_{topic}", Attributes={"FifoTopic": "true"} if "fifo" in topic else {}, Tags=TAGS)
     push.sns.delayed_run = stuck
     again = publish({"Records": of_stream}, Context())["batchItemFailures"]
     numbers = [record["dynamodb"]["SequenceNumber"] for record in of_stream]

@@ -19,8 +19,8 @@ from gyoza_domain.dynamodb.head import (
 )
 from gyoza_domain.dynamodb.transactions import creation
 from gyoza_domain.runs.ports import IdempotencyKey
+from testing.capacity import item_bytes
 from tests.properties.strategies import attempts, claims, events, results, run_ids, runs, seqs, specs, texts
-from tests.support.capacity import item_bytes
 
 HEAD_BYTES = 1_024
 """A write unit: HEAD stays below it, whatever the run's documents and timeline hold."""

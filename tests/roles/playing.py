@@ -10,6 +10,7 @@ import boto3
 from functions.publish_events.app import lambda_handler as publish
 from functions.redeliver_events.app import lambda_handler as redeliver
 from functions.replay_parked_events.app import lambda_handler as replay
+from gyoza_domain.dynamodb import keys
 from testing.gateway import Answer
 from testing.table import create_table
 from tests.roles.recorder import Recorder, RecordingGateway
@@ -93,7 +94,10 @@ def _work(gateway: RecordingGateway, _recorder: Recorder) -> None:
 
 
 def _read_timelines(gateway: RecordingGateway, _recorder: Recorder) -> None:
-    """Short and long timelines, earlier attempts, and a result that is older than the events a run shows."""
+    """Short and long timelines, earlier attempts, and a result that is older than the events a run shows.
+
+    The long attempt keeps the events of the one before it off the page that its run is read with.
+    """
     run_id = gateway.call("POST", "/runs", {"image": "busybox:1"}, headers=KEY).json["id"]
     assert gateway.start(run_id).status == 200
     assert gateway.event(run_id, "COMPLETED", payload={"outputs": {"m": 2}}).status == 200
@@ -104,13 +108,25 @@ def _read_timelines(gateway: RecordingGateway, _recorder: Recorder) -> None:
     assert (reopened.status, reopened.json["outputs"]) == (200, {"m": 2})
     repeated = gateway.call("POST", "/runs", {"image": "busybox:1"}, headers=KEY)
     assert (repeated.status, repeated.json) == (201, reopened.json)
-    assert gateway.get("/runs", expand=["events"]).status == 200
+    assert gateway.get("/runs", **{"expand[]": "events"}).status == 200
     assert gateway.event(run_id, "COMPLETED", payload={"outputs": {}}).status == 200
     retried = _run_in(gateway, "FAILED")
     assert gateway.post(f"/runs/{retried}/retry").status == 200
-    for each in (run_id, retried):
+    long_retried = _run_in(gateway, "FAILED")
+    assert gateway.post(f"/runs/{long_retried}/retry").status == 200
+    for _ in range(EVENTS_SHOWN + 5):
+        assert gateway.event(long_retried, "INFO", minimal=True).status == 200
+    for each in (run_id, retried, long_retried):
         assert gateway.get(f"/runs/{each}").status == 200
-        for query in ({}, {"after": 3}, {"after": 999}, {"after_seq": 1}, {"attempt": 1}, {"attempt": 2}):
+        for query in (
+            {},
+            {"after": 3},
+            {"after": 999},
+            {"after_seq": 1},
+            {"after_seq": -1, "limit": 1},
+            {"attempt": 1},
+            {"attempt": 2},
+        ):
             assert gateway.get(f"/runs/{each}/events", **query).status in (200, 400, 422)
         for query in ({}, {"limit": 1}, {"limit": 1, "after": 1}):
             assert gateway.get(f"/runs/{each}/attempts", **query).status in (200, 400, 422)
@@ -209,7 +225,7 @@ def _record_of(run_id: str, number: str) -> Mapping[str, Any]:
     items = dynamodb.scan(
         TableName=TABLE_NAME, FilterExpression="contains(pk, :id)", ExpressionAttributeValues={":id": {"S": run_id}}
     )
-    [head] = [item for item in items["Items"] if item["sk"]["S"] == "META#HEAD"]
+    [head] = [item for item in items["Items"] if item["sk"]["S"] == keys.HEAD]
     change = {"Keys": {"pk": head["pk"], "sk": head["sk"]}, "NewImage": head, "SequenceNumber": number}
     record: Mapping[str, Any] = json.loads(json.dumps({"eventName": "INSERT", "dynamodb": change}, default=str))
     return record

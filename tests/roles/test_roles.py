@@ -109,7 +109,7 @@ def test_where_topics_are_named_a_role_publishes_to_those_only(function: str) ->
     assert denied == {
         "Sid": "PublishToNamedTopicsOnly",
         "Effect": "Deny",
-        "Action": ["sns:CreateTopic", "sns:Publish"],
+        "Action": ["sns:CreateTopic", "sns:Publish", "sns:TagResource"],
         "NotResource": ["arn:*:sns:*:*:*_orders", "arn:*:sns:*:*:*_orders.fifo"],
     }
     [allowed] = [

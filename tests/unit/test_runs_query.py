@@ -6,7 +6,8 @@ import pytest
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from gyoza_domain.http.errors import RequestError
-from gyoza_domain.http.runs_query import RowShape, row_shape
+from gyoza_domain.http.runs_query import row_shape
+from gyoza_domain.runs.views import RowShape
 
 
 def with_query(query: dict[str, list[str]]) -> APIGatewayProxyEvent:

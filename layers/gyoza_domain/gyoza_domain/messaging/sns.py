@@ -100,9 +100,7 @@ class SnsTopics:
         name = arn.rpartition(":")[2]
         tags: list[TagTypeDef] = [{"Key": "gyoza:stack", "Value": name.removesuffix(f"_{topic}")}]
         try:
-            self._client.create_topic(
-                Name=name, Attributes=FIFO_ATTRIBUTES if topic.endswith(FIFO) else {}, Tags=tags
-            )
+            self._client.create_topic(Name=name, Attributes=FIFO_ATTRIBUTES if topic.endswith(FIFO) else {}, Tags=tags)
         except ClientError as error:
             # Somebody created the topic a moment ago, with other attributes. It takes messages all the same.
             if _ALREADY_EXISTS not in error.response["Error"].get("Message", ""):
