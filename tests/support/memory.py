@@ -72,9 +72,7 @@ class TableInMemory:
         writes: Sequence[dict[str, Any]] = request["TransactItems"]
         places = [_place_of_write(write) for write in writes]
         assert len(set(places)) == len(places), "DynamoDB refuses a transaction that writes an item twice"
-        reasons = [
-            _reason(write, self.items.get(place)) for write, place in zip(writes, places, strict=True)
-        ]
+        reasons = [_reason(write, self.items.get(place)) for write, place in zip(writes, places, strict=True)]
         if any(reason["Code"] != "None" for reason in reasons):
             error: Any = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
             raise ClientError(error, "TransactWriteItems")
