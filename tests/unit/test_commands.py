@@ -1,4 +1,4 @@
-"""The commands against repositories that conflict as they are told."""
+"""The commands against stores that conflict, refuse for load or lose an answer as they are told."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -8,19 +8,30 @@ from itertools import pairwise
 
 import pytest
 
-from gyoza_domain.domain.errors import InvalidTransition, RunBusy, RunLocked
+from gyoza_domain.domain.errors import (
+    GyozaError,
+    IdempotencyKeyReused,
+    InvalidTransition,
+    OutcomeUnknown,
+    RunBusy,
+    RunLocked,
+    RunNotFound,
+    StorageUnavailable,
+)
 from gyoza_domain.domain.run import Change, Event, EventType, JsonText, OpAttempt, OpRun, RunSpec, State
 from gyoza_domain.domain.transitions import EventDraft, append_event, patch
 from gyoza_domain.runs import saving
-from gyoza_domain.runs.commands import RunPatch, add_event, create_run, patch_run
-from gyoza_domain.runs.ports import ChangedMeanwhile, IdempotencyKey, Loaded
+from gyoza_domain.runs.commands import Outcome, RunPatch, add_event, create_run, patch_run
+from gyoza_domain.runs.ports import ChangedMeanwhile, Extent, IdempotencyKey, KeyUsed, Loaded, NotWritten, Overloaded
 from gyoza_domain.runs.saving import CONFLICT_DEADLINE_S
-from gyoza_domain.runs.views import AttemptPage, EventPage, RunPage, RunQuery, RunView
+from gyoza_domain.runs.views import RunView
 
 NOW = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
 RUN_ID = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
+KEYED_RUN_ID = "0a1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 SPEC = RunSpec("busybox:1", JsonText('{"a":1}'))
 NEWEST = [Event(0, 0, 1, EventType.INFO, NOW, State.PENDING)]
+KEY = IdempotencyKey("0a1b", "the body")
 
 
 def a_run(state: State = State.PENDING, version: int = 1) -> OpRun:
@@ -50,83 +61,105 @@ class FixedIds:
         return RUN_ID
 
     def run_id_for(self, key: IdempotencyKey) -> str:
-        raise NotImplementedError
+        assert key == KEY
+        return KEYED_RUN_ID
 
     def shard_of(self, run_id: str) -> int:
-        assert run_id == RUN_ID
-        return 3
+        return 3 if run_id == RUN_ID else 2
 
 
-class ContendedRuns:
-    """Runs of which others write one: each save but the last conflicts, as ``conflicts`` says.
+class OneRun:
+    """One run. Each write but the last fails as ``failures`` says, in order.
 
-    A conflict is the run as it then is, and whether the failed write returns it.
+    ``others``: the run as another request left it, for each write that meets it changed; without one it stays.
+    ``fingerprint``: the one that the key was used with, as HEAD and key show it at one instant. ``at_that_instant``:
+    the run that is read together with the key, if it is not the one of ``load``.
     """
 
-    def __init__(self, run: OpRun, conflicts: Sequence[tuple[OpRun, bool]] = ()) -> None:
+    def __init__(
+        self,
+        run: OpRun,
+        failures: Sequence[Exception] = (),
+        others: Sequence[OpRun] = (),
+        *,
+        fingerprint: str | None = None,
+        at_that_instant: OpRun | None = None,
+    ) -> None:
         self.run = run
         self.calls: list[str] = []
         self.saved: list[Change] = []
-        self._conflicts = list(conflicts)
+        self.added: list[tuple[OpRun, RunSpec, IdempotencyKey | None]] = []
+        self.keys: list[IdempotencyKey | None] = []
+        self._failures = list(failures)
+        self._others = list(others)
+        self._fingerprint = fingerprint
+        self._at_that_instant = at_that_instant
 
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
-        assert key is None
         self.calls.append("add")
-        self.run, self.spec = run, spec
+        self.fail_if_told()
+        self.added.append((run, spec, key))
 
-    def load(self, run_id: str, *, with_spec: bool = False, with_result: bool = False) -> Loaded:
-        assert run_id == RUN_ID
-        self.calls.append("load" + "+spec" * with_spec + "+result" * with_result)
-        return Loaded(self.run, SPEC if with_spec else None)
+    def load(self, run_id: str, extent: Extent, *, is_known: bool = False) -> Loaded:
+        self.calls.append(f"load {extent.name}" + " known" * is_known)
+        if run_id not in {RUN_ID, KEYED_RUN_ID}:
+            raise RunNotFound(run_id)
+        view = RunView(self.run, SPEC, NEWEST) if extent is Extent.WHOLE else None
+        return Loaded(self.run, view, origin=self.run)
 
-    def save(self, change: Change, key: IdempotencyKey | None = None) -> None:
-        assert key is None
+    def save(self, change: Change, loaded: Loaded, key: IdempotencyKey | None = None) -> None:
         self.calls.append("save")
-        if self._conflicts:
-            self.run, is_returned = self._conflicts.pop(0)
-            raise ChangedMeanwhile(self.run if is_returned else None)
+        self.keys.append(key)
+        assert loaded.origin == change.before, "the change rests on another reading"
+        self.fail_if_told()
         assert change.before == self.run
         self.saved.append(change)
+        self.run = change.after
 
-    def fingerprint_of(self, run_id: str, key: IdempotencyKey) -> str | None:
-        raise NotImplementedError
+    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, str | None]:
+        assert (run_id, key) == (RUN_ID, KEY)
+        self.calls.append("load with key")
+        if self._at_that_instant is not None:
+            self.run = self._at_that_instant
+        return Loaded(self.run), self._fingerprint
 
-    def newest_events(self, run: OpRun) -> Sequence[Event]:
-        assert run.id == RUN_ID
-        self.calls.append("newest_events")
-        return NEWEST
-
-    def view(self, run_id: str) -> RunView:
-        raise NotImplementedError
-
-    def page(self, query: RunQuery, *, with_events: bool) -> RunPage:
-        raise NotImplementedError
-
-    def events_of_attempt(self, run_id: str, attempt: int | None, after: int) -> EventPage:
-        raise NotImplementedError
-
-    def events_across_attempts(self, run_id: str, after_seq: int) -> EventPage:
-        raise NotImplementedError
-
-    def attempts(self, run_id: str, after: int, limit: int) -> AttemptPage:
-        raise NotImplementedError
+    def fail_if_told(self) -> None:
+        if self._failures:
+            failure = self._failures.pop(0)
+            if isinstance(failure, ChangedMeanwhile) and self._others:
+                self.run = self._others.pop(0)
+            raise failure
 
 
-class AlwaysContendedRuns(ContendedRuns):
-    """Another request is always faster, and a save takes its time."""
+class NeverWritten(OneRun):
+    """Every write fails and takes its time; ``failures`` are told by turns. A conflict raises the run's version."""
 
-    def __init__(self, clock: FakeClock, save_s: float) -> None:
+    def __init__(self, clock: FakeClock, save_s: float, failures: Sequence[NotWritten] = ()) -> None:
         super().__init__(a_run())
         self.clock = clock
         self.save_s = save_s
         self.decided_on: list[int] = []
+        self._by_turns = list(failures) or [ChangedMeanwhile(RUN_ID)]
+        self._writes = 0
 
-    def save(self, change: Change, key: IdempotencyKey | None = None) -> None:
-        assert key is None
+    def save(self, change: Change, loaded: Loaded, key: IdempotencyKey | None = None) -> None:
+        assert loaded.origin == change.before
+        self.keys.append(key)
         self.decided_on.append(change.before.version)
+        self.calls.append("save")
+        self._fail()
+
+    def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
+        self.added.append((run, spec, key))
+        self._fail()
+
+    def _fail(self) -> None:
         self.clock.seconds += self.save_s
-        self.run = replace(self.run, version=self.run.version + 1)
-        raise ChangedMeanwhile(self.run)
+        failure = self._by_turns[self._writes % len(self._by_turns)]
+        self._writes += 1
+        if isinstance(failure, ChangedMeanwhile):
+            self.run = replace(self.run, version=self.run.version + 1)
+        raise failure
 
 
 @pytest.fixture
@@ -146,98 +179,160 @@ def pausing(monkeypatch: pytest.MonkeyPatch, choose: Callable[[float], float]) -
 
 INFO = EventDraft(EventType.INFO, "hello")
 STARTED = EventDraft(EventType.STARTED, worker_id="worker-7")
+COMPLETED = EventDraft(EventType.COMPLETED)
 
 
-def test_an_event_is_one_load_one_save_and_the_newest_events(clock: FakeClock) -> None:
-    runs = ContendedRuns(a_run())
+def post(
+    store: OneRun,
+    clock: FakeClock,
+    draft: EventDraft = INFO,
+    *,
+    whole: bool = False,
+    key: IdempotencyKey | None = None,
+) -> Outcome:
+    return add_event(store, clock, RUN_ID, draft, whole=whole, key=key)
+
+
+def create(store: OneRun, clock: FakeClock, key: IdempotencyKey | None = None) -> Outcome:
+    return create_run(store, clock, FixedIds(), SPEC, priority=7, max_attempts=3, created_by="key-1", key=key)
+
+
+# -- events
+
+
+def test_an_event_answered_whole_is_one_load_and_one_save(clock: FakeClock) -> None:
+    store = OneRun(a_run())
     change = append_event(a_run(), INFO, clock.now())
-    assert add_event(runs, runs, clock, RUN_ID, INFO, whole=True).run == RunView(change.after, SPEC, NEWEST)
-    assert runs.saved == [change]
-    assert runs.calls == ["load+spec", "save", "newest_events"]
+    outcome = post(store, clock, whole=True)
+    assert outcome == Outcome(change.after, RunView(change.after, SPEC, [*NEWEST, *change.events]))
+    assert store.saved == [change]
+    assert store.calls == ["load WHOLE", "save"]
 
 
-def test_the_minimal_answer_to_an_event_costs_one_load_and_one_save(clock: FakeClock) -> None:
-    runs = ContendedRuns(a_run())
-    assert add_event(runs, runs, clock, RUN_ID, INFO, whole=False).run == append_event(a_run(), INFO, clock.now()).after
-    assert runs.calls == ["load", "save"]
+@pytest.mark.parametrize(
+    ("event_type", "state", "extent"),
+    [
+        (EventType.ASSIGNED, State.PENDING, "SMALL"),
+        (EventType.STARTED, State.PENDING, "SMALL"),
+        (EventType.PROGRESS, State.RUNNING, "SMALL"),
+        (EventType.INFO, State.RUNNING, "SMALL"),
+        (EventType.ERROR, State.RUNNING, "SMALL"),
+        (EventType.COMPLETED, State.RUNNING, "SMALL"),
+        (EventType.CANCELLED, State.RUNNING, "SMALL"),
+        (EventType.FAILED, State.RUNNING, "CLOSING"),
+        (EventType.RETRIED, State.ASSIGNED, "CLOSING"),
+    ],
+)
+def test_an_event_answered_in_short_reads_no_more_than_its_decision_needs(
+    clock: FakeClock, event_type: EventType, state: State, extent: str
+) -> None:
+    store = OneRun(a_run(state))
+    draft = EventDraft(event_type, 5 if event_type is EventType.PROGRESS else "", worker_id="worker-7")
+    assert post(store, clock, draft) == Outcome(append_event(a_run(state), draft, clock.now()).after, None)
+    assert store.calls == [f"load {extent}", "save"]
 
 
 def test_a_refused_event_saves_nothing(clock: FakeClock) -> None:
-    runs = ContendedRuns(a_run(State.CANCELLED))
+    store = OneRun(a_run(State.CANCELLED))
     with pytest.raises(RunLocked):
-        add_event(runs, runs, clock, RUN_ID, INFO, whole=True)
-    assert runs.calls == ["load+spec"]
+        post(store, clock, whole=True)
+    assert store.calls == ["load WHOLE"]
 
 
-def test_after_a_conflict_the_decision_is_made_anew_on_the_run_that_the_write_returned(
-    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pausing(monkeypatch, lambda _: 0.0)
+def test_an_event_for_no_run_is_not_saved(clock: FakeClock) -> None:
+    store = OneRun(a_run())
+    with pytest.raises(RunNotFound):
+        add_event(store, clock, "0" * 36, INFO, whole=False, key=KEY)
+    assert store.calls == ["load SMALL"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_after_a_conflict_the_decision_is_made_anew_on_the_run_as_it_then_is(clock: FakeClock, whole: bool) -> None:
     other = append_event(a_run(), STARTED, clock.now()).after
-    runs = ContendedRuns(a_run(), [(other, True)])
-    assert add_event(runs, runs, clock, RUN_ID, INFO, whole=False).run == append_event(other, INFO, clock.now()).after
-    assert runs.calls == ["load", "save", "save"]
+    store = OneRun(a_run(), [ChangedMeanwhile(RUN_ID)], [other])
+    assert post(store, clock, whole=whole).run == append_event(other, INFO, clock.now()).after
+    load = "load WHOLE" if whole else "load SMALL"
+    assert store.calls == [load, "save", load, "save"]
 
 
-def test_a_write_that_returned_nothing_is_followed_by_a_reload(
-    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pausing(monkeypatch, lambda _: 0.0)
-    other = append_event(a_run(), STARTED, clock.now()).after
-    runs = ContendedRuns(a_run(), [(other, False)])
-    assert add_event(runs, runs, clock, RUN_ID, INFO, whole=False).run == append_event(other, INFO, clock.now()).after
-    assert runs.calls == ["load", "save", "load", "save"]
+def test_a_write_that_was_refused_for_load_is_sent_again_without_reading_again(clock: FakeClock) -> None:
+    store = OneRun(a_run(), [Overloaded(), Overloaded()])
+    assert post(store, clock).run == append_event(a_run(), INFO, clock.now()).after
+    assert store.calls == ["load SMALL", "save", "save", "save"]
+    assert len(clock.pauses) == 2
 
 
-def test_after_a_long_pause_the_run_is_read_again_for_what_was_returned_is_old(
-    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pausing(monkeypatch, lambda longest: longest)
-    other = append_event(a_run(), STARTED, clock.now()).after
-    runs = ContendedRuns(a_run(), [(other, True)])
-    add_event(runs, runs, clock, RUN_ID, INFO, whole=False)
-    assert runs.calls == ["load", "save", "load", "save"]
-
-
-@pytest.mark.parametrize("is_returned", [True, False])
-def test_of_two_workers_that_start_a_run_the_slower_is_refused(clock: FakeClock, is_returned: bool) -> None:
+def test_of_two_workers_that_start_a_run_the_slower_is_refused(clock: FakeClock) -> None:
     started = append_event(a_run(), STARTED, clock.now()).after
-    runs = ContendedRuns(a_run(), [(started, is_returned)])
+    store = OneRun(a_run(), [ChangedMeanwhile(RUN_ID)], [started])
     with pytest.raises(InvalidTransition):
-        add_event(runs, runs, clock, RUN_ID, replace(STARTED, worker_id="worker-8"), whole=True)
-    assert runs.saved == []
+        post(store, clock, replace(STARTED, worker_id="worker-8"), whole=True)
+    assert store.saved == []
 
 
 @pytest.mark.parametrize("conflicts", [1, 2, 5])
 def test_each_conflict_is_decided_on_anew(clock: FakeClock, conflicts: int) -> None:
     others = [replace(a_run(), attempt=OpAttempt(1, last_seq=seq), version=seq + 2) for seq in range(conflicts)]
-    runs = ContendedRuns(a_run(), [(other, seq % 2 == 0) for seq, other in enumerate(others)])
-    run = add_event(runs, runs, clock, RUN_ID, INFO, whole=False).run
-    assert isinstance(run, OpRun)
+    store = OneRun(a_run(), [ChangedMeanwhile(RUN_ID)] * conflicts, others)
+    run = post(store, clock).run
     assert (run.last_seq, run.version) == (conflicts, conflicts + 2)
     assert len(clock.pauses) == conflicts
 
 
+# -- patience
+
+WRITES: dict[str, Callable[[NeverWritten, FakeClock], Outcome]] = {
+    "an event": post,
+    "a keyed event": lambda store, clock: post(store, clock, key=KEY),
+    "a patch": lambda store, clock: patch_run(store, clock, RUN_ID, RunPatch(priority=9), whole=False),
+    "a creation": create,
+    "a keyed creation": lambda store, clock: create(store, clock, KEY),
+}
+
+
+FAILURES: dict[str, tuple[list[NotWritten], tuple[type[GyozaError], ...]]] = {
+    "conflicts": ([ChangedMeanwhile(RUN_ID)], (RunBusy,)),
+    "load": ([Overloaded()], (StorageUnavailable,)),
+    "both by turns": ([Overloaded(), ChangedMeanwhile(RUN_ID)], (RunBusy, StorageUnavailable)),
+}
+"""The failures by turns, and the refusals that they may end in: the last failure decides."""
+
+
 @pytest.mark.parametrize("save_s", [0.005, 0.05, 0.4])
-def test_a_run_that_keeps_changing_is_given_up_after_eight_seconds(
-    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, save_s: float
+@pytest.mark.parametrize("reason", FAILURES)
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_that_keeps_failing_is_given_up_after_eight_seconds_in_all(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, write: str, reason: str, save_s: float
 ) -> None:
     pausing(monkeypatch, lambda longest: longest / 2)
-    runs = AlwaysContendedRuns(clock, save_s)
+    failures, refusals = FAILURES[reason]
+    store = NeverWritten(clock, save_s, failures)
     began = clock.seconds
-    with pytest.raises(RunBusy) as refusal:
-        add_event(runs, runs, clock, RUN_ID, INFO, whole=False)
-    assert refusal.value.run_id == RUN_ID
+    with pytest.raises(GyozaError) as raised:
+        WRITES[write](store, clock)
+    assert type(raised.value) in refusals
     assert CONFLICT_DEADLINE_S - 0.01 <= clock.seconds - began < CONFLICT_DEADLINE_S + save_s + 0.01
-    assert runs.decided_on == list(range(1, len(runs.decided_on) + 1))
-    assert len(runs.decided_on) >= 5
+    assert len(store.decided_on or store.added) >= 5
+
+
+def test_a_conflict_names_the_run_that_kept_changing(clock: FakeClock) -> None:
+    with pytest.raises(RunBusy) as refusal:
+        post(NeverWritten(clock, 0.1), clock)
+    assert refusal.value.run_id == RUN_ID
+
+
+def test_each_try_is_decided_on_the_newest_run(clock: FakeClock) -> None:
+    store = NeverWritten(clock, 0.1)
+    with pytest.raises(RunBusy):
+        post(store, clock)
+    assert store.decided_on == list(range(1, len(store.decided_on) + 1))
 
 
 def test_a_save_that_takes_all_the_time_is_not_tried_again(clock: FakeClock) -> None:
-    runs = AlwaysContendedRuns(clock, save_s=CONFLICT_DEADLINE_S)
+    store = NeverWritten(clock, save_s=CONFLICT_DEADLINE_S)
     with pytest.raises(RunBusy):
-        add_event(runs, runs, clock, RUN_ID, INFO, whole=False)
-    assert runs.decided_on == [1]
+        post(store, clock)
+    assert store.decided_on == [1]
     assert clock.pauses == []
 
 
@@ -249,9 +344,8 @@ def test_the_bounds_of_the_pauses_grow_up_to_a_limit(clock: FakeClock, monkeypat
         return longest / 2
 
     pausing(monkeypatch, choose)
-    runs = AlwaysContendedRuns(clock, save_s=0.005)
     with pytest.raises(RunBusy):
-        add_event(runs, runs, clock, RUN_ID, INFO, whole=False)
+        post(NeverWritten(clock, save_s=0.005), clock)
     first_shorter = next(place for place, (one, next_) in enumerate(pairwise(bounds)) if next_ < one)
     assert bounds[:3] == [0.2, 0.4, 0.8]
     assert first_shorter >= 3
@@ -263,57 +357,218 @@ def test_pauses_are_drawn_from_the_system_s_randomness_not_from_a_seed() -> None
     def pauses() -> list[float]:
         clock = FakeClock()
         random.seed(1)
-        runs = AlwaysContendedRuns(clock, save_s=0.1)
         with pytest.raises(RunBusy):
-            add_event(runs, runs, clock, RUN_ID, INFO, whole=False)
+            post(NeverWritten(clock, save_s=0.1), clock)
         return clock.pauses[:5]
 
     assert pauses() != pauses()
 
 
-@pytest.mark.parametrize("edit", [RunPatch(State.FAILED), RunPatch(None, JsonText('{"b":2}')), RunPatch(priority=0)])
-def test_a_patch_is_one_load_with_the_result_and_one_save(clock: FakeClock, edit: RunPatch) -> None:
-    runs = ContendedRuns(a_run())
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_whose_outcome_is_unknown_is_never_sent_again(clock: FakeClock, write: str) -> None:
+    unknown = OutcomeUnknown(RUN_ID, is_keyed=False)
+    store = NeverWritten(clock, 0.1)
+    store._by_turns = [unknown]  # type: ignore[list-item]
+    with pytest.raises(OutcomeUnknown) as raised:
+        WRITES[write](store, clock)
+    assert raised.value is unknown
+    assert len(store.decided_on or store.added) == 1
+    assert clock.pauses == []
+
+
+# -- keys
+
+
+def test_an_event_takes_its_key_along(clock: FakeClock) -> None:
+    store = OneRun(a_run(), [Overloaded()])
+    assert not post(store, clock, key=KEY).is_replay
+    assert store.keys == [KEY, KEY]
+    assert store.calls == ["load SMALL", "save", "save"]
+
+
+@pytest.mark.parametrize(("whole", "extent"), [(True, "WHOLE"), (False, "SMALL")])
+def test_a_repeat_is_answered_with_the_run_as_it_stands(clock: FakeClock, whole: bool, extent: str) -> None:
+    store = OneRun(a_run(), [KeyUsed("the body")])
+    outcome = post(store, clock, whole=whole, key=KEY)
+    assert outcome == Outcome(a_run(), RunView(a_run(), SPEC, NEWEST) if whole else None, is_replay=True)
+    assert store.calls == [f"load {extent}", "save", f"load {extent} known"]
+
+
+def test_a_key_that_came_with_another_body_is_refused(clock: FakeClock) -> None:
+    store = OneRun(a_run(), [KeyUsed("another body")])
+    with pytest.raises(IdempotencyKeyReused):
+        post(store, clock, key=KEY)
+    assert store.saved == []
+
+
+def test_a_repeat_that_the_run_refuses_is_answered_if_its_key_was_used(clock: FakeClock) -> None:
+    """The first request completed the run, so that the run takes no second COMPLETED."""
+    store = OneRun(a_run(State.COMPLETED), fingerprint="the body")
+    assert post(store, clock, COMPLETED, key=KEY) == Outcome(a_run(State.COMPLETED), None, is_replay=True)
+    assert store.calls == ["load SMALL", "load with key", "load SMALL known"]
+
+
+def test_a_refused_request_whose_key_came_with_another_body_learns_that(clock: FakeClock) -> None:
+    store = OneRun(a_run(State.COMPLETED), fingerprint="another body")
+    with pytest.raises(IdempotencyKeyReused):
+        post(store, clock, COMPLETED, key=KEY)
+
+
+def test_without_a_key_a_refusal_stands_as_it_is(clock: FakeClock) -> None:
+    store = OneRun(a_run(State.COMPLETED), fingerprint="the body")
+    with pytest.raises(RunLocked):
+        post(store, clock, COMPLETED)
+    assert store.calls == ["load SMALL"]
+
+
+def test_a_keyed_refusal_is_that_of_the_run_which_was_read_with_the_key(clock: FakeClock) -> None:
+    store = OneRun(a_run(State.PENDING), at_that_instant=a_run(State.CANCELLED, version=2))
+    with pytest.raises(RunLocked) as refusal:
+        post(store, clock, COMPLETED, key=KEY)
+    assert refusal.value.state is State.CANCELLED
+    assert store.calls == ["load SMALL", "load with key"]
+
+
+def test_a_keyed_request_that_the_run_takes_by_then_is_decided_anew(clock: FakeClock) -> None:
+    running = a_run(State.RUNNING, version=2)
+    store = OneRun(a_run(State.PENDING), at_that_instant=running)
+    outcome = post(store, clock, COMPLETED, key=KEY)
+    assert outcome == Outcome(append_event(running, COMPLETED, clock.now()).after, None)
+    assert store.calls == ["load SMALL", "load with key", "load SMALL", "save"]
+
+
+def test_a_keyed_request_to_a_busy_run_is_a_replay_if_its_key_was_used(clock: FakeClock) -> None:
+    store = NeverWritten(clock, CONFLICT_DEADLINE_S)
+    store._fingerprint = "the body"
+    outcome = post(store, clock, key=KEY)
+    assert (outcome.is_replay, outcome.run) == (True, store.run)
+    assert store.calls == ["load SMALL", "save", "load with key", "load SMALL known"]
+
+
+def test_a_keyed_request_to_a_busy_run_is_refused_if_its_key_was_not_used(clock: FakeClock) -> None:
+    store = NeverWritten(clock, CONFLICT_DEADLINE_S)
+    with pytest.raises(RunBusy):
+        post(store, clock, key=KEY)
+    assert store.calls == ["load SMALL", "save", "load with key"]
+
+
+def test_a_keyed_request_that_the_table_does_not_take_asks_for_no_key(clock: FakeClock) -> None:
+    store = NeverWritten(clock, CONFLICT_DEADLINE_S, [Overloaded()])
+    with pytest.raises(StorageUnavailable):
+        post(store, clock, key=KEY)
+    assert store.calls == ["load SMALL", "save"]
+
+
+def test_conflicts_before_and_after_a_keyed_refusal_share_the_eight_seconds(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pausing(monkeypatch, lambda longest: longest)
+    store = TakesItOnlyWithItsKey(clock)
+    began = clock.seconds
+    with pytest.raises(RunBusy):
+        post(store, clock, COMPLETED, key=KEY)
+    assert clock.seconds - began < CONFLICT_DEADLINE_S + 0.02
+    assert store.calls.count("load with key") > 2
+
+
+class TakesItOnlyWithItsKey(NeverWritten):
+    """A run that others complete and reopen: by each conflict it refuses, and when read with the key it takes it."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock, 0.005)
+        self.run = a_run(State.RUNNING)
+
+    def _fail(self) -> None:
+        self.clock.seconds += self.save_s
+        self.run = a_run(State.COMPLETED, self.run.version + 1)
+        raise ChangedMeanwhile(RUN_ID)
+
+    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, str | None]:
+        self.run = a_run(State.RUNNING, self.run.version + 1)
+        return super().load_with_key(run_id, key)
+
+
+# -- patches
+
+PATCHES = [
+    (RunPatch(State.FAILED), "RESULT"),
+    (RunPatch(None, JsonText('{"b":2}')), "RESULT"),
+    (RunPatch(State.FAILED, JsonText('{"b":2}'), 0), "RESULT"),
+    (RunPatch(priority=0), "SMALL"),
+]
+
+
+@pytest.mark.parametrize(("edit", "extent"), PATCHES)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_patch_is_one_load_and_one_save(clock: FakeClock, edit: RunPatch, extent: str, whole: bool) -> None:
+    store = OneRun(a_run())
     change = patch(a_run(), clock.now(), state=edit.state, outputs=edit.outputs, priority=edit.priority)
-    assert patch_run(runs, runs, clock, RUN_ID, edit, whole=True).run == RunView(change.after, SPEC, NEWEST)
-    assert runs.saved == [change]
-    assert runs.calls == ["load+spec+result", "save", "newest_events"]
+    view = RunView(change.after, SPEC, NEWEST) if whole else None
+    assert patch_run(store, clock, RUN_ID, edit, whole=whole) == Outcome(change.after, view)
+    assert store.saved == [change]
+    assert store.calls == [f"load {'WHOLE' if whole else extent}", "save"]
 
 
 def test_a_patch_that_conflicts_is_applied_to_the_run_as_it_then_is(clock: FakeClock) -> None:
     other = append_event(a_run(), STARTED, clock.now()).after
-    runs = ContendedRuns(a_run(), [(other, False)])
-    run = patch_run(runs, runs, clock, RUN_ID, RunPatch(priority=9), whole=False).run
+    store = OneRun(a_run(), [ChangedMeanwhile(RUN_ID)], [other])
+    run = patch_run(store, clock, RUN_ID, RunPatch(priority=9), whole=False).run
     assert run == replace(other, priority=9, updated_at=clock.now(), version=other.version + 1)
-    assert runs.calls == ["load+result", "save", "load+result", "save"]
+    assert store.calls == ["load SMALL", "save", "load SMALL", "save"]
 
 
-def test_a_patch_that_keeps_conflicting_is_given_up(clock: FakeClock) -> None:
-    runs = AlwaysContendedRuns(clock, save_s=0.1)
-    with pytest.raises(RunBusy):
-        patch_run(runs, runs, clock, RUN_ID, RunPatch(priority=9), whole=False)
+@pytest.mark.parametrize(("whole", "extent"), [(True, "WHOLE"), (False, "SMALL")])
+def test_an_empty_patch_saves_nothing(clock: FakeClock, whole: bool, extent: str) -> None:
+    store = OneRun(a_run())
+    outcome = patch_run(store, clock, RUN_ID, RunPatch(), whole=whole)
+    assert outcome == Outcome(a_run(), RunView(a_run(), SPEC, NEWEST) if whole else None)
+    assert store.calls == [f"load {extent}"]
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_an_empty_patch_saves_nothing(clock: FakeClock, whole: bool) -> None:
-    runs = ContendedRuns(a_run())
-    answer = patch_run(runs, runs, clock, RUN_ID, RunPatch(), whole=whole).run
-    assert answer == (RunView(a_run(), SPEC, NEWEST) if whole else a_run())
-    assert "save" not in runs.calls
+# -- creations
 
 
-def test_a_new_run_is_pending_in_its_first_attempt_without_events(clock: FakeClock) -> None:
-    runs = ContendedRuns(a_run())
-    view = create_run(runs, runs, clock, FixedIds(), SPEC, priority=7, max_attempts=3, created_by="key-1").run
+@pytest.mark.parametrize(("key", "run_id", "shard"), [(None, RUN_ID, 3), (KEY, KEYED_RUN_ID, 2)])
+def test_a_new_run_is_pending_in_its_first_attempt_without_events(
+    clock: FakeClock, key: IdempotencyKey | None, run_id: str, shard: int
+) -> None:
+    store = OneRun(a_run())
     run = OpRun(
-        id=RUN_ID,
+        id=run_id,
         created_at=clock.now(),
         updated_at=clock.now(),
         attempt=OpAttempt(1),
         priority=7,
         max_attempts=3,
         created_by="key-1",
-        shard=3,
+        shard=shard,
     )
-    assert view == RunView(run, SPEC, ())
-    assert (runs.run, runs.spec, runs.calls) == (run, SPEC, ["add"])
+    assert create(store, clock, key) == Outcome(run, RunView(run, SPEC))
+    assert store.added == [(run, SPEC, key)]
+    assert store.calls == ["add"]
+
+
+@pytest.mark.parametrize("failure", [ChangedMeanwhile(RUN_ID), Overloaded()], ids=["conflict", "load"])
+@pytest.mark.parametrize("key", [None, KEY])
+def test_a_creation_that_was_not_written_pauses_and_tries_the_same_run_again(
+    clock: FakeClock, key: IdempotencyKey | None, failure: NotWritten
+) -> None:
+    store = OneRun(a_run(), [failure, failure])
+    outcome = create(store, clock, key)
+    assert store.calls == ["add"] * 3
+    assert store.added == [(outcome.run, SPEC, key)]
+    assert len(clock.pauses) == 2
+
+
+def test_a_repeated_creation_is_answered_with_the_run_as_it_stands(clock: FakeClock) -> None:
+    store = OneRun(a_run(State.RUNNING), [KeyUsed("the body")])
+    run = a_run(State.RUNNING)
+    assert create(store, clock, KEY) == Outcome(run, RunView(run, SPEC, NEWEST), is_replay=True)
+    assert store.calls == ["add", "load WHOLE known"]
+
+
+def test_a_creation_whose_key_came_with_another_body_is_refused(clock: FakeClock) -> None:
+    store = OneRun(a_run(), [KeyUsed("another body")])
+    with pytest.raises(IdempotencyKeyReused):
+        create(store, clock, KEY)
+    assert store.calls == ["add"]

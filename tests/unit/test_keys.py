@@ -174,7 +174,7 @@ def test_shards_of_a_value_are_kept_apart() -> None:
 
 
 def test_an_index_key_fits_a_key_of_dynamodb_however_long_the_value() -> None:
-    assert re.fullmatch(r"[0-9a-f]{32}", keys.digest("🥟" * 512))
+    assert re.fullmatch(r"[A-Za-z0-9_-]{22}", keys.digest("🥟" * 512))
     assert keys.digest("busybox:1") != keys.digest("busybox:2")
 
 

@@ -43,6 +43,7 @@ index                 hash key              serves
 Two more indexes have no entries: ``by_due`` and ``claimable`` (docs/adr/0009-indexes-for-time-and-claims.md).
 """
 
+from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -120,8 +121,8 @@ def index_hash_key(value: str, shard: int) -> str:
 
 
 def digest(value: str) -> str:
-    """128 bits of a value that may be longer than the 2,048 bytes a key may have."""
-    return sha256(value.encode()).hexdigest()[:32]
+    """128 bits, in 22 characters, of a value that may be longer than the 2,048 bytes a key may have."""
+    return urlsafe_b64encode(sha256(value.encode()).digest()[:16]).decode().rstrip("=")
 
 
 def right_after(sk: str) -> str:
