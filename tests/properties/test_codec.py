@@ -157,7 +157,7 @@ def test_every_item_has_its_key_and_its_schema_and_nothing_dynamodb_cannot_hold(
 ) -> None:
     attempt = replace(run.attempt, claim=Claim(seq, "worker-7", 10**50))
     key = IdempotencyKey("0a1b", "f")
-    created = [write["Put"]["Item"] for write in creation("runs", run, spec, key)]
+    created: list[Any] = [write["Put"]["Item"] for write in creation("runs", run, spec, key)]
     items: list[dict[str, Any]] = [
         *created,
         codec.event_item(run.id, event) | codec.claim_attributes(attempt.claim),

@@ -106,16 +106,19 @@ def updated(item: Item, update: dict[str, Any]) -> Item:
 
 def _reason(write: dict[str, Any], item: Item | None) -> dict[str, Any]:
     ((_, action),) = write.items()
-    condition = action.get("ConditionExpression")
-    holds = {
-        None: True,
-        "attribute_not_exists(pk)": item is None,
-        "version = :decided_on": item is not None
-        and item["version"] == action.get("ExpressionAttributeValues", {}).get(":decided_on"),
-    }[condition]
-    if holds:
+    if _holds(action, item):
         return {"Code": "None"}
     return {"Code": "ConditionalCheckFailed", **_found(item)}
+
+
+def _holds(action: dict[str, Any], item: Item | None) -> bool:
+    condition = action.get("ConditionExpression")
+    if condition is None:
+        return True
+    if condition == "attribute_not_exists(pk)":
+        return item is None
+    assert condition == "version = :decided_on"
+    return item is not None and item["version"] == action["ExpressionAttributeValues"][":decided_on"]
 
 
 def _found(item: Item | None) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def idempotency_item(run_id: str, key: IdempotencyKey) -> Item:
 
 
 def fingerprint_from(item: StoredItem) -> str:
-    return text(item, "fingerprint")
+    """Raises UnreadableItem."""
+    return readable(item, lambda item: text(item, "fingerprint"))
 
 
 # -- claims and results

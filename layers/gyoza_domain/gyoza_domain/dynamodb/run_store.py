@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from ..domain.errors import OutcomeUnknown
+from ..domain.errors import OutcomeUnknown, UnreadableRun
 from ..domain.run import Change, OpRun, RunSpec
 from ..runs.ports import ChangedMeanwhile, Clock, Extent, IdempotencyKey, KeyUsed, Loaded, Overloaded
 from . import codec, keys
+from .attributes import UnreadableItem
 from .client_errors import NoAnswer, WriteConflict, WriteThrottled, translated_write
 from .settling import Pauses, settled
 from .snapshot import head_of_run, read_snapshot
@@ -39,11 +40,13 @@ class DynamoDBRunStore:
         self._write(writes, run_id, key, OutcomeUnknown(run_id, is_keyed=key is not None))
 
     def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, str | None]:
-        pauses = Pauses(self._clock)
+        def read() -> tuple[Loaded, str | None]:
+            head_item, key_item = self._reader.items_at_one_instant(wanted)
+            head = head_of_run(head_item, run_id)
+            return Loaded(head.run), None if key_item is None else codec.fingerprint_from(key_item)
+
         wanted = [ItemKey(run_id, keys.HEAD), ItemKey(run_id, keys.idempotency_sk(key.digest))]
-        head_item, key_item = settled(lambda: self._reader.items_at_one_instant(wanted), run_id, pauses)
-        head = head_of_run(head_item, run_id)
-        return Loaded(head.run), None if key_item is None else codec.fingerprint_from(key_item)
+        return settled(read, run_id, Pauses(self._clock))
 
     def _write(
         self,
@@ -59,15 +62,20 @@ class DynamoDBRunStore:
             raise unknown from error
         except (WriteConflict, WriteThrottled) as refusal:
             if isinstance(refusal, WriteConflict):
-                _raise_if_used(refusal, key)
+                _raise_if_used(refusal, run_id, key)
             if refusal.was_resent and key is None:
                 # If the first sending arrives after all, a new one would have its effect a second time.
                 raise unknown from None
             raise ChangedMeanwhile(run_id) if isinstance(refusal, WriteConflict) else Overloaded() from None
 
 
-def _raise_if_used(conflict: WriteConflict, key: IdempotencyKey | None) -> None:
-    """KeyUsed, if the condition on the key, the second write, is what failed."""
+def _raise_if_used(conflict: WriteConflict, run_id: str, key: IdempotencyKey | None) -> None:
+    """KeyUsed or UnreadableRun, if the condition on the key, the second write, is what failed."""
     used = conflict.items[1] if key is not None and len(conflict.items) > 1 else None
-    if used is not None:
-        raise KeyUsed(codec.fingerprint_from(used)) from None
+    if used is None:
+        return
+    try:
+        fingerprint = codec.fingerprint_from(used)
+    except UnreadableItem as unreadable:
+        raise UnreadableRun(run_id) from unreadable
+    raise KeyUsed(fingerprint) from None
