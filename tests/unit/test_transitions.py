@@ -1,4 +1,4 @@
-"""The events of contract section 2: where each is allowed, and what it does to the run and its current attempt."""
+"""The table of events in docs/openapi.yaml: where each is allowed, and what it does to the run and its attempt."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -143,7 +143,7 @@ def table_rows() -> Sequence[object]:
 
 
 @pytest.mark.parametrize(("event_type", "state", "force", "max_attempts", "outcome"), table_rows())
-def test_every_event_in_every_state_is_taken_or_refused_as_the_contract_says(
+def test_every_event_in_every_state_is_taken_or_refused_as_the_table_says(
     event_type: EventType, state: State, force: bool, max_attempts: int, outcome: str
 ) -> None:
     run = a_run(state, max_attempts=max_attempts)
