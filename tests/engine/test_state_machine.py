@@ -1,4 +1,4 @@
-"""The handlers beside a model of the contract, through random sequences of all nine routes."""
+"""The handlers beside a model of docs/openapi.yaml, through random sequences of all nine routes."""
 
 import json
 from collections import Counter
@@ -108,7 +108,7 @@ NONSENSE: st.SearchStrategy[Nonsense] = st.sampled_from(
 
 
 class Run:
-    """What the contract says of a run, by what was asked of it and answered."""
+    """A run as docs/openapi.yaml describes it, by what was asked of it and answered."""
 
     def __init__(self, body: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         self.id: str = answer["id"]
@@ -170,7 +170,7 @@ class Run:
         ]
 
 
-class Contract(RuleBasedStateMachine):
+class Handlers(RuleBasedStateMachine):
     """Each rule sends a request and compares its answer, and the run it is about, with the model."""
 
     runs = Bundle("runs")
@@ -222,7 +222,7 @@ class Contract(RuleBasedStateMachine):
         self.holds(run)
 
     def expect(self, run: Run, path: str, body: Any, answer: Answer, *, key: str | None, minimal: bool) -> None:
-        """What the contract says of a POST to a run: ``body`` is the event it stands for."""
+        """Compare the answer to a POST to a run with the model. ``body`` is the event that the POST stands for."""
         text = json.dumps(body, sort_keys=True)
         if key is not None and (path, key) in run.used:
             if run.used[path, key] == text:
@@ -456,8 +456,8 @@ class Contract(RuleBasedStateMachine):
 
 
 def play(api: Gateway, *, examples: int, steps: int) -> None:
-    Contract.seen.clear()
-    machine: Any = seed(examples)(lambda: Contract(api))
+    Handlers.seen.clear()
+    machine: Any = seed(examples)(lambda: Handlers(api))
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -470,14 +470,14 @@ def play(api: Gateway, *, examples: int, steps: int) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
-    print(f"{examples} sequences: {dict(sorted(Contract.seen.items()))}")
+    print(f"{examples} sequences: {dict(sorted(Handlers.seen.items()))}")
 
 
-def test_the_handlers_answer_as_the_model_of_the_contract(api: Gateway) -> None:
+def test_the_handlers_answer_as_the_model(api: Gateway) -> None:
     play(api, examples=40, steps=50)
-    assert {"200 replayed", "400 run_locked", "400 retry_budget_spent", "409 stale_attempt"} <= set(Contract.seen)
+    assert {"200 replayed", "400 run_locked", "400 retry_budget_spent", "409 stale_attempt"} <= set(Handlers.seen)
 
 
 @pytest.mark.long
-def test_the_handlers_answer_as_the_model_of_the_contract_in_long_sequences(api: Gateway) -> None:
+def test_the_handlers_answer_as_the_model_in_long_sequences(api: Gateway) -> None:
     play(api, examples=150, steps=80)

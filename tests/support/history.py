@@ -1,6 +1,7 @@
 """What clients asked and were told, and whether the run that is left can have come of it.
 
-The rules here are written down from the contract's table, not taken from the domain: the two check each other.
+The rules here are those of the table in docs/openapi.yaml (addEvent). They are not taken from the domain, so
+that the two check each other.
 """
 
 import json
@@ -35,7 +36,7 @@ ALLOWED_IN = {
     "CANCELLED": LIVE,
     "RETRIED": frozenset({"ASSIGNED", "FAILED", "CANCELLED"}),
 }
-"""The contract's table, section 2; ``force`` and the budget of RETRIED are in ``Replay.refusal``."""
+"""The table of docs/openapi.yaml, addEvent. ``force`` and the budget of RETRIED are in ``Replay.refusal``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +400,7 @@ def _first_overtaken(numbered: Sequence[tuple[Exchange, int]]) -> tuple[int, int
 
 
 class Impossible(Exception):
-    """The contract's table does not allow the event where the timeline has it."""
+    """The table of events does not allow the event where the timeline has it."""
 
 
 @dataclass
@@ -437,7 +438,7 @@ class AttemptSoFar:
 
 
 class Replay:
-    """A run as its timeline tells it, by the contract's table."""
+    """A run as its timeline tells it, by the table of events."""
 
     def __init__(self, max_attempts: int) -> None:
         self.attempts = [AttemptSoFar(1)]

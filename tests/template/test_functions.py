@@ -25,7 +25,7 @@ TEMPLATE = load_template()
 FUNCTIONS = resources_of_type(TEMPLATE, "AWS::Serverless::Function")
 
 
-def test_each_route_of_the_contract_has_a_function_and_no_function_has_another() -> None:
+def test_each_route_has_a_function_and_no_function_has_another() -> None:
     routes = {
         name: [(event["Properties"]["Method"], event["Properties"]["Path"]) for event in function["Events"].values()]
         for name, function in FUNCTIONS.items()

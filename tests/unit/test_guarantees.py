@@ -10,8 +10,3 @@ def test_every_test_that_the_guarantees_name_exists() -> None:
     sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert named
     assert {name for name in named if f"def {name}(" not in sources} == set()
-
-
-def test_every_file_that_the_guarantees_name_exists() -> None:
-    named = set(re.findall(r"`(tests/[\w/.]+)`", (ROOT / "docs/guarantees.md").read_text()))
-    assert {name for name in named if not (ROOT / name).exists()} == set()

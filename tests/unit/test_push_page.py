@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gyoza_domain.domain.run import State
 from gyoza_domain.messaging.sns import FIFO_ATTRIBUTES
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/push.md").read_text()
@@ -37,9 +38,9 @@ def test_the_documented_policy_lets_sns_send_from_the_topic_to_the_queue_and_nob
     }
 
 
-def test_the_documented_subscription_sees_the_ends_of_runs_only() -> None:
+def test_the_documented_subscription_filters_on_the_terminal_states() -> None:
     found = re.search(r"aws sns subscribe .*?--attributes ('.*?')", PAGE, re.DOTALL)
     assert found is not None
     attributes = json.loads(shlex.split(found[1])[0])
     assert attributes["RawMessageDelivery"] == "true"
-    assert json.loads(attributes["FilterPolicy"]) == {"type": ["COMPLETED", "FAILED"]}
+    assert json.loads(attributes["FilterPolicy"]) == {"state": [state for state in State if state.is_terminal]}
