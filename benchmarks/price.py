@@ -143,5 +143,5 @@ def _stretched(cpu_s: float) -> float:
 def access_log_bytes() -> int:
     """The length of the line of template.yaml's format."""
     (api,) = resources_of_type(load_template(), "AWS::Serverless::Api").values()
-    line = re.sub(r"\$context\.[\w.]+", "x" * ACCESS_VALUE_BYTES, api["AccessLogSetting"]["Format"])
+    line = re.sub(r"\$context\.[\w.]+", "x" * ACCESS_VALUE_BYTES, api["AccessLogSetting"]["Fn::If"][1]["Format"])
     return len(line) + LOG_LINE_BYTES

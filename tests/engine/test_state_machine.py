@@ -161,6 +161,11 @@ class Run:
         attempts = self.replay.attempts if attempt is None else [self.replay.attempts[attempt - 1]]
         return [{**event, "state": self.state} for some in attempts for event in some.events]
 
+    def page(self, events: list[dict[str, Any]]) -> dict[str, Any]:
+        """An answer with all the events that were asked for."""
+        at = {name: self.shown()[name] for name in ("state", "current_attempt", "last_seq")}
+        return {"events": events, "has_more": False} | at
+
     def attempts(self) -> list[dict[str, Any]]:
         return [
             attempt.shown()
@@ -201,7 +206,7 @@ class Handlers(RuleBasedStateMachine):
         """The run, its timeline and its attempts are read as the model has them."""
         assert self.api.get(f"/runs/{run.id}").json == run.shown()
         timeline = self.api.get(f"/runs/{run.id}/events", after_seq=-1).json
-        assert timeline == {"events": run.events(), "has_more": False}
+        assert timeline == run.page(run.events())
         self.has_attempts(self.api.get(f"/runs/{run.id}/attempts"), run.attempts())
 
     @staticmethod
@@ -420,12 +425,12 @@ class Handlers(RuleBasedStateMachine):
         if attempt > run.replay.current.number:
             self.refused(answer, 400, "invalid_filter")
         else:
-            assert answer.json == {"events": run.events(attempt)[after + 1 :], "has_more": False}
+            assert answer.json == run.page(run.events(attempt)[after + 1 :])
 
     @rule(run=runs, after_seq=st.integers(-1, 9))
     def read_across_attempts(self, run: Run, after_seq: int) -> None:
         answer = self.api.get(f"/runs/{run.id}/events", after_seq=after_seq)
-        assert answer.json == {"events": run.events()[after_seq + 1 :], "has_more": False}
+        assert answer.json == run.page(run.events()[after_seq + 1 :])
 
     @rule(run=runs, after=st.integers(0, 4), limit=st.integers(1, 3))
     def read_attempts(self, run: Run, after: int, limit: int) -> None:

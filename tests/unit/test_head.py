@@ -18,7 +18,7 @@ from gyoza_domain.domain.run import (
     State,
 )
 from gyoza_domain.dynamodb.head import OPTIONAL_ATTRIBUTES, changing_attributes, head_from, new_head
-from tests.support.capacity import item_bytes
+from testing.capacity import item_bytes
 
 LAST_INSTANT = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 MOST = 9_999_999_999

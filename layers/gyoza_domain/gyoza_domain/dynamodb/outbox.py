@@ -100,7 +100,7 @@ class DynamoDBOutbox:
         return {
             run_id: Outgoing(each.topic, each.messages, dict.fromkeys(each.lacks, _GONE))
             for run_id, each in incomplete.items()
-            if is_deleted(heads.get(ItemKey(run_id, keys.HEAD), {}))
+            if (head := heads.get(ItemKey(run_id, keys.HEAD))) is None or is_deleted(head)
         }
 
 

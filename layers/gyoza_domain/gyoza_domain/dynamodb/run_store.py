@@ -26,7 +26,19 @@ class DynamoDBRunStore:
         self._reader = TableReader(client, table, clock)
 
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
-        self._write(creation(self._table, run, spec, key), run.id, key, OutcomeUnknown(None, is_keyed=key is not None))
+        try:
+            self._transact(creation(self._table, run, spec, key))
+        except NoAnswer as error:
+            raise OutcomeUnknown(None, is_keyed=key is not None) from error
+        except WriteThrottled:
+            raise Overloaded from None
+        except WriteConflict as conflict:
+            _raise_if_used(conflict, run.id, key)
+            is_there = bool(conflict.items) and conflict.items[0] is not None
+            if key is None and is_there:
+                # Only this request knows the run's id: an earlier sending of the same creation stands.
+                return
+            raise ChangedMeanwhile(run.id) from None
 
     def load(self, run_id: str, extent: Extent, *, is_known: bool = False) -> Loaded:
         read = settled(
@@ -37,7 +49,18 @@ class DynamoDBRunStore:
     def save(self, change: Change, loaded: Loaded, key: IdempotencyKey | None = None) -> None:
         run_id = change.after.id
         writes = writes_of(self._table, change, loaded.origin, key)
-        self._write(writes, run_id, key, OutcomeUnknown(run_id, is_keyed=key is not None))
+        unknown = OutcomeUnknown(run_id, is_keyed=key is not None)
+        try:
+            self._transact(writes)
+        except NoAnswer as error:
+            raise unknown from error
+        except (WriteConflict, WriteThrottled) as refusal:
+            if isinstance(refusal, WriteConflict):
+                _raise_if_used(refusal, run_id, key)
+            if refusal.was_resent and key is None:
+                # If the first sending arrives after all, a new one would have its effect a second time.
+                raise unknown from None
+            raise ChangedMeanwhile(run_id) if isinstance(refusal, WriteConflict) else Overloaded() from None
 
     def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, str | None]:
         def read() -> tuple[Loaded, str | None]:
@@ -48,25 +71,9 @@ class DynamoDBRunStore:
         wanted = [ItemKey(run_id, keys.HEAD), ItemKey(run_id, keys.idempotency_sk(key.digest))]
         return settled(read, run_id, Pauses(self._clock))
 
-    def _write(
-        self,
-        writes: "list[TransactWriteItemTypeDef]",
-        run_id: str,
-        key: IdempotencyKey | None,
-        unknown: OutcomeUnknown,
-    ) -> None:
-        try:
-            with translated_write():
-                self._client.transact_write_items(TransactItems=writes)
-        except NoAnswer as error:
-            raise unknown from error
-        except (WriteConflict, WriteThrottled) as refusal:
-            if isinstance(refusal, WriteConflict):
-                _raise_if_used(refusal, run_id, key)
-            if refusal.was_resent and key is None:
-                # If the first sending arrives after all, a new one would have its effect a second time.
-                raise unknown from None
-            raise ChangedMeanwhile(run_id) if isinstance(refusal, WriteConflict) else Overloaded() from None
+    def _transact(self, writes: "list[TransactWriteItemTypeDef]") -> None:
+        with translated_write():
+            self._client.transact_write_items(TransactItems=writes)
 
 
 def _raise_if_used(conflict: WriteConflict, run_id: str, key: IdempotencyKey | None) -> None:

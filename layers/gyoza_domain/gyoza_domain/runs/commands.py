@@ -5,15 +5,26 @@ Reads need no command: a handler calls the reader or the lists.
 
 from dataclasses import dataclass
 
-from ..domain.errors import GyozaError, IdempotencyKeyReused, RunBusy, RunNotFound, StorageUnavailable
+from ..domain.errors import (
+    GyozaError,
+    IdempotencyKeyReused,
+    OutcomeUnknown,
+    Refused,
+    RunBusy,
+    StaleAttempt,
+    StorageUnavailable,
+)
 from ..domain.run import EventType, JsonText, OpAttempt, OpRun, RunSpec, State
 from ..domain.transitions import EventDraft, append_event, patch
-from .ports import Clock, Extent, IdempotencyKey, IdSource, KeyUsed, NotWritten, RunStore
+from .ports import Clock, Extent, IdempotencyKey, IdSource, KeyUsed, Loaded, NotWritten, RunStore
 from .saving import Patience, save_decision
 from .views import RunView
 
 _CLOSING_TYPES = frozenset({EventType.FAILED, EventType.RETRIED})
 """Events that may close an attempt."""
+
+_KEY_MAY_BE_USED = (Refused, StaleAttempt, RunBusy, OutcomeUnknown)
+"""Errors that a repeat may meet because the first request has been there, or whose own write may stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +110,13 @@ def add_event(
             )
         except KeyUsed as used:
             return _replay(store, run_id, key, used.fingerprint, whole=whole)
-        except (RunNotFound, StorageUnavailable):
-            raise
-        except GyozaError as refusal:
+        except _KEY_MAY_BE_USED as refusal:
             if key is None:
                 raise
-            # The run may refuse a repeat only because the first request has been there.
-            latest, fingerprint = store.load_with_key(run_id, key)
+            latest, fingerprint = _load_with_key(store, run_id, key, refusal)
             if fingerprint is not None:
                 return _replay(store, run_id, key, fingerprint, whole=whole)
-            if isinstance(refusal, RunBusy):
+            if isinstance(refusal, RunBusy | OutcomeUnknown):
                 raise
             # The refusal stands only if it holds at the instant at which the key was not used.
             append_event(latest.run, draft, clock.now())
@@ -131,6 +139,16 @@ def patch_run(store: RunStore, clock: Clock, run_id: str, edit: RunPatch, *, who
         patience=Patience(clock),
     )
     return Outcome(change.after, loaded.view and loaded.view.after(change))
+
+
+def _load_with_key(store: RunStore, run_id: str, key: IdempotencyKey, refusal: GyozaError) -> tuple[Loaded, str | None]:
+    """``load_with_key``; the refusal, if the table does not take this read and a write may stand."""
+    try:
+        return store.load_with_key(run_id, key)
+    except StorageUnavailable:
+        if isinstance(refusal, OutcomeUnknown):
+            raise refusal from None
+        raise
 
 
 def _extent(whole: bool, least: Extent) -> Extent:
