@@ -26,7 +26,7 @@ ALLOWED_IN = {
     "CANCELLED": LIVE,
     "RETRIED": frozenset({"ASSIGNED", "FAILED", "CANCELLED"}),
 }
-"""The states that each type of event is allowed in (docs/openapi.yaml). ``Replay.refusal`` adds ``force`` and budget."""
+"""The states that each type of event is allowed in (docs/openapi.yaml). ``Replay.refusal`` adds the rest."""
 
 
 def mark_of(event: Mapping[str, Any]) -> str | None:
@@ -35,7 +35,7 @@ def mark_of(event: Mapping[str, Any]) -> str | None:
 
 
 def cause_of(event: Mapping[str, Any]) -> str:
-    """The request that causes the event: its mark, "retry" or "cancel"; "automatic" if the service adds it by itself."""
+    """The request that causes the event: its mark, "retry" or "cancel"; "automatic" if the service adds it."""
     mark = mark_of(event)
     if mark is not None:
         return mark
