@@ -1,4 +1,4 @@
-"""Threads in place of Lambda's environments."""
+"""Makes a thread stand for one Lambda environment."""
 
 import threading
 from typing import Any
@@ -6,11 +6,19 @@ from typing import Any
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 
+from testing.versions import require_version
+
+_POWERTOOLS = "3.37.0"
+"""The version whose private method and class attributes are replaced here."""
+
 
 def one_environment_a_thread() -> None:
-    """Powertools keeps the request under way on a class, for a Lambda environment has one at a time. A thread stands
-    for an environment here, so what is kept is kept for each thread.
+    """Makes Powertools keep the current request for each thread.
+
+    Powertools keeps it on a class, because a Lambda environment handles one request at a time. Raises
+    WrittenForAnotherVersion.
     """
+    require_version("aws-lambda-powertools", _POWERTOOLS, __name__)
     kept = threading.local()
     to_event = APIGatewayRestResolver._to_proxy_event
 

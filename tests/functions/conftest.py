@@ -1,4 +1,4 @@
-"""One table a module, emptied after each test, and a clock that steps."""
+"""Gives each module one table, which is emptied after each test, and a clock that steps."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +14,10 @@ from moto.dynamodb.models.table import Table
 from gyoza_domain.bootstrap import clients
 from testing.gateway import Gateway
 from testing.table import create_table, forget_clients
+from testing.versions import require_version
 from tests.functions.expected import StepClock
+
+require_version("moto", "5.2.5", "tests/functions/conftest.py")
 
 Stored = Callable[[], list[str]]
 """Every item of the table, as text, in a fixed order."""
@@ -33,7 +36,7 @@ def gateway() -> Iterator[Gateway]:
 
 @pytest.fixture
 def api(gateway: Gateway, clock: StepClock) -> Iterator[Gateway]:
-    """Handlers on an empty table, with time standing still between decisions."""
+    """Handlers on an empty table. Time stands still between decisions."""
     assert clock.decisions == 0
     yield gateway
     moto_table().items.clear()
@@ -41,7 +44,7 @@ def api(gateway: Gateway, clock: StepClock) -> Iterator[Gateway]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> StepClock:
-    """In force for the test: its first decision is at ``at(0)``, each further one a second later."""
+    """The clock of the test: its first decision is at ``at(0)``, each further one a second later."""
     clock = StepClock()
     monkeypatch.setattr(clients.SystemClock, "now", lambda _: clock.now())
     return clock
@@ -49,12 +52,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> StepClock:
 
 @pytest.fixture
 def stored(api: Gateway) -> Stored:
-    """What the table holds, to compare before and after a request."""
+    """A function that returns the table's items, to compare them before and after a request."""
     assert api
     return lambda: sorted(repr(item) for item in moto_table().all_items())
 
 
 def moto_table() -> Table:
-    """The table past its API: a scan before and after each of some hundred tests would take as long as they do."""
+    """moto's own table. A scan through the API before and after each test would take as long as the tests."""
     region = os.environ["AWS_DEFAULT_REGION"]
     return dynamodb_backends[DEFAULT_ACCOUNT_ID][region].tables[os.environ["GYOZA_TABLE"]]

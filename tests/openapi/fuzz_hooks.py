@@ -1,8 +1,7 @@
-"""Loaded by schemathesis: requests that meet runs they fit, and the judgement of what a schema alone cannot judge.
+"""Hooks of schemathesis: they send requests to runs that accept them and judge refusals that a schema cannot judge.
 
-Drawn at random, nearly every request names a run that is over, or repeats an idempotency key with another body, and is
-refused before much of the code has seen it. So three requests of four are sent to a run in a state they are allowed in,
-with a key of their own.
+Most random requests name a run that has ended or repeat an idempotency key with another body, and the service refuses
+them early. So the hooks send three of four requests to a run whose state allows them, each with its own key.
 """
 
 import json
@@ -21,7 +20,10 @@ from schemathesis.openapi.checks import RejectedPositiveData, UnsupportedMethodR
 from gyoza_domain.domain.run import EventType, State
 from gyoza_domain.domain.transitions import ALLOWED_IN
 from gyoza_domain.http.bodies import MAX_DOCUMENT_BYTES, MAX_ERROR_MESSAGE_BYTES, MAX_MSG_BYTES, MAX_PAYLOAD_BYTES
+from testing.versions import require_version
 from tests.support.openapi import operation, resolved, validator
+
+require_version("schemathesis", "4.32.5", "tests/openapi/fuzz_hooks.py")
 
 OF_STATE_OR_KEY = frozenset(
     {
@@ -33,7 +35,7 @@ OF_STATE_OR_KEY = frozenset(
         "stale_attempt",
     }
 )
-"""Codes that refuse a well-formed request for how the run stands, for what came before, or for filters together."""
+"""Codes that refuse a well-formed request: for the run's state, for an earlier request, or for filters together."""
 
 _AS_DRAWN = 4
 """Every n-th request is sent as it was drawn."""
@@ -43,9 +45,9 @@ _RUNS_KEPT = 300
 _choices = Random(0)
 _numbers = count(1)
 _runs: dict[str, tuple[State, int]] = {}
-"""State and current attempt of runs that answers have shown, the latest last."""
+"""State and current attempt of the runs in recent answers, the latest last."""
 _shown: set[str] = set()
-"""Every run that an answer has shown."""
+"""The id of every run that an answer has shown."""
 
 
 @schemathesis.hook
@@ -63,7 +65,7 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
 
 
 def _make_agree(query: dict[str, Any]) -> None:
-    """Of parameters that exclude each other one stays, and a cursor names a run."""
+    """Removes parameters that exclude each other until one is left, and makes each cursor name a run."""
     for one, others in (
         ("starting_after", ["ending_before"]),
         ("state", ["status"]),
@@ -81,7 +83,7 @@ def _make_agree(query: dict[str, Any]) -> None:
 
 
 def _aim(case: Any) -> None:
-    """At a run that allows the request, where there is one, and at its current attempt."""
+    """Points the request at a run that allows it, if there is one, and at the run's current attempt."""
     states = _states_for(case.operation.definition.raw["operationId"], case.body)
     fitting = [run_id for run_id, (state, _) in _runs.items() if state in states]
     if not fitting:
@@ -105,7 +107,7 @@ def after_call(_context: Any, _case: Any, response: Response) -> None:
 
 @schemathesis.hook
 def filter_failure(_context: Any, failure: Failure, case: Any, response: Response) -> bool:
-    """Whether it is one."""
+    """False for a failure that docs/openapi.yaml allows."""
     if isinstance(failure, RejectedPositiveData):
         return not _is_rightly_refused(case, _json(response))
     if isinstance(failure, AcceptedNegativeData):
@@ -117,7 +119,7 @@ def filter_failure(_context: Any, failure: Failure, case: Any, response: Respons
 
 
 def _states_for(operation_id: str, body: Any) -> frozenset[State]:
-    """The states in which the request does something; all, where that does not depend on the state."""
+    """The states in which the request does something; all states if the state does not matter."""
     if operation_id == "cancelRun":
         return ALLOWED_IN[EventType.CANCELLED]
     if operation_id == "retryRun":
@@ -152,9 +154,10 @@ def _is_too_large(body: Mapping[str, Any]) -> bool:
 
 
 def _is_beyond_schema(body: Any, misfit: Mapping[str, Any]) -> bool:
-    """JSON Schema takes 5.0 for an integer, which the API does not, and measures text in characters, not in bytes.
+    """True if the API refuses the value although its JSON Schema allows it.
 
-    No pattern that every client reads lists what Unicode has not assigned.
+    JSON Schema counts 5.0 as an integer and measures text in characters; the API refuses 5.0 and measures bytes. No
+    portable pattern excludes the characters that Unicode has not assigned.
     """
     where, *path = misfit["loc"]
     if where != "body":
@@ -173,7 +176,7 @@ def _is_beyond_schema(body: Any, misfit: Mapping[str, Any]) -> bool:
 
 
 def _has_only_nulls_too_many(case: Any) -> bool:
-    """A field given as null is as if absent, even one that no schema knows; so is a body that may be absent."""
+    """True if the request fits its schema once its nulls are removed: the API treats a null as an absent field."""
     if any(case.meta.is_negative_at(where) for where in (ParameterLocation.PATH, ParameterLocation.HEADER)):
         return False
     described = operation(case.method, case.path)
@@ -186,7 +189,7 @@ def _has_only_nulls_too_many(case: Any) -> bool:
 
 
 def _without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body without the nulls of its own objects; documents keep theirs."""
+    """The body without the nulls of its own objects. Documents keep their nulls."""
     own = ("constraints", "retry_policy", "event_delivery")
     return {
         name: _without_nulls(value) if name in own and isinstance(value, dict) else value
@@ -200,7 +203,7 @@ def _bytes(value: Any) -> int:
 
 
 def _json(response: Response) -> Any:
-    """The body; an empty object where it is no JSON, which other checks report."""
+    """The body as a value; an empty object if the body is not JSON, which other checks report."""
     try:
         return json.loads(response.content)
     except ValueError:

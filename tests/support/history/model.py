@@ -26,7 +26,7 @@ ALLOWED_IN = {
     "CANCELLED": LIVE,
     "RETRIED": frozenset({"ASSIGNED", "FAILED", "CANCELLED"}),
 }
-"""The states that each type of event is allowed in. ``Replay.refusal`` adds ``force`` and budget."""
+"""The states that each type of event is allowed in (docs/openapi.yaml). ``Replay.refusal`` adds the rest."""
 
 
 def mark_of(event: Mapping[str, Any]) -> str | None:
