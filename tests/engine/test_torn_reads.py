@@ -505,7 +505,6 @@ def push(monkeypatch: pytest.MonkeyPatch) -> Push:
     push = Push(SimulatedSns(topics=["orders.fifo"]), SimulatedSqs())
     topics, parked_events = SnsTopics(push.sns, ARN_PREFIX), SqsParkedQueue(push.sqs, QUEUE_URL)  # type: ignore[arg-type]
     monkeypatch.setattr(push_parts, "topics", lambda: topics)
-    monkeypatch.setattr("functions.redeliver_events.app.topics", lambda: topics)
     monkeypatch.setattr(push_parts, "parked_queue", lambda: parked_events)
     return push
 

@@ -27,6 +27,7 @@ from functions.redeliver_events.app import lambda_handler as redeliver
 from gyoza_domain.bootstrap import push as push_parts
 from gyoza_domain.messaging.sns import SnsTopics
 from gyoza_domain.messaging.sqs import SqsParkedQueue
+from gyoza_domain.publishing.redelivery import Redelivery
 from testing.cloudformation import load_template, resources_of_type
 from testing.gateway import Answer, Gateway, Query
 from testing.table import create_table, forget_clients
@@ -622,7 +623,10 @@ def test_no_answer_is_wrong_while_transactions_become_visible_item_by_item(
     topics, again_topics = SnsTopics(cast(Any, sns), ARN_PREFIX), SnsTopics(cast(Any, again_sns), ARN_PREFIX)
     parked = SqsParkedQueue(cast(Any, sqs), QUEUE_URL)
     monkeypatch.setattr(push_parts, "topics", lambda: topics)
-    monkeypatch.setattr("functions.redeliver_events.app.topics", lambda: again_topics)
+    monkeypatch.setattr(
+        "functions.redeliver_events.app.redelivery",
+        lambda: Redelivery(push_parts.outbox(), again_topics, push_parts.clock()),
+    )
     monkeypatch.setattr(push_parts, "parked_queue", lambda: parked)
     world, client, stop, stop_push = World(), Recorder(api, sendings=30), threading.Event(), threading.Event()
     chance = Random(seed)

@@ -58,6 +58,6 @@ def stored(api: Gateway) -> Stored:
 
 
 def moto_table() -> Table:
-    """moto's own table. A scan through the API before and after each test would take as long as the tests."""
+    """Moto's own table. A scan through the API before and after each test would take as long as the tests."""
     region = os.environ["AWS_DEFAULT_REGION"]
     return dynamodb_backends[DEFAULT_ACCOUNT_ID][region].tables[os.environ["GYOZA_TABLE"]]
