@@ -517,7 +517,7 @@ def new_records(seen: set[str]) -> list[Json]:
     records = matching(stream_records(boto3.client("dynamodbstreams"), table["LatestStreamArn"]), patterns)
     fresh = [each for each in records if each["dynamodb"]["SequenceNumber"] not in seen]
     seen |= {each["dynamodb"]["SequenceNumber"] for each in fresh}
-    return fresh
+    return [aged(each, 0) for each in fresh]
 
 
 def numbers_of(records: list[Json]) -> list[Json]:

@@ -32,7 +32,7 @@ from testing.cloudformation import load_template, resources_of_type
 from testing.gateway import Answer, Gateway, Query
 from testing.table import create_table, forget_clients
 from tests.support.history import REPLAYED, TERMINAL, Recorder
-from tests.support.push import ARN_PREFIX, QUEUE_URL, Context, Json, SimulatedSns, SimulatedSqs, matching
+from tests.support.push import ARN_PREFIX, QUEUE_URL, Context, Json, SimulatedSns, SimulatedSqs, aged, matching
 from tests.support.torn import LONGEST_DELAY_S, TornTable, TransactGet, at_random, torn
 
 WRITERS = 6
@@ -522,7 +522,8 @@ class StreamReader:
                 answer: Any = self._streams.get_records(ShardIterator=iterator)
                 self._iterators[name] = answer.get("NextShardIterator")
                 found += answer["Records"]
-        return matching([json.loads(json.dumps(each, default=datetime.timestamp)) for each in found], self._patterns)
+        records = [json.loads(json.dumps(each, default=datetime.timestamp)) for each in found]
+        return [aged(each, 0) for each in matching(records, self._patterns)]
 
 
 @dataclass

@@ -307,7 +307,7 @@ def matching(records: Iterable[Json], patterns: Sequence[Json]) -> list[Json]:
 
 
 def aged(record: Json, seconds: float) -> Json:
-    """The record as if it had been written so long ago."""
+    """The record as if it had been written so long ago. DynamoDB Local tells the minute only."""
     change = {**record["dynamodb"], "ApproximateCreationDateTime": time.time() - seconds}
     return {**record, "dynamodb": change}
 
