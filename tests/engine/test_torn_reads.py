@@ -438,6 +438,35 @@ def test_a_repeat_is_not_refused_for_what_its_first_sending_did(
     assert again.status == 200
 
 
+@pytest.mark.parametrize("reads", [1, 2, 3, None])
+def test_a_repeat_is_never_answered_with_the_run_as_it_was_before_its_effect(
+    api: Gateway, pauses: Pauses, reads: int | None
+) -> None:
+    """The key is seen, HEAD is not."""
+    assert pauses
+    note = event("INFO", key="once")
+    run_id = started(api)
+    with torn() as table, table.half_visible(lambda: note(api, run_id), shows=HEAD_LAST, reads=reads):
+        repeat = note(api, run_id)
+    if repeat.status == 200:
+        assert (repeat.json["last_seq"], repeat.json["event_count"]) == (1, 2)
+    else:
+        assert (reads, repeat.status) == (None, 503)
+
+
+@pytest.mark.parametrize("reads", [1, 2, 3, None])
+def test_a_page_across_attempts_never_shows_an_event_beyond_its_last_seq(
+    api: Gateway, pauses: Pauses, reads: int | None
+) -> None:
+    """The events are seen, HEAD is not; the page ends before HEAD."""
+    assert pauses
+    run_id = api.create(retry_policy={"max_attempts": 2})["id"]
+    fail = event("FAILED")
+    with torn() as table, table.half_visible(lambda: fail(api, run_id), shows=HEAD_LAST, reads=reads):
+        page = api.get(f"/runs/{run_id}/events", after_seq=-1, limit=1)
+    assert all(each["seq"] <= page.json["last_seq"] for each in page.json["events"])
+
+
 @HALVES
 @pytest.mark.parametrize("reads", [1, 2, 3, None])
 def test_a_repeated_creation_never_answers_that_its_run_does_not_exist(

@@ -18,7 +18,7 @@ from gyoza_domain.dynamodb.head import (
     new_head,
 )
 from gyoza_domain.dynamodb.transactions import creation
-from gyoza_domain.runs.ports import IdempotencyKey
+from gyoza_domain.runs.ports import IdempotencyKey, KeyUse
 from testing.capacity import item_bytes
 from tests.properties.strategies import attempts, claims, events, results, run_ids, runs, seqs, specs, texts
 
@@ -145,10 +145,10 @@ def test_an_event_that_ended_an_attempt_is_also_its_result_and_its_claim(
     assert (codec.result_from(item), codec.claim_from(item)) == (result, claim)
 
 
-@given(run_ids, texts, texts)
-def test_an_idempotency_key(run_id: str, digest: str, fingerprint: str) -> None:
-    item = codec.idempotency_item(run_id, IdempotencyKey(digest, fingerprint))
-    assert codec.fingerprint_from(item) == fingerprint
+@given(runs, texts, texts)
+def test_a_key_tells_the_body_it_came_with_and_the_version_it_led_to(run: OpRun, digest: str, fingerprint: str) -> None:
+    item = codec.idempotency_item(run, IdempotencyKey(digest, fingerprint))
+    assert codec.key_use_from(item) == KeyUse(fingerprint, run.version)
 
 
 @given(runs, any_specs, events, seqs)

@@ -22,7 +22,16 @@ from gyoza_domain.domain.run import Change, Event, EventType, JsonText, OpAttemp
 from gyoza_domain.domain.transitions import EventDraft, append_event, patch
 from gyoza_domain.runs import saving
 from gyoza_domain.runs.commands import Outcome, RunPatch, add_event, create_run, patch_run
-from gyoza_domain.runs.ports import ChangedMeanwhile, Extent, IdempotencyKey, KeyUsed, Loaded, NotWritten, Overloaded
+from gyoza_domain.runs.ports import (
+    ChangedMeanwhile,
+    Extent,
+    IdempotencyKey,
+    KeyUse,
+    KeyUsed,
+    Loaded,
+    NotWritten,
+    Overloaded,
+)
 from gyoza_domain.runs.saving import CONFLICT_DEADLINE_S
 from gyoza_domain.runs.views import RunView
 
@@ -100,8 +109,8 @@ class OneRun:
         self.fail_if_told()
         self.added.append((run, spec, key))
 
-    def load(self, run_id: str, extent: Extent, *, is_known: bool = False) -> Loaded:
-        self.calls.append(f"load {extent.name}" + " known" * is_known)
+    def load(self, run_id: str, extent: Extent, *, at_least: int = 0) -> Loaded:
+        self.calls.append(f"load {extent.name}" + " known" * (at_least > 0))
         if run_id not in {RUN_ID, KEYED_RUN_ID}:
             raise RunNotFound(run_id)
         view = RunView(self.run, SPEC, NEWEST) if extent is Extent.WHOLE else None
@@ -116,12 +125,13 @@ class OneRun:
         self.saved.append(change)
         self.run = change.after
 
-    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, str | None]:
+    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
         assert (run_id, key) == (RUN_ID, KEY)
         self.calls.append("load with key")
         if self._at_that_instant is not None:
             self.run = self._at_that_instant
-        return Loaded(self.run), self._fingerprint
+        use = None if self._fingerprint is None else KeyUse(self._fingerprint, self.run.version)
+        return Loaded(self.run), use
 
     def fail_if_told(self) -> None:
         if self._failures:
@@ -388,14 +398,14 @@ def test_an_event_takes_its_key_along(clock: FakeClock) -> None:
 
 @pytest.mark.parametrize(("whole", "extent"), [(True, "WHOLE"), (False, "SMALL")])
 def test_a_repeat_is_answered_with_the_run_as_it_stands(clock: FakeClock, whole: bool, extent: str) -> None:
-    store = OneRun(a_run(), [KeyUsed("the body")])
+    store = OneRun(a_run(), [KeyUsed(KeyUse("the body", 1))])
     outcome = post(store, clock, whole=whole, key=KEY)
     assert outcome == Outcome(a_run(), RunView(a_run(), SPEC, NEWEST) if whole else None, is_replay=True)
     assert store.calls == [f"load {extent}", "save", f"load {extent} known"]
 
 
 def test_a_key_that_came_with_another_body_is_refused(clock: FakeClock) -> None:
-    store = OneRun(a_run(), [KeyUsed("another body")])
+    store = OneRun(a_run(), [KeyUsed(KeyUse("another body", 1))])
     with pytest.raises(IdempotencyKeyReused):
         post(store, clock, key=KEY)
     assert store.saved == []
@@ -483,7 +493,7 @@ class TakesItOnlyWithItsKey(NeverWritten):
         self.run = a_run(State.COMPLETED, self.run.version + 1)
         raise ChangedMeanwhile(RUN_ID)
 
-    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, str | None]:
+    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
         self.run = a_run(State.RUNNING, self.run.version + 1)
         return super().load_with_key(run_id, key)
 
@@ -561,14 +571,14 @@ def test_a_creation_that_was_not_written_pauses_and_tries_the_same_run_again(
 
 
 def test_a_repeated_creation_is_answered_with_the_run_as_it_stands(clock: FakeClock) -> None:
-    store = OneRun(a_run(State.RUNNING), [KeyUsed("the body")])
+    store = OneRun(a_run(State.RUNNING), [KeyUsed(KeyUse("the body", 1))])
     run = a_run(State.RUNNING)
     assert create(store, clock, KEY) == Outcome(run, RunView(run, SPEC, NEWEST), is_replay=True)
     assert store.calls == ["add", "load WHOLE known"]
 
 
 def test_a_creation_whose_key_came_with_another_body_is_refused(clock: FakeClock) -> None:
-    store = OneRun(a_run(), [KeyUsed("another body")])
+    store = OneRun(a_run(), [KeyUsed(KeyUse("another body", 1))])
     with pytest.raises(IdempotencyKeyReused):
         create(store, clock, KEY)
     assert store.calls == ["add"]

@@ -98,7 +98,7 @@ UNKNOWN = "The service does not know whether the request took effect"
         ),
         (
             errors.OutcomeUnknown(RUN_ID, is_keyed=False),
-            f"{UNKNOWN}; read GET /runs/{RUN_ID}/events before you send the request again",
+            f"{UNKNOWN}; read OpRun '{RUN_ID}' and its timeline before you send the request again",
         ),
         (
             errors.OutcomeUnknown(RUN_ID, is_keyed=True),

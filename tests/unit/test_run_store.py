@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from gyoza_domain.domain.errors import OutcomeUnknown, RunNotFound, StorageUnavailable, UnreadableRun
+from gyoza_domain.domain.errors import OutcomeUnknown, RunBusy, RunNotFound, StorageUnavailable, UnreadableRun
 from gyoza_domain.domain.run import EventType, OpAttempt, OpRun, RunSpec
 from gyoza_domain.domain.transitions import EventDraft, append_event
 from gyoza_domain.dynamodb import keys
 from gyoza_domain.dynamodb.attributes import Item, attributes
 from gyoza_domain.dynamodb.run_store import DynamoDBRunStore
-from gyoza_domain.runs.ports import ChangedMeanwhile, Extent, IdempotencyKey, KeyUsed, Overloaded
+from gyoza_domain.runs.ports import ChangedMeanwhile, Extent, IdempotencyKey, KeyUse, KeyUsed, NotWritten, Overloaded
 from tests.support.memory import TableInMemory
 
 T0 = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
@@ -139,23 +139,46 @@ def test_a_write_that_was_refused_once_was_not_written(
     assert table.items == before
 
 
+@pytest.mark.parametrize("codes", [CONFLICT, LOAD], ids=["conflict", "load"])
+def test_a_change_that_was_sent_before_may_still_arrive_so_it_is_not_tried_again_without_a_key(
+    stored: DynamoDBRunStore, table: FailingTable, codes: tuple[str, ...]
+) -> None:
+    table.failures = [failed(*codes, resent=1)]
+    with pytest.raises(OutcomeUnknown):
+        save(stored, None)
+
+
 @WRITES
+@pytest.mark.parametrize("key", [None, KEY], ids=["no key", "a key"])
 @pytest.mark.parametrize("failure", [(CONFLICT, ChangedMeanwhile), (LOAD, Overloaded)], ids=["conflict", "load"])
-def test_a_write_that_was_sent_before_may_still_arrive_so_only_a_keyed_one_is_tried_again(
-    stored: DynamoDBRunStore, table: FailingTable, write: Write, failure: tuple[tuple[str, ...], type[Exception]]
+def test_a_write_that_may_stand_is_never_refused_as_not_written(
+    stored: DynamoDBRunStore,
+    table: FailingTable,
+    write: Write,
+    key: IdempotencyKey | None,
+    failure: tuple[tuple[str, ...], type[NotWritten]],
 ) -> None:
     codes, reason = failure
     table.failures = [failed(*codes, resent=1)]
-    with pytest.raises(OutcomeUnknown):
-        write(stored, None)
-    table.failures = [failed(*codes, resent=1)]
-    with pytest.raises(reason):
-        write(stored, KEY)
+    with pytest.raises((reason, OutcomeUnknown)) as refused:
+        write(stored, key)
+    assert isinstance(getattr(refused.value, "refusal", refused.value), OutcomeUnknown)
+
+
+@pytest.mark.parametrize("failure", [(CONFLICT, RunBusy), (LOAD, StorageUnavailable)], ids=["conflict", "load"])
+def test_a_write_that_was_sent_once_and_refused_wrote_nothing(
+    stored: DynamoDBRunStore, table: FailingTable, failure: tuple[tuple[str, ...], type[Exception]]
+) -> None:
+    codes, refusal = failure
+    table.failures = [failed(*codes)]
+    with pytest.raises(NotWritten) as refused:
+        save(stored, KEY)
+    assert type(refused.value.refusal) is refusal
 
 
 UNKNOWN = "The service does not know whether the request took effect"
 SAME_KEY = f"{UNKNOWN}; send the request again with the same Idempotency-Key"
-TIMELINE = f"{UNKNOWN}; read GET /runs/{RUN_ID}/events before you send the request again"
+TIMELINE = f"{UNKNOWN}; read OpRun '{RUN_ID}' and its timeline before you send the request again"
 LIST = f"{UNKNOWN}; look in GET /runs whether the run exists before you send the request again"
 
 
@@ -177,14 +200,14 @@ def test_a_change_on_an_old_reading_is_not_written(stored: DynamoDBRunStore) -> 
     save(stored, None)
     with pytest.raises(ChangedMeanwhile) as conflict:
         stored.save(append_event(loaded.run, INFO, T0), loaded)
-    assert str(conflict.value.refusal).startswith(f"OpRun '{RUN_ID}' kept changing")
+    assert isinstance(conflict.value.refusal, RunBusy)
 
 
 def test_a_key_that_is_used_is_told_with_the_body_it_came_with(stored: DynamoDBRunStore) -> None:
     save(stored, KEY)
     with pytest.raises(KeyUsed) as used:
         save(stored, IdempotencyKey(KEY.digest, "another body"))
-    assert used.value.fingerprint == "the body"
+    assert used.value.use.fingerprint == "the body"
 
 
 def test_a_key_that_is_used_outweighs_a_run_that_changed(stored: DynamoDBRunStore) -> None:
@@ -198,7 +221,7 @@ def test_a_creation_whose_key_is_used_tells_the_body_it_came_with(store: DynamoD
     store.add(RUN, SPEC, KEY)
     with pytest.raises(KeyUsed) as used:
         store.add(RUN, SPEC, IdempotencyKey(KEY.digest, "another body"))
-    assert used.value.fingerprint == "the body"
+    assert used.value.use.fingerprint == "the body"
 
 
 # -- readings
@@ -208,8 +231,8 @@ def test_a_run_and_a_key_are_read_at_one_instant(stored: DynamoDBRunStore, table
     assert stored.load_with_key(RUN_ID, KEY)[1] is None
     assert table.calls == ["TransactGetItems"]
     save(stored, KEY)
-    loaded, fingerprint = stored.load_with_key(RUN_ID, KEY)
-    assert (loaded.run.last_seq, fingerprint) == (0, "the body")
+    loaded, use = stored.load_with_key(RUN_ID, KEY)
+    assert (loaded.run.last_seq, use) == (0, KeyUse("the body", loaded.run.version))
 
 
 def test_a_reading_with_a_key_that_meets_a_transaction_pauses_and_reads_again(
@@ -252,7 +275,7 @@ def test_a_run_that_stays_torn_is_unavailable_after_a_second(
 @pytest.mark.parametrize("extent", Extent)
 def test_a_run_that_is_known_to_exist_is_waited_for(store: DynamoDBRunStore, clock: Clock, extent: Extent) -> None:
     with pytest.raises(StorageUnavailable):
-        store.load(RUN_ID, extent, is_known=True)
+        store.load(RUN_ID, extent, at_least=1)
     assert sum(clock.pauses) == pytest.approx(1.0)
     with pytest.raises(RunNotFound):
         store.load(RUN_ID, extent)

@@ -271,7 +271,7 @@ def test_no_items_are_no_run_unless_it_is_known_to_exist(extent: Extent) -> None
     with pytest.raises(RunNotFound):
         read_snapshot(reader_of({}), RUN_ID, extent)
     with pytest.raises(NotThereYet):
-        read_snapshot(reader_of({}), RUN_ID, extent, is_known=True)
+        read_snapshot(reader_of({}), RUN_ID, extent, at_least=1)
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -280,7 +280,7 @@ def test_a_run_that_is_being_deleted_is_not_found_whatever_is_left_of_it(extent:
     head = head_item(COMPLETED) | attributes(deleted_at=T0)
     for items in ({keys.HEAD: head}, stored(COMPLETED) | {keys.HEAD: head}):
         with pytest.raises(RunNotFound):
-            read_snapshot(reader_of(items), RUN_ID, extent, is_known=is_known)
+            read_snapshot(reader_of(items), RUN_ID, extent, at_least=int(is_known))
 
 
 @pytest.mark.parametrize("extent", Extent)
@@ -297,7 +297,7 @@ def test_a_head_by_itself_is_judged_in_the_same_way() -> None:
     with pytest.raises(RunNotFound):
         head_of_run(None, RUN_ID)
     with pytest.raises(NotThereYet):
-        head_of_run(None, RUN_ID, is_known=True)
+        head_of_run(None, RUN_ID, at_least=1)
     with pytest.raises(RunNotFound):
         head_of_run(item | attributes(deleted_at=T0), RUN_ID)
 

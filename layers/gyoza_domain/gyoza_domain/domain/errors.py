@@ -146,7 +146,7 @@ class OutcomeUnknown(StorageUnavailable):
         elif run_id is None:
             advice = "look in GET /runs whether the run exists before you send the request again"
         else:
-            advice = f"read its timeline, GET /runs/{run_id}/events, before you send the request again"
+            advice = f"read OpRun '{run_id}' and its timeline before you send the request again"
         super().__init__(f"The service does not know whether the request took effect; {advice}")
 
 

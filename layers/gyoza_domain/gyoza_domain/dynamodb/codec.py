@@ -20,7 +20,7 @@ from ..domain.run import (
     RunSpec,
     State,
 )
-from ..runs.ports import IdempotencyKey
+from ..runs.ports import IdempotencyKey, KeyUse
 from . import keys
 from .attributes import (
     Item,
@@ -91,13 +91,14 @@ def delivery_from(spec_item: StoredItem) -> EventDelivery | None:
 # -- idempotency keys
 
 
-def idempotency_item(run_id: str, key: IdempotencyKey) -> Item:
-    return new_item(run_id, keys.idempotency_sk(key.digest), fingerprint=key.fingerprint)
+def idempotency_item(run: OpRun, key: IdempotencyKey) -> Item:
+    """KEY of a write that leaves the run as ``run``."""
+    return new_item(run.id, keys.idempotency_sk(key.digest), fingerprint=key.fingerprint, version=run.version)
 
 
-def fingerprint_from(item: StoredItem) -> str:
+def key_use_from(item: StoredItem) -> KeyUse:
     """Raises UnreadableItem."""
-    return readable(item, lambda item: text(item, "fingerprint"))
+    return readable(item, lambda item: KeyUse(text(item, "fingerprint"), integer(item, "version")))
 
 
 # -- claims and results

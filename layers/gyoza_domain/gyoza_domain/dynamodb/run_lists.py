@@ -10,7 +10,7 @@ from ..runs.ports import Clock
 from ..runs.views import RowShape, RunPage, RunQuery, RunView
 from . import keys
 from .attributes import StoredItem, UnreadableItem
-from .head import Head, head_from
+from .head import Head, head_from, is_deleted
 from .run_index import RunIndex
 from .settling import NotThereYet, Pauses
 from .snapshot import query_newest_events, row_keys, row_view
@@ -39,15 +39,26 @@ class DynamoDBRunLists:
                 raise InvalidCursor(f"The cursor '{query.after}' names no run")
             cursor_key = cursor["created_key"]["S"]
         listed = self._index.page(query, cursor_key)
-        items = self._reader.items([ItemKey(run_id, keys.HEAD) for run_id in listed.run_ids])
-        found = [item for run_id in listed.run_ids if (item := items.get(ItemKey(run_id, keys.HEAD))) is not None]
+        pauses = Pauses(self._clock)
+        found = self._heads_of(listed.run_ids, pauses)
         heads = [head for item in found if (head := _readable_head(item)) is not None]
         shown = [head for head in heads if _is_listed(head, query.state)]
-        rows = self._rows(shown, query.state, shape)
+        rows = self._rows(shown, query.state, shape, pauses)
         return RunPage(rows, listed.next_cursor, unreadable=len(found) - len(heads))
 
-    def _rows(self, heads: Sequence[Head], state: State | None, shape: RowShape) -> Iterator[RunView]:
-        pauses = Pauses(self._clock)
+    def _heads_of(self, run_ids: Sequence[str], pauses: Pauses) -> list[StoredItem]:
+        """The HEADs in the order of the index, read again while one is missing.
+
+        A HEAD that is missing when the time is up, or marked as deleted, is left out.
+        """
+        items: dict[str, StoredItem] = {}
+        while missing := [ItemKey(run_id, keys.HEAD) for run_id in run_ids if run_id not in items]:
+            items |= {key.run_id: item for key, item in self._reader.items(missing).items()}
+            if len(items) < len(run_ids) and not pauses.has_paused():
+                break
+        return [items[run_id] for run_id in run_ids if run_id in items and not is_deleted(items[run_id])]
+
+    def _rows(self, heads: Sequence[Head], state: State | None, shape: RowShape, pauses: Pauses) -> Iterator[RunView]:
         for some in _by_read(heads, shape):
             views = self._views({head.run.id: head for head in some}, state, shape, pauses)
             yield from (view for head in some if (view := views[head.run.id]) is not None)

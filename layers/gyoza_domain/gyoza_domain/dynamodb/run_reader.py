@@ -52,7 +52,7 @@ class DynamoDBRunReader:
         reaches_head = keys.HEAD in items or not items
         head_item = items.get(keys.HEAD) if reaches_head else self._reader.item(ItemKey(run_id, keys.HEAD))
         run = head_of_run(head_item, run_id).run
-        last_seq = run.last_seq if reaches_head else codec.seq_of(page.items[-1])
+        last_seq = run.last_seq if reaches_head else min(run.last_seq, codec.seq_of(page.items[-1]))
         return _page(run, _events_between(items, after_seq + 1, last_seq), run.last_seq, limit)
 
     def _events_of_current_attempt(self, run_id: str, after: int, limit: int) -> EventPage:
@@ -128,17 +128,19 @@ class DynamoDBRunReader:
     def _readable_closed_attempts(
         self, run_id: str, first: int, last: int
     ) -> Iterator[tuple[OpAttempt, StoredItem | None]]:
-        """Up to the first that is not there yet."""
+        """Up to the first that is not there yet. Items that this release does not know are passed over."""
         first_sk, last_sk = keys.attempt_sk(first), keys.attempt_outputs_sk(last)
         items = self._reader.query_all(run_id, first_sk, last_sk, page_size=2 * (last - first + 1))
         for number in range(first, last + 1):
-            item = next(items, None)
-            if item is None or sk_of(item) != keys.attempt_sk(number):
+            item = _found(items, keys.attempt_sk(number))
+            if item is None:
                 return
             attempt = codec.closed_attempt_from(item)
-            outputs = next(items, None) if attempt.result_source is ResultSource.PATCH else None
-            if attempt.result_source is ResultSource.PATCH and outputs is None:
-                return
+            outputs = None
+            if attempt.result_source is ResultSource.PATCH:
+                outputs = _found(items, keys.attempt_outputs_sk(number))
+                if outputs is None:
+                    return
             yield attempt, outputs
 
     def _with_newest_events(self, read: Snapshot, attempts: Sequence[OpAttempt], pauses: Pauses) -> Items:
@@ -168,6 +170,14 @@ def _attempt_view(attempt: OpAttempt, outputs: StoredItem | None, items: Items) 
 
 def _newest_seqs(attempt: OpAttempt) -> range:
     return range(max(attempt.first_seq, attempt.last_seq - MAX_EVENTS_OF_ATTEMPT + 1), attempt.last_seq + 1)
+
+
+def _found(items: Iterator[StoredItem], sk: str) -> StoredItem | None:
+    """The next of ascending items with that key; None if a later one comes first."""
+    for item in items:
+        if sk_of(item) >= sk:
+            return item if sk_of(item) == sk else None
+    return None
 
 
 def _by_sk(items: Sequence[StoredItem]) -> dict[str, StoredItem]:

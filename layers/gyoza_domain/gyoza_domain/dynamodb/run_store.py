@@ -1,10 +1,21 @@
 """RunStore on the table of ``keys``."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..domain.errors import OutcomeUnknown, UnreadableRun
 from ..domain.run import Change, OpRun, RunSpec
-from ..runs.ports import ChangedMeanwhile, Clock, Extent, IdempotencyKey, KeyUsed, Loaded, Overloaded
+from ..runs.ports import (
+    ChangedMeanwhile,
+    Clock,
+    Extent,
+    IdempotencyKey,
+    KeyUse,
+    KeyUsed,
+    Loaded,
+    NotWritten,
+    Overloaded,
+)
 from . import codec, keys
 from .attributes import UnreadableItem
 from .client_errors import NoAnswer, WriteConflict, WriteThrottled, translated_write
@@ -26,23 +37,23 @@ class DynamoDBRunStore:
         self._reader = TableReader(client, table, clock)
 
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
+        unknown = OutcomeUnknown(None, is_keyed=key is not None)
         try:
             self._transact(creation(self._table, run, spec, key))
         except NoAnswer as error:
-            raise OutcomeUnknown(None, is_keyed=key is not None) from error
-        except WriteThrottled:
-            raise Overloaded from None
-        except WriteConflict as conflict:
-            _raise_if_used(conflict, run.id, key)
-            is_there = bool(conflict.items) and conflict.items[0] is not None
-            if key is None and is_there:
-                # Only this request knows the run's id: an earlier sending of the same creation stands.
-                return
-            raise ChangedMeanwhile(run.id) from None
+            raise unknown from error
+        except (WriteConflict, WriteThrottled) as refusal:
+            if isinstance(refusal, WriteConflict):
+                _raise_if_used(refusal, run.id, key)
+                is_there = bool(refusal.items) and refusal.items[0] is not None
+                if key is None and is_there:
+                    # Only this request knows the run's id: an earlier sending of the same creation stands.
+                    return
+            raise _not_written(run.id, refusal, unknown) from None
 
-    def load(self, run_id: str, extent: Extent, *, is_known: bool = False) -> Loaded:
+    def load(self, run_id: str, extent: Extent, *, at_least: int = 0) -> Loaded:
         read = settled(
-            lambda: read_snapshot(self._reader, run_id, extent, is_known=is_known), run_id, Pauses(self._clock)
+            lambda: read_snapshot(self._reader, run_id, extent, at_least=at_least), run_id, Pauses(self._clock)
         )
         return Loaded(read.run, read.view, origin=read)
 
@@ -60,13 +71,15 @@ class DynamoDBRunStore:
             if refusal.was_resent and key is None:
                 # If the first sending arrives after all, a new one would have its effect a second time.
                 raise unknown from None
-            raise ChangedMeanwhile(run_id) if isinstance(refusal, WriteConflict) else Overloaded() from None
+            raise _not_written(run_id, refusal, unknown) from None
 
-    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, str | None]:
-        def read() -> tuple[Loaded, str | None]:
+    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
+        def read() -> tuple[Loaded, KeyUse | None]:
             head_item, key_item = self._reader.items_at_one_instant(wanted)
             head = head_of_run(head_item, run_id)
-            return Loaded(head.run), None if key_item is None else codec.fingerprint_from(key_item)
+            use = None if key_item is None else codec.key_use_from(key_item)
+            # The run is at this version already, whatever another read shows of it.
+            return Loaded(head.run), use and replace(use, version=head.run.version)
 
         wanted = [ItemKey(run_id, keys.HEAD), ItemKey(run_id, keys.idempotency_sk(key.digest))]
         return settled(read, run_id, Pauses(self._clock))
@@ -76,13 +89,21 @@ class DynamoDBRunStore:
             self._client.transact_write_items(TransactItems=writes)
 
 
+def _not_written(run_id: str, refusal: WriteConflict | WriteThrottled, unknown: OutcomeUnknown) -> NotWritten:
+    """The reason to try again. A client whose time is up is told if an earlier sending may stand."""
+    reason = ChangedMeanwhile(run_id) if isinstance(refusal, WriteConflict) else Overloaded()
+    if refusal.was_resent:
+        reason.refusal = unknown
+    return reason
+
+
 def _raise_if_used(conflict: WriteConflict, run_id: str, key: IdempotencyKey | None) -> None:
     """KeyUsed or UnreadableRun, if the condition on the key, the second write, is what failed."""
     used = conflict.items[1] if key is not None and len(conflict.items) > 1 else None
     if used is None:
         return
     try:
-        fingerprint = codec.fingerprint_from(used)
+        use = codec.key_use_from(used)
     except UnreadableItem as unreadable:
         raise UnreadableRun(run_id) from unreadable
-    raise KeyUsed(fingerprint) from None
+    raise KeyUsed(use) from None

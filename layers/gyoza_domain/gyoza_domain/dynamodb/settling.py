@@ -36,12 +36,18 @@ class Pauses:
         self._bound_s = _FIRST_PAUSE_S
 
     def pause(self) -> None:
-        if self._left_s <= 0:
+        if not self.has_paused():
             raise StorageUnavailable
+
+    def has_paused(self) -> bool:
+        """Whether there was time left for another pause, which is over then."""
+        if self._left_s <= 0:
+            return False
         pause_s = min(_system_random.uniform(self._bound_s / 2, self._bound_s), self._left_s)
         self._bound_s = min(2 * self._bound_s, _MAX_PAUSE_S)
         self._left_s -= pause_s
         self._clock.sleep(pause_s)
+        return True
 
 
 def settled(read: Callable[[], Value], run_id: str, pauses: Pauses) -> Value:

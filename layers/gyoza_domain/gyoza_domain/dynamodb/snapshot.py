@@ -14,7 +14,7 @@ from ..runs.ports import Extent
 from ..runs.views import MAX_EVENT_BYTES, MAX_EVENTS_OF_RUN, RowShape, RunView, newest_events
 from . import codec, keys
 from .attributes import StoredItem, sk_of, version_of
-from .head import Head, head_from
+from .head import Head, head_from, is_deleted
 from .settling import NotThereYet
 from .table_reader import ItemKey, TableReader
 
@@ -57,24 +57,24 @@ class WholeSnapshot(Snapshot):
     view: RunView
 
 
-def read_snapshot(reader: TableReader, run_id: str, extent: Extent, *, is_known: bool = False) -> Snapshot:
+def read_snapshot(reader: TableReader, run_id: str, extent: Extent, *, at_least: int = 0) -> Snapshot:
     """One query, or two if the events that a whole run shows lie beyond its first page.
 
-    Raises NotThereYet, UnreadableItem, and RunNotFound; of a run that ``is_known`` to exist HEAD is not there yet.
+    ``at_least``: a version that the run is known to have reached. Raises RunNotFound, UnreadableItem and NotThereYet.
     """
     if extent is Extent.WHOLE:
-        return read_whole(reader, run_id, is_known=is_known)
+        return read_whole(reader, run_id, at_least=at_least)
     items, _ = _query(reader, run_id, extent)
-    head = head_of_run(items.get(keys.HEAD), run_id, is_known=is_known)
+    head = head_of_run(items.get(keys.HEAD), run_id, at_least=at_least)
     source = head.run.attempt.result_source
     knows_result = extent is Extent.RESULT or (extent is Extent.CLOSING and source is ResultSource.PATCH)
     return Snapshot(head, _run(head, items, _result(head, items) if knows_result else None), items)
 
 
-def read_whole(reader: TableReader, run_id: str, *, is_known: bool = False) -> WholeSnapshot:
+def read_whole(reader: TableReader, run_id: str, *, at_least: int = 0) -> WholeSnapshot:
     """``read_snapshot`` with Extent.WHOLE."""
     items, is_cut = _query(reader, run_id, Extent.WHOLE)
-    head = head_of_run(items.get(keys.HEAD), run_id, is_known=is_known)
+    head = head_of_run(items.get(keys.HEAD), run_id, at_least=at_least)
     run = _run(head, items, _result(head, items))
     spec = codec.spec_from(promised(items, keys.INPUTS if head.has_inputs_item else keys.SPEC))
     events = _newest_events(reader, run, items, is_cut=is_cut)
@@ -88,15 +88,15 @@ def _query(reader: TableReader, run_id: str, extent: Extent) -> tuple[Items, boo
     return {sk_of(item): item for item in page.items}, page.is_cut
 
 
-def head_of_run(item: StoredItem | None, run_id: str, *, is_known: bool = False) -> Head:
+def head_of_run(item: StoredItem | None, run_id: str, *, at_least: int = 0) -> Head:
     """Raises RunNotFound, NotThereYet and UnreadableItem as ``read_snapshot`` does."""
-    if item is None:
-        if is_known:
-            raise NotThereYet(keys.HEAD)
+    if item is None and at_least > 0:
+        raise NotThereYet(keys.HEAD)
+    if item is None or is_deleted(item):
         raise RunNotFound(run_id)
     head = head_from(item)
-    if head.is_deleted:
-        raise RunNotFound(run_id)
+    if head.run.version < at_least:
+        raise NotThereYet(keys.HEAD)
     return head
 
 

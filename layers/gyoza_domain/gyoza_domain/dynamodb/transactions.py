@@ -27,7 +27,7 @@ def creation(table: str, run: OpRun, spec: RunSpec, key: IdempotencyKey | None) 
     """HEAD of a new run, first, the key, second if there is one, and the items of its spec."""
     head = _put(table, new_head(run, spec), _IS_NEW)
     specs = [_put(table, item) for item in codec.spec_items(run.id, spec)]
-    return [head, *_use_of_key(table, run.id, key), *specs]
+    return [head, *_use_of_key(table, run, key), *specs]
 
 
 def writes_of(
@@ -36,13 +36,13 @@ def writes_of(
     """HEAD, first and on the version the decision read, the key, second if there is one, and the items beside HEAD."""
     return [
         _update_head(table, change, read.head),
-        *_use_of_key(table, change.after.id, key),
+        *_use_of_key(table, change.after, key),
         *_writes_beside_head(table, change, read.items),
     ]
 
 
-def _use_of_key(table: str, run_id: str, key: IdempotencyKey | None) -> "list[TransactWriteItemTypeDef]":
-    return [] if key is None else [_put(table, codec.idempotency_item(run_id, key), _IS_NEW)]
+def _use_of_key(table: str, run: OpRun, key: IdempotencyKey | None) -> "list[TransactWriteItemTypeDef]":
+    return [] if key is None else [_put(table, codec.idempotency_item(run, key), _IS_NEW)]
 
 
 def _update_head(table: str, change: Change, head: Head) -> "TransactWriteItemTypeDef":

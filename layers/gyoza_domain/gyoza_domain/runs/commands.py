@@ -13,10 +13,22 @@ from ..domain.errors import (
     RunBusy,
     StaleAttempt,
     StorageUnavailable,
+    UnreadableRun,
 )
 from ..domain.run import EventType, JsonText, OpAttempt, OpRun, RunSpec, State
 from ..domain.transitions import EventDraft, append_event, patch
-from .ports import Clock, Extent, IdempotencyKey, IdSource, KeyUsed, Loaded, NotWritten, RunStore
+from .ports import (
+    ChangedMeanwhile,
+    Clock,
+    Extent,
+    IdempotencyKey,
+    IdSource,
+    KeyUse,
+    KeyUsed,
+    Loaded,
+    NotWritten,
+    RunStore,
+)
 from .saving import Patience, save_decision
 from .views import RunView
 
@@ -71,12 +83,17 @@ def create_run(
         shard=ids.shard_of(run_id),
     )
     patience = Patience(clock)
+    unknown: OutcomeUnknown | None = None
     while True:
         try:
             store.add(run, spec, key)
         except KeyUsed as used:
-            return _replay(store, run_id, key, used.fingerprint, whole=True)
+            return _replay(store, run_id, key, used.use, whole=True)
         except NotWritten as reason:
+            if unknown is not None:
+                reason.refusal = unknown
+            if isinstance(reason.refusal, OutcomeUnknown):
+                unknown = reason.refusal
             patience.pause(reason)
         else:
             return Outcome(run, RunView(run, spec))
@@ -109,17 +126,19 @@ def add_event(
                 key=key,
             )
         except KeyUsed as used:
-            return _replay(store, run_id, key, used.fingerprint, whole=whole)
+            return _replay(store, run_id, key, used.use, whole=whole)
         except _KEY_MAY_BE_USED as refusal:
             if key is None:
                 raise
-            latest, fingerprint = _load_with_key(store, run_id, key, refusal)
-            if fingerprint is not None:
-                return _replay(store, run_id, key, fingerprint, whole=whole)
+            latest, use = _load_with_key(store, run_id, key, refusal)
+            if use is not None:
+                return _replay(store, run_id, key, use, whole=whole)
             if isinstance(refusal, RunBusy | OutcomeUnknown):
                 raise
             # The refusal stands only if it holds at the instant at which the key was not used.
             append_event(latest.run, draft, clock.now())
+            # The run takes the event now, and another read may still show the run as it was.
+            patience.pause(ChangedMeanwhile(run_id))
         else:
             return Outcome(change.after, loaded.view and loaded.view.after(change))
 
@@ -141,7 +160,9 @@ def patch_run(store: RunStore, clock: Clock, run_id: str, edit: RunPatch, *, who
     return Outcome(change.after, loaded.view and loaded.view.after(change))
 
 
-def _load_with_key(store: RunStore, run_id: str, key: IdempotencyKey, refusal: GyozaError) -> tuple[Loaded, str | None]:
+def _load_with_key(
+    store: RunStore, run_id: str, key: IdempotencyKey, refusal: GyozaError
+) -> tuple[Loaded, KeyUse | None]:
     """``load_with_key``; the refusal, if the table does not take this read and a write may stand."""
     try:
         return store.load_with_key(run_id, key)
@@ -155,9 +176,15 @@ def _extent(whole: bool, least: Extent) -> Extent:
     return Extent.WHOLE if whole else least
 
 
-def _replay(store: RunStore, run_id: str, key: IdempotencyKey | None, fingerprint: str, *, whole: bool) -> Outcome:
-    """The run as it stands, for a request whose key was used with that fingerprint."""
-    if key is None or key.fingerprint != fingerprint:
+def _replay(store: RunStore, run_id: str, key: IdempotencyKey | None, use: KeyUse, *, whole: bool) -> Outcome:
+    """The run as it stands, with the effect of the request that used the key."""
+    if key is None or key.fingerprint != use.fingerprint:
         raise IdempotencyKeyReused
-    loaded = store.load(run_id, _extent(whole, Extent.SMALL), is_known=True)
+    try:
+        loaded = store.load(run_id, _extent(whole, Extent.SMALL), at_least=use.version)
+    except UnreadableRun:
+        raise
+    except StorageUnavailable:
+        # The effect stands, so "nothing was written" would be wrong.
+        raise OutcomeUnknown(run_id, is_keyed=True) from None
     return Outcome(loaded.run, loaded.view, is_replay=True)

@@ -47,12 +47,20 @@ class IdempotencyKey:
     fingerprint: str
 
 
-class KeyUsed(Exception):
-    """A write found its idempotency key used; nothing was written. ``fingerprint``: of the body it first came with."""
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """``fingerprint``: of the body that the key first came with. ``version``: of the run, as that request wrote it."""
 
-    def __init__(self, fingerprint: str) -> None:
+    fingerprint: str
+    version: int
+
+
+class KeyUsed(Exception):
+    """A write found its idempotency key used; nothing was written."""
+
+    def __init__(self, use: KeyUse) -> None:
         super().__init__("the idempotency key is used")
-        self.fingerprint = fingerprint
+        self.use = use
 
 
 class NotWritten(Exception):
@@ -93,10 +101,11 @@ class RunStore(Protocol):
         Raises KeyUsed if the run exists by that key, NotWritten and OutcomeUnknown.
         """
 
-    def load(self, run_id: str, extent: Extent, *, is_known: bool = False) -> Loaded:
+    def load(self, run_id: str, extent: Extent, *, at_least: int = 0) -> Loaded:
         """The run as it is, for a decision.
 
-        Raises RunNotFound; with ``is_known``, for a run that is known to exist, StorageUnavailable in its place.
+        ``at_least``: a version that the run is known to have reached; StorageUnavailable if it does not show in time.
+        Raises RunNotFound, but not for a run that is known to exist.
         """
 
     def save(self, change: Change, loaded: Loaded, key: IdempotencyKey | None = None) -> None:
@@ -105,10 +114,10 @@ class RunStore(Protocol):
         Raises KeyUsed, NotWritten and OutcomeUnknown.
         """
 
-    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, str | None]:
-        """The run in its small extent, and the fingerprint that the key was used with on it, both at one instant.
+    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
+        """The run without claim and result, and how the key was used on it, both at one instant.
 
-        The fingerprint is None if the key was not used. Raises RunNotFound.
+        None if the key was not used. Raises RunNotFound.
         """
 
 
