@@ -1,1 +1,1 @@
-"""The whole product on this machine: the real template on an AWS emulator, listening on loopback only."""
+"""Runs the whole product on this machine: the real template on an AWS emulator that listens on loopback only."""

@@ -1,4 +1,4 @@
-"""`make run`: bring the stack up, play a job through it, and keep it up with the sources as they are edited.
+"""Implements `make run`: starts the stack, plays a job through it, and deploys the sources as they are edited.
 
 It ends at SIGINT, SIGTERM or SIGHUP, or when the emulator dies.
 """
@@ -29,11 +29,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Stopped(BaseException):
-    """SIGINT, SIGTERM or SIGHUP has come."""
+    """The process got SIGINT, SIGTERM or SIGHUP."""
 
 
 class _EmulatorDied(Exception):
-    """The emulator has ended by itself, or was killed."""
+    """The emulator ended by itself or was killed."""
 
 
 def main() -> int:

@@ -1,10 +1,10 @@
-"""What the template says of the API and the emulator leaves out, set by the calls that API Gateway has for it."""
+"""Sets the parts of the template's API that the emulator ignores, through API Gateway's own calls."""
 
 from typing import Any
 
 
 def apply_definition(apigateway: Any, api_id: str, stage: str, definition: Any) -> None:
-    """Binary media types and gateway responses of an OpenAPI definition, deployed to the stage."""
+    """Sets the binary media types and gateway responses of an OpenAPI definition and deploys them to the stage."""
     # The emulator stores a patched value as it comes: the whole list, where AWS takes a path for each media type.
     media_types = definition["x-amazon-apigateway-binary-media-types"]
     apigateway.update_rest_api(
@@ -20,7 +20,7 @@ def apply_definition(apigateway: Any, api_id: str, stage: str, definition: Any) 
 
 
 def apply_usage_limits(apigateway: Any, parameters: dict[str, str]) -> None:
-    """The usage plan's limits as the stack's parameters say; the emulator takes the defaults of the template."""
+    """Sets the usage plan's limits to the stack's parameters. The emulator itself uses the template's defaults."""
     limits = {
         "/throttle/rateLimit": parameters["ThrottleRate"],
         "/throttle/burstLimit": parameters["ThrottleBurst"],

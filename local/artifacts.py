@@ -1,7 +1,7 @@
-"""Builds what a deployment uploads: a zip for each function, one for the layer, and the template that names them.
+"""Builds the files that a deployment uploads: a zip for each function, one for the layer, and the template.
 
 The layer's packages are built for the Python of this machine by the layer's own Makefile, once for each content of its
-requirements, and kept in .local/layers. `gyoza_domain` is put beside them each time, so an edit needs no network.
+requirements, and kept in .local/layers. Each build adds `gyoza_domain`, so an edit needs no network.
 """
 
 import fcntl
@@ -25,18 +25,18 @@ _ADDRESS = re.compile(r"^(?P<key> *(?:CodeUri|ContentUri): )(?P<folder>[\w./-]+)
 _LAYER = "layers/gyoza_domain"
 _PACKAGE = "gyoza_domain"
 _LAYERS_AT = Path("/opt")
-"""Lambda's folder of layers; the tracebacks of the layer's code show it."""
+"""Lambda's folder of layers, as the tracebacks of the layer's code show it."""
 
 _OLDEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 class CannotBuild(Exception):
-    """A source file or the template is wrong; the text says where."""
+    """A source file or the template is wrong. The text says where."""
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """``template``: template.yaml with an S3 address for each folder. ``objects``: content by S3 key."""
+    """``template`` is template.yaml with an S3 address for each folder. ``objects`` maps S3 keys to contents."""
 
     template: str
     objects: dict[str, bytes]
@@ -54,14 +54,14 @@ class Builder:
         return self._packages.exists()
 
     def build_packages(self) -> None:
-        """Build the layer's packages unless they are there. Raises CommandFailed, as without a network."""
+        """Build the layer's packages if they are missing. Raises CommandFailed, for example without a network."""
         self._layers.mkdir(parents=True, exist_ok=True)
         with _locked(self._layers / "lock"):
             if not self._packages.exists():
                 self._build_packages()
 
     def build(self, bucket: str) -> Artifacts:
-        """All artifacts of the sources as they are now; each has its digest as key. Raises CannotBuild."""
+        """The artifacts of the current sources. The key of each is its digest. Raises CannotBuild."""
         objects: dict[str, bytes] = {}
 
         def upload(match: re.Match[str]) -> str:
@@ -129,7 +129,7 @@ def _zip_function(folder: Path) -> bytes:
 
 
 def _compiled(file: Path, shown_as: Path, scratch: Path) -> bytes:
-    """Bytecode that is valid whatever the source's date. CannotBuild for a file that is no Python."""
+    """The bytecode of a source, valid for any date of the source. Raises CannotBuild if the source is not Python."""
     target = scratch / "compiled.pyc"
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
     try:
@@ -154,7 +154,7 @@ def _add(archive: zipfile.ZipFile, name: Path, content: bytes) -> None:
 
 
 def _without_make() -> dict[str, str]:
-    """This process's environment without what the `make` that started it left for a make below it."""
+    """The environment of this process without the variables that its `make` set for a make below it."""
     return {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
 
 

@@ -1,4 +1,4 @@
-"""The run API as the demo's client sees it."""
+"""Calls the run API for the demo."""
 
 import json
 import urllib.request
@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 
 class RunClient:
-    """Calls that are expected to succeed; any other answer raises urllib.error.HTTPError."""
+    """Makes calls that must succeed. Any other answer raises urllib.error.HTTPError."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -24,7 +24,7 @@ class RunClient:
         return self._call("GET", f"/runs/{run_id}")
 
     def events(self, run_id: str, attempt: int, after: int) -> list[Json]:
-        """The events of an attempt behind the one with id ``after`` (-1: from the start), at most 1,000."""
+        """The events of an attempt after the one with id ``after`` (-1 for all), at most 1,000."""
         events: list[Json] = self._call("GET", f"/runs/{run_id}/events?attempt={attempt}&after={after}")["events"]
         return events
 

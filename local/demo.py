@@ -1,6 +1,6 @@
-"""The job that `make run` plays: two runs, one that succeeds and one that fails and is retried.
+"""Plays the job of `make run`: one run that succeeds and one that fails and is retried.
 
-A queue is subscribed to their topic and shows what is pushed.
+A queue subscribes to their topic and shows the pushed messages.
 """
 
 import os
@@ -30,7 +30,7 @@ class DemoFailed(Exception):
 
 
 def play(endpoint: Endpoint, screen: Screen, folder: Path) -> None:
-    """Play both runs with a worker in a process of its own, whose log is in ``folder``.
+    """Play both runs with a worker in another process. Its log is in ``folder``.
 
     The screen shows their timelines as they grow.
     """
@@ -76,9 +76,9 @@ def _own_sources() -> dict[str, str]:
 
 
 def _follow(client: RunClient, subscriber: Subscriber, run: Json, screen: Screen, worker_log: Path) -> Json:
-    """Show the run's events, attempt by attempt, and each as it is pushed, until it is COMPLETED and all are there.
+    """Show the polled and the pushed events of each attempt until the run is COMPLETED and all have come.
 
-    DemoFailed when it ends otherwise, or when an event is not pushed.
+    Raises DemoFailed if the run ends otherwise or if an event is not pushed.
     """
     screen.line(f"  run {run['id']}")
     deadline = time.monotonic() + _RUN_LIMIT_S

@@ -1,4 +1,4 @@
-"""The real template, deployed through CloudFormation on the emulator."""
+"""Deploys the real template through CloudFormation on the emulator."""
 
 import time
 import tomllib
@@ -24,12 +24,12 @@ _NO_CHANGE = "No updates are to be performed"
 
 
 class DeployFailed(Exception):
-    """CloudFormation refused the template, or a resource of it; the text says why."""
+    """CloudFormation refused the template or one of its resources. The text says why."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where a deployed stack is reached, and its API key's value."""
+    """The URL of a deployed stack and the value of its API key."""
 
     url: str
     api_key: str
@@ -64,7 +64,7 @@ class Deployer:
         self._uploaded: set[str] = set()
 
     def deploy(self, artifacts: Artifacts) -> Deployment:
-        """Create or update the stack; nothing is done where it is as wanted already. Raises DeployFailed."""
+        """Create or update the stack. Changes nothing if it is up to date. Raises DeployFailed."""
         present = self._describe()
         if present is not None and self._is_deployed(present, artifacts):
             return self._deployment(present)
@@ -103,7 +103,7 @@ class Deployer:
         return _client("lambda", self._port)
 
     def _describe(self) -> Any:
-        """CloudFormation's description of the stack; None where there is none."""
+        """CloudFormation's description of the stack; None if there is no stack."""
         try:
             [stack] = self._cloudformation.describe_stacks(StackName=self.stack)["Stacks"]
         except self._cloudformation.exceptions.ClientError as refusal:
@@ -145,9 +145,9 @@ class Deployer:
         )
 
     def _publish_what_changed(self, stack: Any) -> None:
-        """Publish each function whose alias still has an older layer or environment than the function itself.
+        """Publish each function whose alias has an older layer or environment than the function.
 
-        A template may leave the alias alone when nothing but these changes, and the gateway calls the alias.
+        If only these change, a template may keep the alias, and the gateway calls the alias.
         """
         resources = self._cloudformation.describe_stack_resources(StackName=stack["StackName"])["StackResources"]
         for resource in resources:
@@ -160,7 +160,7 @@ class Deployer:
                     self._lambda.update_alias(FunctionName=name, Name=alias, FunctionVersion=version)
 
     def _forget_old_layers(self) -> None:
-        """Delete the versions of layers that are not the newest: they are kept in memory and written at each stop."""
+        """Delete all but the newest version of each layer, because the emulator keeps and saves them all."""
         for layer in self._lambda.list_layers()["Layers"]:
             newest = layer["LatestMatchingVersion"]["Version"]
             versions = self._lambda.list_layer_versions(LayerName=layer["LayerName"])["LayerVersions"]
@@ -183,7 +183,7 @@ def _outputs(stack: Any) -> dict[str, str]:
 
 
 def _api_of(public_url: str) -> tuple[str, str]:
-    """Id and stage of an API, from its address on AWS."""
+    """The id and the stage of an API, read from its address on AWS."""
     parts = urlsplit(public_url)
     return parts.netloc.partition(".")[0], parts.path.strip("/")
 

@@ -1,4 +1,4 @@
-"""The AWS emulator (ministack), on loopback."""
+"""Runs the AWS emulator (ministack) on loopback."""
 
 import os
 import shutil
@@ -16,19 +16,19 @@ from .processes import CommandFailed, running, tail
 HOST = "127.0.0.1"
 REGION = "us-east-1"
 STATE = "state"
-"""The folder of what the emulator keeps."""
+"""The folder of the emulator's state."""
 
 _START_LIMIT_S = 60.0
 _SAVE_LIMIT_S = 30.0
-"""For the emulator to write down its state at its end."""
+"""The time in which the emulator must save its state at its end."""
 _INVOCATIONS_AT_ONCE = 4
-"""Two for each of the two cores that a small machine has; the others queue."""
+"""Two invocations for each of the two cores of a small machine. Other invocations queue."""
 
 _LAUNCHER = Path(__file__).with_name("launch_emulator.py")
 
 
 class PortTaken(Exception):
-    """The port cannot be listened on; the text says what to do."""
+    """The process cannot listen on the port. The text says what to do."""
 
 
 def endpoint_url(port: int) -> str:
@@ -36,7 +36,7 @@ def endpoint_url(port: int) -> str:
 
 
 def client_environment(port: int) -> dict[str, str]:
-    """This process's environment, with every AWS setting in it replaced: nothing can reach an account by mistake."""
+    """The environment of this process with all AWS settings replaced, so that nothing reaches an account by mistake."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_CLI_"))}
     return inherited | {
         "AWS_ENDPOINT_URL": endpoint_url(port),
@@ -54,7 +54,7 @@ def client_environment(port: int) -> dict[str, str]:
 
 
 def check_port(port: int) -> None:
-    """PortTaken unless the port can be listened on."""
+    """Raises PortTaken if the process cannot listen on the port."""
     with socket.socket() as probe:
         # As a server sets it: a port whose last connections are still closing is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -79,9 +79,9 @@ def emulator(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run the emulator until the block is left.
 
-    ``python`` is the interpreter that has it installed and that functions run on. ``folder`` holds its log, its
-    temporary files, which are deleted, and with ``keeps_state`` all that the stack holds, which is read at the start
-    and written at the end. With ``enforce_iam`` a function can do only what the policies of its role allow.
+    ``python`` is the interpreter of the emulator and of the functions. ``folder`` holds the log and the temporary files,
+    which are deleted at the end. With ``keeps_state`` it also holds the state of the stack, which the emulator reads at
+    the start and saves at the end. With ``enforce_iam`` a function may do only what the policies of its role allow.
     """
     check_port(port)
     temporary, log, state = folder / "tmp", folder / "emulator.log", folder / STATE

@@ -1,4 +1,4 @@
-"""Tells how a local stack is reached, and finds the stacks that run in this folder. Standard library only."""
+"""Writes and finds the addresses of the stacks that run in this folder. Needs only the standard library."""
 
 import json
 import socket
@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 STACKS = Path(__file__).resolve().parent.parent / ".local/stacks"
-"""A folder for each port; `endpoint.json` is in it exactly while the stack answers."""
+"""One folder for each port. `endpoint.json` exists in it exactly while the stack answers."""
 
 FILE_NAME = "endpoint.json"
 
@@ -17,7 +17,7 @@ _CONNECT_LIMIT_S = 2.0
 
 
 class NoStack(Exception):
-    """No local stack answers; the text says where one was looked for."""
+    """No local stack answers. The text names the places that were searched."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Endpoint:
 
 @contextmanager
 def published(endpoint: Endpoint, folder: Path) -> Iterator[None]:
-    """Keep the endpoint in ``endpoint.json`` as long as the block runs."""
+    """Keep the endpoint in ``endpoint.json`` while the block runs."""
     publish(endpoint, folder)
     try:
         yield
@@ -43,7 +43,7 @@ def published(endpoint: Endpoint, folder: Path) -> Iterator[None]:
 
 
 def publish(endpoint: Endpoint, folder: Path) -> None:
-    """Write ``endpoint.json``, which appears whole or not at all."""
+    """Write ``endpoint.json`` in one step, so that readers never see a part of it."""
     path = folder / FILE_NAME
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps(asdict(endpoint), indent=2) + "\n")
@@ -53,7 +53,7 @@ def publish(endpoint: Endpoint, folder: Path) -> None:
 def find(port: int | None, stacks: Path = STACKS) -> Endpoint:
     """The endpoint of the stack on ``port``, or of the only one that runs in this folder.
 
-    Raises NoStack where none runs, where several run and no port is given, and where nothing answers.
+    Raises NoStack if no stack runs, if several run and no port is given, or if none answers.
     """
     if port is None:
         ports = sorted(int(path.parent.name) for path in stacks.glob(f"*/{FILE_NAME}"))

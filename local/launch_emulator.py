@@ -1,20 +1,20 @@
-"""Starts the emulator, changed in five ways. Runs in the emulator's environment, as a script.
+"""Starts the emulator with five changes. Runs as a script in the emulator's environment.
 
     python local/launch_emulator.py INVOCATIONS
 
-Requests queue for one of INVOCATIONS function processes. By itself the emulator starts a process for every request that
-finds none free: a hundred clients make it start a hundred processes of 70 MB, and all wait for the slowest.
+Requests queue for one of INVOCATIONS function processes. The original emulator starts a process for every request that
+finds none free: a hundred clients start a hundred processes of 70 MB, and all wait for the slowest.
 
-An invocation is over when its function has answered. By itself the emulator waits 50 ms more for a log line, ten times
-what a request takes; a line that comes too late is recorded with the function's next invocation.
+An invocation ends when its function answers. The original emulator waits 50 ms more for a log line, ten times as long
+as a request takes. A late line is recorded with the function's next invocation.
 
-A call for several messages is allowed by the action for one, as AWS has it. By itself the emulator asks for actions
-that IAM does not know.
+The action for one message allows a call for several messages, as on AWS. The original emulator asks for actions that
+IAM does not know.
 
-Streams begin anew with each start. By itself the emulator keeps the positions of their readers but not the records, so
-that after a restart a reader skips records or reads them twice.
+Streams begin again at each start. The original emulator keeps the positions of their readers but not the records, so a
+reader skips records or reads them twice after a restart.
 
-The emulator ends as soon as its state is written. By itself it waits on for threads that sleep.
+The emulator ends as soon as its state is saved. The original emulator waits for sleeping threads.
 
 It also ends when its standard input does, so that it never outlives the process that started it.
 """

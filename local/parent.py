@@ -1,8 +1,8 @@
-"""Follows the `make` that started this process.
+"""Ends this process together with the `make` that started it.
 
-GNU make passes SIGTERM on, but neither SIGINT nor SIGHUP, which it takes to come from a terminal and to have reached
-its children too: sent one alone it waits for them for ever, and no longer catches it. Killed outright, it leaves them
-running.
+GNU make forwards SIGTERM to its children, but not SIGINT and SIGHUP, because it expects that a terminal sends those to
+the children too. If only make gets one of these, it waits for its children for ever. If make is killed, its children
+keep running.
 """
 
 import os
@@ -16,9 +16,9 @@ _PASSED_ON_BY_NOBODY = (signal.SIGINT, signal.SIGHUP)
 
 
 def follow_make() -> None:
-    """From now on, send this process SIGTERM once its make is interrupted, hung up or gone.
+    """Send this process SIGTERM as soon as its make is interrupted, hung up or gone.
 
-    Does nothing where the parent is no make, or the system has no /proc.
+    Does nothing if the parent is not make or if the system has no /proc.
     """
     parent = os.getppid()
     caught = _caught(parent)
@@ -33,7 +33,7 @@ def _watch(parent: int, caught: frozenset[int]) -> None:
 
 
 def _caught(pid: int) -> frozenset[int]:
-    """Those of the two signals that a process has a handler for."""
+    """The signals, SIGINT or SIGHUP, that a process handles."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

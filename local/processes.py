@@ -1,4 +1,4 @@
-"""Child processes that leave nothing behind."""
+"""Runs child processes and ends all that they start."""
 
 import os
 import signal
@@ -11,17 +11,17 @@ _GRACE_S = 5.0
 
 
 class CommandFailed(Exception):
-    """A command of the set-up ended with an error. The text names its log and shows the end of it."""
+    """A command ended with an error. The text names its log and shows the log's end."""
 
 
 @contextmanager
 def running(
     argv: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path | None = None, grace_s: float = _GRACE_S
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command in a process group of its own, its output in ``log``.
+    """Run a command in its own process group, with its output in ``log``.
 
-    On leaving, the command is asked to end and after ``grace_s`` seconds killed, with all that it started. Its standard
-    input is a pipe that ends when this process does, however that comes about.
+    At the block's end the command gets SIGTERM and, ``grace_s`` seconds later, is killed with all that it started. Its
+    standard input is a pipe that closes when this process ends for any reason.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -41,7 +41,7 @@ def running(
 
 
 def run(argv: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path | None = None) -> None:
-    """Run a command to its end; CommandFailed unless it exits with 0."""
+    """Run a command to its end. Raises CommandFailed unless it exits with 0."""
     with running(argv, env=env, log=log, cwd=cwd) as process:
         status = process.wait()
     if status != 0:

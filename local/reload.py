@@ -1,6 +1,6 @@
-"""`make reload`: wait until the running stack has the sources as they are now.
+"""Implements `make reload`: waits until the running stack has the current sources.
 
-`make run` deploys what is edited by itself; this says when it has. Standard library only.
+`make run` deploys edits by itself. This command tells when it has done so. Needs only the standard library.
 """
 
 import argparse
@@ -21,7 +21,7 @@ _ROOT = STACKS.parent.parent
 
 
 def note(folder: Path, digest: str, error: str | None) -> None:
-    """Write down which sources were deployed, or why they could not be."""
+    """Record the deployed sources, or the reason why they could not be deployed."""
     path = folder / _FILE_NAME
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps({"sources": digest, "error": error}))

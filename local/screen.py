@@ -1,4 +1,4 @@
-"""What the demo shows of a run: a line an event that was polled, and beside it a line an event that was pushed."""
+"""Prints the demo's timeline: one line for each polled event, and beside it one line for each pushed event."""
 
 import sys
 from contextlib import suppress
@@ -11,7 +11,7 @@ _COLOURS = {"COMPLETED": _GREEN, "FAILED": _RED, "ERROR": _RED, "CANCELLED": _RE
 
 
 class Screen:
-    """Writes plain lines where the output is no terminal."""
+    """Writes plain lines if the output is not a terminal."""
 
     def __init__(self, out: TextIO = sys.stdout) -> None:
         self._out = out

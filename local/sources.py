@@ -1,4 +1,4 @@
-"""The files that a deployment is made of. Standard library only."""
+"""Lists the files of a deployment. Needs only the standard library."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ _NAMES = ("template.yaml", "samconfig.toml", "functions", "layers")
 
 
 def digest(root: Path) -> str:
-    """Changes whenever a file is added, removed or written. Reads no file."""
+    """A text that changes when a file is added, removed or written. It reads no file's content."""
     found = hashlib.sha256()
     for path in sorted(_files(root)):
         try:

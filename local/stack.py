@@ -1,4 +1,4 @@
-"""One context manager for the whole local stack."""
+"""Provides the whole local stack as one context manager."""
 
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ _INSTALLER_PYTHON = _VENVS / "installer/bin/python"
 
 
 class Stack:
-    """A running stack, deployed anew from the sources as often as asked."""
+    """A running stack that can be deployed from the sources again."""
 
     def __init__(
         self, builder: Builder, deployer: Deployer, port: int, emulator_process: subprocess.Popen[bytes]
@@ -34,7 +34,7 @@ class Stack:
         self.endpoint = self.deploy()
 
     def deploy(self) -> Endpoint:
-        """Bring the sources as they are now onto the stack. Raises CannotBuild, CommandFailed and DeployFailed."""
+        """Deploy the current sources to the stack. Raises CannotBuild, CommandFailed and DeployFailed."""
         self._builder.build_packages()
         deployed = self._deployer.deploy(self._builder.build(BUCKET))
         self.endpoint = Endpoint(
@@ -48,7 +48,7 @@ class Stack:
         return self.endpoint
 
     def has_died(self, within_s: float = 0) -> bool:
-        """Whether the emulator ends by itself within the time given."""
+        """True if the emulator ends by itself within the given time."""
         try:
             self._emulator.wait(within_s)
         except subprocess.TimeoutExpired:
@@ -60,10 +60,10 @@ class Stack:
 def running_stack(
     port: int, folder: Path, steps: Steps, *, enforce_iam: bool = False, keeps_state: bool = False
 ) -> Iterator[Stack]:
-    """The deployed stack on ``port``; ended when the block is left.
+    """Run the deployed stack on ``port`` until the block ends.
 
-    With ``keeps_state`` it holds what the stack before it in ``folder`` held, and its URL and key. Raises PortTaken
-    before anything is built, and CannotBuild, CommandFailed or DeployFailed when a step of the set-up fails.
+    With ``keeps_state`` it takes the data, the URL and the key of the earlier stack in ``folder``. Raises PortTaken before
+    anything is built, and CannotBuild, CommandFailed or DeployFailed if a later step fails.
     """
     check_port(port)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Says what a command does and how long each step takes.
+"""Prints the steps of a command and the time that each takes.
 
-Standard library only, for it runs before anything is installed.
+It needs only the standard library, because it runs before anything is installed.
 """
 
 import threading
@@ -13,14 +13,14 @@ _WIDTH = 46
 
 
 class Steps:
-    """Writes a line after each step, and one every 5 seconds while a step lasts."""
+    """Prints a line after each step, and one every 5 seconds during a step."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
 
     @contextmanager
     def step(self, done: str, doing: str) -> Iterator[None]:
-        """``done`` is said with the seconds the block took, ``doing`` while it lasts; nothing if it fails."""
+        """Print ``doing`` during the block, and ``done`` with its seconds after it. Prints nothing if the block fails."""
         begun = time.monotonic()
         over = threading.Event()
 

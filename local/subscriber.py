@@ -1,4 +1,4 @@
-"""A queue subscribed to a topic of the stack, as a subscriber sets it up: before the first run that names the topic."""
+"""Subscribes a queue to a topic of the stack before the first run that names the topic, as a subscriber does."""
 
 import json
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ Json = dict[str, Any]
 
 _FIFO = ".fifo"
 _FIFO_ATTRIBUTES = {"FifoTopic": "true", "ContentBasedDeduplication": "false", "FifoThroughputScope": "MessageGroup"}
-"""As in docs/push.md."""
+"""The attributes of a FIFO topic, as in docs/push.md."""
 
 
 class Subscriber:
-    """``filter_policy``: as SNS takes it, on message attributes; None for every message."""
+    """``filter_policy`` is SNS's policy on message attributes; None lets every message through."""
 
     def __init__(self, endpoint: Endpoint, topic: str, filter_policy: Mapping[str, Any] | None = None) -> None:
         session: Any = boto3.Session(
@@ -48,7 +48,7 @@ class Subscriber:
         )["SubscriptionArn"]
 
     def receive(self, wait_s: int) -> list[tuple[Json, dict[str, str]]]:
-        """The messages that have come, at most ten, each with its attributes; waits for the first one."""
+        """Wait for the next messages and return at most ten of them, each with its attributes."""
         answer = self._sqs.receive_message(
             QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_s, MessageAttributeNames=["All"]
         )
