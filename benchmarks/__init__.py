@@ -1,4 +1,4 @@
-"""The benchmark of `make bench`: cold start, warm requests, memory, size, growth, contention and price."""
+"""Implements `make bench`: cold start, warm requests, memory, size, growth, contention and price."""
 
 import os
 
@@ -17,7 +17,7 @@ ENVIRONMENT = {
     "POWERTOOLS_SERVICE_NAME": "gyoza",
     "POWERTOOLS_LOG_LEVEL": "ERROR",
 }
-"""Variables of all systems. The product's code reads them when it is imported; the tests set their own before."""
+"""The environment of all systems. The product's code reads it at import; the tests set their own before."""
 
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)

@@ -1,8 +1,8 @@
-"""Measures, prints the goals, writes `.local/bench.json` and brings docs/performance.md and its tables up to date.
+"""Measures, prints the goals, writes `.local/bench.json` and updates docs/performance.md and its tables.
 
 python -m benchmarks [--only PART]... [--million]
 
-With `--only`, the figures of the other parts stay those of their last run. The pages wait until every part has figures.
+With `--only`, the other parts keep the figures of their last run. The pages change once every part has figures.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A Lambda worker's part, in a process of its own: imports `app` and calls its handler. Only the standard library.
+"""Plays a Lambda worker in its own process: imports `app` and calls its handler. Needs only the standard library.
 
     python -P -S child.py once EVENT_FILE      one invocation, then the end
     python -P -S child.py serve                commands as lines of JSON on stdin, answers on stdout
@@ -18,7 +18,7 @@ from typing import Any
 
 
 class RequestFailed(Exception):
-    """The handler answered with an error, so the measurement would be of something else."""
+    """The handler answered with an error, so the measurement has no meaning."""
 
 
 def once(event_file: str) -> None:
@@ -70,7 +70,7 @@ def _checked(answer: dict[str, Any]) -> None:
 
 
 def _peak_bytes() -> int:
-    """The peak of this process alone; getrusage would include that of the process that forked it."""
+    """The peak of this process alone. getrusage would include the process that forked it."""
     with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123 - as above
         (line,) = [line for line in file if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024

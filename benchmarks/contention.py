@@ -1,4 +1,4 @@
-"""Contention: accepted events a second on one run, as more writers post to it at once.
+"""Measures contention: accepted events a second on one run with more and more writers.
 
 Each thread stands for a Lambda environment. An answer counts if it is 200 and comes in time; no event is sent again.
 """

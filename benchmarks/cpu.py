@@ -1,4 +1,4 @@
-"""CPU of cold starts and of warm requests, in turns, on one CPU, as medians."""
+"""Measures the CPU of cold starts and of warm requests, in turns on one CPU, as medians."""
 
 import os
 import random
@@ -13,7 +13,7 @@ from benchmarks.systems import OURS, SYSTEMS, ChildFailed, Worker, cpu_of_one_in
 
 ROUNDS = 7
 INVOCATIONS = 100
-"""Invocations in a block; a block of each system is one round."""
+"""The invocations in a block. One block of each system is a round."""
 
 COLD_SCENARIOS = list({scenario.function: scenario for scenario in reversed(SCENARIOS)}.values())[::-1]
 """The first scenario of each function."""
@@ -53,7 +53,7 @@ def measure_cold_starts(bench: Bench, rounds: int = ROUNDS) -> list[Row]:
 
 
 def measure_warm(bench: Bench, rounds: int = ROUNDS, invocations: int = INVOCATIONS) -> list[Row]:
-    """An invocation in a process that has answered before; and the process's peak of memory."""
+    """Measure an invocation in a process that has answered before, and the process's peak of memory."""
     rows = []
     with _on_one_cpu():
         for scenario in SCENARIOS:
@@ -74,7 +74,7 @@ def _block(warm: Worker, recorded: Recorded, invocations: int) -> float:
 
 
 def _calls(recorded: Recorded, warm: Worker) -> int:
-    """Calls of a warm invocation. Raises ChildFailed unless they are as many as were recorded."""
+    """The calls of a warm invocation. Raises ChildFailed unless they are as many as were recorded."""
     before = recorded.recording.replayed.total()
     warm.invoke(recorded.event)
     calls = recorded.recording.replayed.total() - before

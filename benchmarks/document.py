@@ -1,4 +1,4 @@
-"""docs/performance.md and its page of tables: the figures of the last run, set between the markers of the pages."""
+"""Writes the figures of the last run between the markers of docs/performance.md and its page of tables."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 
 
 def write_document(parts: Mapping[str, Any], found: Sequence[Goal]) -> None:
-    """Set in the figures of all parts. ``parts``: rows, host and duration of each, by its name."""
+    """Write the figures of all parts. ``parts`` maps each name to its rows, host and duration."""
     rows = {name: part["rows"] for name, part in parts.items()}
     blocks = {name: table(data) for name, data in rows.items()}
     blocks["summary"] = table(list(_summary(rows)))
@@ -54,7 +54,7 @@ def _flat(row: Row) -> Iterator[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    """Three digits of a number that was measured."""
+    """The first three digits of a measured number."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -95,7 +95,7 @@ def _missed(found: Sequence[Goal]) -> str:
 
 
 def draw_growth(panels: Mapping[str, Sequence[Row]]) -> Figure:
-    """The picture of growth. ``panels``: points of all requests, by the meaning of their size."""
+    """Draw the picture of growth. ``panels`` maps the meaning of a size to the points of all requests."""
     mpl.rcParams.update({"svg.hashsalt": "gyoza", "svg.fonttype": "none", "font.size": 8})
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     for subfigure, (axis, points) in zip(figure.subfigures(2, 1), panels.items(), strict=True):

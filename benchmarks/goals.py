@@ -1,4 +1,4 @@
-"""The goals, and the figures they are compared with."""
+"""Compares the figures with the goals."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure and its goal, both rounded to hundredths before they are compared. ``basis`` tells its parts."""
+    """A figure and its goal, compared after rounding to hundredths. ``basis`` names the parts of the figure."""
 
     what: str
     figure: float
@@ -49,7 +49,7 @@ class Goal:
 
 
 def goals(parts: Mapping[str, Sequence[Row]]) -> Iterator[Goal]:
-    """The goals of the parts that were measured. ``parts``: rows by name of the part."""
+    """The goals of the measured parts. ``parts`` maps each name to its rows."""
     makers = {"cold_start": _cold_start, "warm": _warm, "growth_one_run": _growth, "growth_all_runs": _growth}
     for name, make in makers.items():
         yield from make(parts.get(name, ()))

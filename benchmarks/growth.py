@@ -1,4 +1,4 @@
-"""Growth: calls, units and milliseconds of a request as one run gets longer and as runs become more."""
+"""Measures growth: calls, units and milliseconds of a request with longer runs and with more runs."""
 
 import os
 import time
@@ -38,7 +38,7 @@ def measure_one_run(sizes: Sequence[int] = EVENTS, rounds: int = ROUNDS) -> Poin
 
 
 def one_run_points(sizes: Sequence[int], rounds: int) -> Points:
-    """Points on the table in use, which these runs have to themselves."""
+    """The points of requests on the current table, which holds only these runs."""
     runs = {size: _stored(size) for size in sizes}
     whole, minimal = ({size: _targets(runs[size], size, rounds + 2) for size in sizes} for _ in range(2))
     post = partial(Gateway().event, type_="INFO", msg=MESSAGE)
@@ -57,12 +57,12 @@ def _stored(events: int) -> str:
 
 
 def _targets(run: str, size: int, number: int) -> Iterator[str]:
-    """Runs to post to: another one each time if a few more events would change the size."""
+    """The runs to post to: a new one each time if a few more events would change the size."""
     return repeat(run) if size >= 20 * number else iter([_stored(size) for _ in range(number)])
 
 
 _HALF, _SOON_AFTER = "half", "soon after"
-"""Stand for the run, or its instant, that half of the runs are older than; and for 300 s later."""
+"""Placeholders for the run in the middle, its instant, and 300 s after it."""
 
 FILTERS: dict[str, dict[str, Any]] = {
     "no filter": {},
@@ -103,7 +103,7 @@ def table_of_runs(client: "DynamoDBClient", size: int) -> str:
 
 
 def all_runs_points(tables: Mapping[int, str], rounds: int) -> Points:
-    """``tables``: by number of runs."""
+    """Measure requests on ``tables``, which maps the number of runs to a table."""
     sends: dict[str, Callable[[int], Answer]]
     sends = {f"GET /runs, {name}": partial(_page, query) for name, query in FILTERS.items()}
     sends["POST /runs"] = lambda _: Gateway().post("/runs", {"image": OTHER_IMAGE})

@@ -1,4 +1,4 @@
-"""Price: the dollars of a million events and of a million runs of ten events, by list prices.
+"""Computes the price of a million events and of a million runs of ten events, from list prices.
 
 Lambda's time is the CPU of a warm request here, on the share of a core that the memory buys, and assumed waits.
 """
@@ -30,13 +30,13 @@ SERVICES: dict[str, dict[str, float]] = {name: part for name, part in PRICES.ite
 MEMORY_GB: float = load_template()["Globals"]["Function"]["MemorySize"] / 1024
 
 Basket = Mapping[str, float]
-"""Quantities that are charged for, by the names of their prices."""
+"""The charged quantities, by the names of their prices."""
 
 Cpu = Mapping[str, float]
-"""CPU seconds measured here: of the warm requests create_run and event_minimal, and of a cold_start."""
+"""The measured CPU seconds of the warm requests create_run and event_minimal, and of a cold start."""
 
 Bill = dict[str, Any]
-"""Dollars of a million, by service and in all, beside Step Functions' price of the least transitions for it."""
+"""The dollars of a million, by service and in all, beside Step Functions' price of the fewest transitions for it."""
 
 
 def measure_bills(cpu: Cpu) -> list[Bill]:
@@ -45,7 +45,7 @@ def measure_bills(cpu: Cpu) -> list[Bill]:
 
 
 def bills(cpu: Cpu) -> list[Bill]:
-    """Bills on the table in use."""
+    """Computes bills on the current table."""
     found = []
     push_reads = push_read_units(_posted("/runs", CREATION)[0])
     for key in ("without a key", "with a key"):
@@ -89,7 +89,7 @@ def _posted(path: str, body: dict[str, Any], *, with_key: bool = False) -> tuple
 
 
 def _baskets(cpu: Cpu, *, with_key: bool) -> tuple[Basket, Basket]:
-    """Of an INFO event, and of a run: its creation, STARTED, four PROGRESS and four INFO, and COMPLETED."""
+    """The cost of an INFO event, and of a run: its creation, STARTED, four PROGRESS and four INFO, and COMPLETED."""
     run_id, created = _posted("/runs", CREATION, with_key=with_key)
     costs = [_posted(f"/runs/{run_id}/events", body, with_key=with_key)[1] for body in EVENT_BODIES]
     started, progress, info, completed = (_request(cost, cpu["event_minimal"], cpu) for cost in costs)
@@ -123,7 +123,7 @@ def _request(cost: Usage, cpu_s: float, cpu: Cpu) -> Basket:
 
 
 def _push(read_units: float, cpu: Cpu, batch: int) -> Basket:
-    """One event to one queue, and out of it. A call to SNS is assumed to take the CPU of a call to DynamoDB."""
+    """The cost of pushing one event to one queue. A call to SNS is assumed to take the CPU of a call to DynamoDB."""
     return {
         "read_unit": read_units,
         "lambda_request": 1 / batch,
@@ -136,12 +136,12 @@ def _push(read_units: float, cpu: Cpu, batch: int) -> Basket:
 
 
 def _stretched(cpu_s: float) -> float:
-    """Seconds that CPU takes on the share of a core that the memory buys."""
+    """The seconds that the CPU time takes on the share of a core that the memory buys."""
     return cpu_s * max(1.0, MEGABYTES_A_CORE / (MEMORY_GB * 1024))
 
 
 def access_log_bytes() -> int:
-    """The length of the line of template.yaml's format."""
+    """The length of a log line in template.yaml's format."""
     (api,) = resources_of_type(load_template(), "AWS::Serverless::Api").values()
     line = re.sub(r"\$context\.[\w.]+", "x" * ACCESS_VALUE_BYTES, api["AccessLogSetting"]["Fn::If"][1]["Format"])
     return len(line) + LOG_LINE_BYTES

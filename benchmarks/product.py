@@ -1,4 +1,4 @@
-"""The product's values and parts that the benchmark needs: the only module here that imports the product."""
+"""Provides the parts of the product that the benchmark needs. No other module here imports the product."""
 
 import os
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from testing.seeding import running, seeded_run, store_events, store_runs
 
 
 def store_running(number: int, image: str, events: int, msg: str) -> str:
-    """Store a running run with so many events past the API. Returns its id."""
+    """Store a running run with so many events, without the API. Returns its id."""
     run = running(seeded_run(number, events=events))
     store_runs([(run, RunSpec(image))])
     store_events(run, msg=msg)
@@ -23,7 +23,7 @@ def store_running(number: int, image: str, events: int, msg: str) -> str:
 
 
 def store_series(runs: Iterable[tuple[int, str, str, str | None]]) -> None:
-    """Store runs past the API, each given as number, state, image and definition. Numbers are seconds of creation."""
+    """Store runs without the API, each given as number, state, image and definition. The number is the second of creation."""
     shards = int(os.environ["GYOZA_INDEX_SHARDS"])
 
     def stored(number: int, state: str, image: str, definition: str | None) -> tuple[OpRun, RunSpec]:
@@ -34,7 +34,7 @@ def store_series(runs: Iterable[tuple[int, str, str, str | None]]) -> None:
 
 
 def push_read_units(run_id: str) -> float:
-    """Read units of pushing the first event of a run that the process has not met before."""
+    """The read units of pushing the first event of a run that is new to the process."""
     created_at = api.store().load(run_id, Extent.SMALL).run.created_at
     with counted() as usage:
         DynamoDBOutbox(clients.dynamodb(), clients.table(), api.clock()).read([EventRange(run_id, created_at, 0, 0)])

@@ -1,4 +1,4 @@
-"""The shares of packages in the time of a cold start and of a warm request."""
+"""Measures the shares of packages in the time of a cold start and of a warm request."""
 
 import subprocess
 from collections import defaultdict
@@ -17,19 +17,19 @@ Sums = dict[str, float]
 
 
 def profile_imports(bench: Bench) -> list[dict[str, Any]]:
-    """Milliseconds of importing `app`, the best round: by package, each module without those it loads."""
+    """The milliseconds of importing `app` in the best round, by package. A module's time excludes the modules it loads."""
     return _by_part(
         {f"{system}, {_TITLES[name]}": _imports(bench[system, name]) for name in _COLD for system in (FLOOR, OURS)}
     )
 
 
 def profile_requests(bench: Bench) -> list[dict[str, Any]]:
-    """Shares of a warm request's CPU under a profiler, which makes many small calls look dearer than they are."""
+    """The shares of a warm request's CPU under a profiler, which exaggerates the cost of small calls."""
     return _by_part({_TITLES[name]: _shares(bench[OURS, name]) for name in _WARM})
 
 
 def _by_part(columns: dict[str, Sums]) -> list[dict[str, Any]]:
-    """A row for each of the parts that are the largest in some column, and one for all others."""
+    """One row for each part that is among the largest in a column, and one row for all others."""
     *_, last = columns.values()
     largest = {part for sums in columns.values() for part in sorted(sums, key=sums.__getitem__)[-LARGEST:]}
     rows: list[dict[str, Any]] = [

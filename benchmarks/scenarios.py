@@ -1,4 +1,4 @@
-"""The requests that are measured, on runs that each system makes itself, and the calls that answer them."""
+"""Defines the measured requests, on runs that each system creates itself, and records their calls."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scenario:
-    """One request. ``run`` names one of the runs made beforehand."""
+    """One request. ``run`` names one of the prepared runs."""
 
     name: str
     method: str
@@ -86,14 +86,14 @@ class Recorded:
     """A scenario as one system answers it."""
 
     environments: Mapping[bool, dict[str, str]]
-    """By whether packages have bytecode."""
+    """The keys tell whether packages have bytecode."""
     event: dict[str, Any]
     event_file: Path
     recording: Recording
 
 
 Bench = dict[tuple[str, str], Recorded]
-"""By system and name of the scenario."""
+"""The recordings, by system and name of the scenario."""
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def recorded_bench(paths: Paths) -> Iterator[Bench]:
 
 
 def _make_runs(paths: Paths, system: str, engine_url: str) -> dict[str, str]:
-    """Make runs of every kind. Returns the ids of those that scenarios name."""
+    """Create runs of every kind. Returns the ids of those that scenarios name."""
     with ExitStack() as stack:
         found = [search_path(paths, system, function, bytecode=True) for function in ("create_run", "add_event")]
         creator, appender = (stack.enter_context(worker(environment(path, engine_url))) for path in found)
@@ -161,7 +161,7 @@ def _record(paths: Paths, system: str, scenario: Scenario, runs: Mapping[str, st
 
 
 def _floor_of(paths: Paths, ours: Recorded) -> Recorded:
-    """The same calls, from the same recording."""
+    """The same calls from the same recording."""
     # The client makes a new token for each transaction.
     calls = [
         (xform_name(call.operation), {name: part for name, part in call.parameters.items() if "Token" not in name})

@@ -1,6 +1,6 @@
-"""A DynamoDB endpoint in a thread: `/record/<name>` forwards to the engine, `/replay/<name>` repeats what it answered.
+"""Runs a DynamoDB endpoint in a thread: `/record/<name>` forwards to the engine, `/replay/<name>` repeats its answers.
 
-The answers of each operation are repeated in turn, so that every run of a handler meets the same bytes.
+It repeats the answers of each operation in turn, so that every run of a handler gets the same bytes.
 """
 
 import json
@@ -49,7 +49,7 @@ class Stub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/{mode}/{name}"
 
     def serve(self) -> None:
-        """Serve on every CPU but the last, which is left to what is measured."""
+        """Serve on every CPU except the last, which is for the measured process."""
         allowed = os.sched_getaffinity(0)
         os.sched_setaffinity(0, allowed - {max(allowed)} or allowed)
         self.serve_forever()
@@ -88,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def stub_endpoint(engine_url: str) -> Iterator[Stub]:
-    """The endpoint in front of the engine while the block runs."""
+    """Run the endpoint in front of the engine while the block runs."""
     with Stub(engine_url) as stub:
         thread = threading.Thread(target=stub.serve, daemon=True)
         thread.start()

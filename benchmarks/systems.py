@@ -1,4 +1,4 @@
-"""The systems that are compared, and the processes they run in."""
+"""Defines the compared systems and runs their processes."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from benchmarks import ENVIRONMENT
 ROOT = Path(__file__).resolve().parents[1]
 
 WORK = ROOT / ".local" / "bench"
-"""Everything that a run of the benchmark makes, except its result."""
+"""The folder of everything that the benchmark creates, except its result."""
 
 FLOOR, OURS, PEER_1, PEER_2 = SYSTEMS = ("floor", "ours", "peer1", "peer2")
 
@@ -34,22 +34,22 @@ _ENVIRONMENT = ENVIRONMENT | {
 
 
 class ChildFailed(Exception):
-    """A measured process did not do what it was asked."""
+    """A measured process failed."""
 
 
 def environment(path: tuple[Path, ...], endpoint: str, **others: str) -> dict[str, str]:
-    """Variables of a process. ``path``: the folders that Python looks for modules in."""
+    """The environment of a process. ``path`` lists the folders in which Python finds modules."""
     paths = os.pathsep.join(map(str, path))
     return _ENVIRONMENT | {"PYTHONPATH": paths, "AWS_ENDPOINT_URL_DYNAMODB": endpoint} | others
 
 
 def command(*arguments: str) -> list[str]:
-    """Python with only Lambda's packages on the path: those of the driving environment are left out."""
+    """The command of a Python that finds only Lambda's packages, and none of this environment."""
     return [sys.executable, "-P", "-S", *arguments]
 
 
 def cpu_of_one_invocation(environment_: dict[str, str], event_file: Path) -> float:
-    """CPU seconds, user and system, of a fresh interpreter from its start to its end."""
+    """The user and system CPU seconds of a new interpreter from its start to its end."""
     process = subprocess.Popen(command(_CHILD, "once", str(event_file)), env=environment_)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

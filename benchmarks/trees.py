@@ -1,6 +1,6 @@
-"""The folders that each system deploys, with bytecode and without, and the runtime's boto3, which has bytecode always.
+"""Builds the folders that each system deploys, with and without bytecode, and the runtime's boto3, always with bytecode.
 
-The layer's own Makefile builds the product's. Pip installs the peers' packages, and nothing is cut away.
+The layer's own Makefile builds the product's folders. Pip installs the peers' packages, whole.
 """
 
 import hashlib
@@ -25,17 +25,17 @@ _LAMBDA = ("--platform=manylinux2014_aarch64", "--python-version=3.13", "--imple
 _APPS = {FLOOR: "floor", PEER_1: "peers/fastapi_mangum", PEER_2: "peers/powertools_resolver"}
 
 Paths = dict[tuple[str, bool], tuple[Path, ...]]
-"""Folders of packages, by system and whether they have bytecode."""
+"""The folders of packages, by system and by whether they have bytecode."""
 
 
 def search_path(paths: Paths, system: str, function: str, *, bytecode: bool) -> tuple[Path, ...]:
-    """Folders that Python searches. ``function``: the folder of the route, which only the product has for each."""
+    """The folders that Python searches. ``function`` is the folder of the route; only the product has one for each."""
     app = ROOT / "functions" / function if system == OURS else ROOT / "benchmarks" / _APPS[system]
     return (app, *paths[system, bytecode])
 
 
 def build_paths() -> Paths:
-    """Make the folders that are missing or out of date."""
+    """Build the folders that are missing or out of date."""
     runtime = _built("runtime", (), lambda target: _install(target, ("boto3",), bytecode=True))
     paths: Paths = {(FLOOR, True): (runtime,), (FLOOR, False): (runtime,)}
     for bytecode in (True, False):
@@ -49,7 +49,7 @@ def build_paths() -> Paths:
 
 
 def measure_sizes() -> list[dict[str, Any]]:
-    """Zipped megabytes by system, for Lambda's platform and without boto3, which the runtime has."""
+    """The zipped megabytes of each system, for Lambda's platform and without boto3, which the runtime provides."""
     layer = partial(_make_layer, target_kind="lambda", bytecode=True)
     sizes = {OURS: _zipped_mb(_built("layer-lambda", (_LAYER,), layer))}
     for peer, names in _PACKAGES.items():
@@ -59,7 +59,7 @@ def measure_sizes() -> list[dict[str, Any]]:
 
 
 def _built(name: str, sources: tuple[Path, ...], make: Callable[[Path], None]) -> Path:
-    """A folder that ``make`` fills, named after what its sources hold."""
+    """A folder that ``make`` fills. Its name is a digest of its sources."""
     target = WORK / f"{name}-{_fingerprint(Path(__file__), *_PINS, *sources)}"
     if not target.exists():
         unfinished = WORK / f"{name}-unfinished"

@@ -1,4 +1,4 @@
-"""The floor: a client made at import, the calls that the product was seen to make, and what they brought as JSON."""
+"""Implements the floor: a client made at import, the product's own calls, and their answers as JSON."""
 
 import json
 import os

@@ -1,1 +1,1 @@
-"""The same routes as most people would deploy them."""
+"""Implements the same routes as most people would deploy them."""

@@ -1,4 +1,4 @@
-"""Bodies and answers of the peers."""
+"""Defines the bodies and answers of the peers."""
 
 from datetime import datetime
 from enum import StrEnum

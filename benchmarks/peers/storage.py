@@ -1,4 +1,4 @@
-"""A run as one item with its events in a list: read, modified and written back on the version that was read."""
+"""Stores a run as one item with its events in a list. A write succeeds only on the version that was read."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def attempts(run_id: str) -> list[Item]:
 
 
 def page(limit: int) -> Item:
-    """Newest first."""
+    """The newest runs, newest first."""
     request: Item = {
         "IndexName": BY_CREATED,
         "KeyConditionExpression": Key("kind").eq(KIND),
@@ -121,7 +121,7 @@ def update(run_id: str, edit: UpdateRun) -> Item:
 
 
 def _modified(run_id: str, change: Callable[[Item], None]) -> Item:
-    """Read, modify and write; again at once if another request was faster."""
+    """Read, modify and write. Repeat at once if another request was faster."""
     for _ in range(MAX_TRIES):
         run = _load(run_id)
         version = run["version"]
@@ -181,7 +181,7 @@ def _new_attempt() -> Item:
 
 
 def _closed(run: Item) -> Item:
-    """The attempt under way, as the run keeps it once it is closed."""
+    """The current attempt in the form that the run keeps after its end."""
     names = ("state", "progress", "events", "outputs", "execution_summary", "started_at", "finished_at")
     return {"attempt": run["current_attempt"]} | {name: run.get(name) for name in names}
 

@@ -1,6 +1,6 @@
 """Peer 1: one FastAPI application for all routes, on Lambda through Mangum.
 
-The routes are async so that no thread pool stands between them and the one request a worker has.
+The routes are async, so that no thread pool handles the one request of a worker.
 """
 
 from typing import Annotated, Any
