@@ -23,7 +23,7 @@ def store_running(number: int, image: str, events: int, msg: str) -> str:
 
 
 def store_series(runs: Iterable[tuple[int, str, str, str | None]]) -> None:
-    """Store runs without the API, each given as number, state, image and definition. The number is the second of creation."""
+    """Store runs without the API, each as number, state, image and definition. The number is its second of creation."""
     shards = int(os.environ["GYOZA_INDEX_SHARDS"])
 
     def stored(number: int, state: str, image: str, definition: str | None) -> tuple[OpRun, RunSpec]:

@@ -17,7 +17,7 @@ Sums = dict[str, float]
 
 
 def profile_imports(bench: Bench) -> list[dict[str, Any]]:
-    """The milliseconds of importing `app` in the best round, by package. A module's time excludes the modules it loads."""
+    """The milliseconds of importing `app` in the best round, by package. A module excludes the modules it loads."""
     return _by_part(
         {f"{system}, {_TITLES[name]}": _imports(bench[system, name]) for name in _COLD for system in (FLOOR, OURS)}
     )

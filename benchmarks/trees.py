@@ -1,4 +1,4 @@
-"""Builds the folders that each system deploys, with and without bytecode, and the runtime's boto3, always with bytecode.
+"""Builds the folders that each system deploys, with and without bytecode, and the runtime's boto3 with bytecode.
 
 The layer's own Makefile builds the product's folders. Pip installs the peers' packages, whole.
 """
