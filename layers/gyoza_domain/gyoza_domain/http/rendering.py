@@ -1,6 +1,6 @@
-"""Values as JSON text.
+"""Renders runs, attempts, events and pages as JSON text.
 
-Documents are JSON text already and are set in as they are, never parsed: an answer costs what its own fields cost.
+Documents are JSON text already. They are copied and never parsed, so that only the other fields cost time.
 """
 
 from collections.abc import Iterable
@@ -12,85 +12,85 @@ from ..domain.run import AttemptResult, Claim, Constraints, Event, OpAttempt, Op
 from ..runs.views import AttemptView, EventPage, RowShape, RunView
 
 MAX_ANSWER_BYTES = 5_000_000
-"""The largest answer as Lambda sends it, the body as one JSON string. Lambda itself allows 6 MB."""
+"""The most bytes of an answer as Lambda sends it, with the body as one JSON string. Lambda itself allows 6 MB."""
 
 
 _NO_CLAIM = Claim(seq=-1, worker_id=None)
 _NO_RESULT = AttemptResult()
 
 
-def run(view: RunView) -> str:
+def run_json(view: RunView) -> str:
     """An OpRun with its events."""
-    return json_object(_whole(view) | {"events": _events(view.events, view.run.state)})
+    return json_object(_whole_fields(view) | {"events": _events_json(view.events, view.run.state)})
 
 
-def row(view: RunView, shape: RowShape) -> str:
+def row_json(view: RunView, shape: RowShape) -> str:
     """A row of a list: an OpRun without its events, with them, or its summary."""
     if shape is RowShape.WITH_EVENTS:
-        return run(view)
-    return json_object(_whole(view) if shape is RowShape.WHOLE else _summary(view))
+        return run_json(view)
+    return json_object(_whole_fields(view) if shape is RowShape.WHOLE else _summary_fields(view))
 
 
-def _whole(view: RunView) -> dict[str, str]:
-    run_, spec, attempt = view.run, view.spec, view.run.attempt
+def _whole_fields(view: RunView) -> dict[str, str]:
+    run, spec, attempt = view.run, view.spec, view.run.attempt
     return {
-        "id": json_scalar(run_.id),
-        "state": json_scalar(run_.state),
-        "priority": str(run_.priority),
+        "id": json_scalar(run.id),
+        "state": json_scalar(run.state),
+        "priority": str(run.priority),
         "image": json_scalar(spec.image),
         "inputs": spec.inputs,
-        "outputs": _result(attempt).outputs,
+        "outputs": _result_of(attempt).outputs,
         "progress": str(attempt.progress),
-        "constraints": _constraints(spec.constraints),
-        "retry_policy": _retry_policy(run_),
-        "event_delivery": _event_delivery(spec),
+        "constraints": _constraints_json(spec.constraints),
+        "retry_policy": _retry_policy_json(run),
+        "event_delivery": _event_delivery_json(spec),
         "op_definition": json_scalar(spec.op_definition),
         "current_attempt": str(attempt.number),
         "event_count": str(attempt.event_count),
-        "last_seq": str(run_.last_seq),
-        "execution_summary": _execution_summary(attempt),
-        "created_at": _instant(run_.created_at),
-        "updated_at": _instant(run_.updated_at),
+        "last_seq": str(run.last_seq),
+        "execution_summary": _execution_summary_json(attempt),
+        "created_at": _instant_json(run.created_at),
+        "updated_at": _instant_json(run.updated_at),
     }
 
 
-def _summary(view: RunView) -> dict[str, str]:
-    run_, spec, attempt = view.run, view.spec, view.run.attempt
+def _summary_fields(view: RunView) -> dict[str, str]:
+    run, spec, attempt = view.run, view.spec, view.run.attempt
     return {
-        "id": json_scalar(run_.id),
-        "state": json_scalar(run_.state),
-        "priority": str(run_.priority),
+        "id": json_scalar(run.id),
+        "state": json_scalar(run.state),
+        "priority": str(run.priority),
         "image": json_scalar(spec.image),
         "progress": str(attempt.progress),
-        "retry_policy": _retry_policy(run_),
-        "event_delivery": _event_delivery(spec),
+        "retry_policy": _retry_policy_json(run),
+        "event_delivery": _event_delivery_json(spec),
         "op_definition": json_scalar(spec.op_definition),
         "current_attempt": str(attempt.number),
         "event_count": str(attempt.event_count),
-        "last_seq": str(run_.last_seq),
+        "last_seq": str(run.last_seq),
         "reason": "null",
-        "started_at": _instant(attempt.started_at),
-        "finished_at": _instant(attempt.finished_at),
-        "created_at": _instant(run_.created_at),
-        "updated_at": _instant(run_.updated_at),
+        "started_at": _instant_json(attempt.started_at),
+        "finished_at": _instant_json(attempt.finished_at),
+        "created_at": _instant_json(run.created_at),
+        "updated_at": _instant_json(run.updated_at),
     }
 
 
-def minimal(run_: OpRun) -> str:
+def minimal_json(run: OpRun) -> str:
     """The fields of a run that ``Prefer: return=minimal`` asks for."""
     return json_object(
         {
-            "id": json_scalar(run_.id),
-            "state": json_scalar(run_.state),
-            "current_attempt": str(run_.attempt.number),
-            "event_count": str(run_.attempt.event_count),
-            "last_seq": str(run_.last_seq),
-            "updated_at": _instant(run_.updated_at),
+            "id": json_scalar(run.id),
+            "state": json_scalar(run.state),
+            "current_attempt": str(run.attempt.number),
+            "event_count": str(run.attempt.event_count),
+            "last_seq": str(run.last_seq),
+            "updated_at": _instant_json(run.updated_at),
         }
     )
 
 
-def run_page(rows: Iterable[str], *, has_more: bool, next_cursor: str | None) -> str:
+def run_page_json(rows: Iterable[str], *, has_more: bool, next_cursor: str | None) -> str:
     return json_object(
         {
             "object": '"list"',
@@ -102,42 +102,42 @@ def run_page(rows: Iterable[str], *, has_more: bool, next_cursor: str | None) ->
     )
 
 
-def event_page(page: EventPage) -> str:
-    run_ = page.run
+def event_page_json(page: EventPage) -> str:
+    run = page.run
     return json_object(
         {
-            "events": _events(page.events, run_.state),
+            "events": _events_json(page.events, run.state),
             "has_more": json_scalar(page.has_more),
-            "state": json_scalar(run_.state),
-            "current_attempt": str(run_.attempt.number),
-            "last_seq": str(run_.last_seq),
+            "state": json_scalar(run.state),
+            "current_attempt": str(run.attempt.number),
+            "last_seq": str(run.last_seq),
         }
     )
 
 
-def attempt(run_: OpRun, spec: RunSpec, view: AttemptView) -> str:
+def attempt_json(run: OpRun, spec: RunSpec, view: AttemptView) -> str:
     """An OpAttempt."""
-    attempt_ = view.attempt
+    attempt = view.attempt
     return json_object(
         {
-            "id": json_scalar(f"{run_.id}/{attempt_.number}"),
-            "op_run_id": json_scalar(run_.id),
-            "attempt": str(attempt_.number),
-            "state": json_scalar(attempt_.state),
-            "progress": str(attempt_.progress),
-            "events": _events(view.events, run_.state),
-            "event_count": str(attempt_.event_count),
+            "id": json_scalar(f"{run.id}/{attempt.number}"),
+            "op_run_id": json_scalar(run.id),
+            "attempt": str(attempt.number),
+            "state": json_scalar(attempt.state),
+            "progress": str(attempt.progress),
+            "events": _events_json(view.events, run.state),
+            "event_count": str(attempt.event_count),
             "inputs": spec.inputs,
-            "outputs": _result(attempt_).outputs,
-            "execution_summary": _execution_summary(attempt_),
-            "constraints": _constraints(spec.constraints),
-            "started_at": _instant(attempt_.started_at),
-            "finished_at": _instant(attempt_.finished_at),
+            "outputs": _result_of(attempt).outputs,
+            "execution_summary": _execution_summary_json(attempt),
+            "constraints": _constraints_json(spec.constraints),
+            "started_at": _instant_json(attempt.started_at),
+            "finished_at": _instant_json(attempt.finished_at),
         }
     )
 
 
-def attempt_list(attempts: Iterable[str]) -> str:
+def attempt_list_json(attempts: Iterable[str]) -> str:
     return json_array(attempts)
 
 
@@ -146,18 +146,18 @@ def answer_bytes(text: str) -> int:
     return len(json_scalar(text).encode())
 
 
-def _events(events: Iterable[Event], state: State) -> str:
-    return json_array(_event(event, state) for event in events)
+def _events_json(events: Iterable[Event], state: State) -> str:
+    return json_array(_event_json(event, state) for event in events)
 
 
-def _event(event: Event, state: State) -> str:
+def _event_json(event: Event, state: State) -> str:
     return json_object(
         {
             "id": str(event.id),
             "seq": str(event.seq),
             "attempt": str(event.attempt),
             "type": json_scalar(event.type),
-            "t": _instant(event.at),
+            "t": _instant_json(event.at),
             "msg": json_scalar(event.msg),
             "state": json_scalar(state),
             "payload": event.posted_payload,
@@ -165,8 +165,8 @@ def _event(event: Event, state: State) -> str:
     )
 
 
-def _execution_summary(attempt_: OpAttempt) -> str:
-    claim, result = attempt_.claim or _NO_CLAIM, _result(attempt_)
+def _execution_summary_json(attempt: OpAttempt) -> str:
+    claim, result = attempt.claim or _NO_CLAIM, _result_of(attempt)
     return json_object(
         {
             "worker_id": json_scalar(claim.worker_id),
@@ -177,19 +177,19 @@ def _execution_summary(attempt_: OpAttempt) -> str:
     )
 
 
-def _result(attempt_: OpAttempt) -> AttemptResult:
-    return attempt_.result or _NO_RESULT
+def _result_of(attempt: OpAttempt) -> AttemptResult:
+    return attempt.result or _NO_RESULT
 
 
-def _retry_policy(run_: OpRun) -> str:
-    return json_object({"max_attempts": str(run_.max_attempts)})
+def _retry_policy_json(run: OpRun) -> str:
+    return json_object({"max_attempts": str(run.max_attempts)})
 
 
-def _constraints(constraints: Constraints) -> str:
+def _constraints_json(constraints: Constraints) -> str:
     return json_object({name: json_scalar(getattr(constraints, name)) for name in ("cpu", "ram_mb", "vram_mb")})
 
 
-def _event_delivery(spec: RunSpec) -> str:
+def _event_delivery_json(spec: RunSpec) -> str:
     delivery = spec.event_delivery
     return (
         "null"
@@ -198,5 +198,5 @@ def _event_delivery(spec: RunSpec) -> str:
     )
 
 
-def _instant(instant: datetime | None) -> str:
+def _instant_json(instant: datetime | None) -> str:
     return "null" if instant is None else f'"{instant_to_text(instant)}"'

@@ -1,4 +1,4 @@
-"""Builds responses, and cuts lists so that no answer passes the size that Lambda can send."""
+"""Builds the responses of the routes and cuts lists so that Lambda can send every answer."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -21,46 +21,48 @@ def json_response(status: int, body: str, headers: dict[str, str] | None = None)
 
 
 def run_response(view: RunView) -> Response[str]:
-    return json_response(200, rendering.run(view))
+    return json_response(200, rendering.run_json(view))
 
 
 def outcome_response(outcome: Outcome, *, minimal: bool, status: int = 200) -> Response[str]:
-    """The whole run, or the minimal answer when it was asked for; a replay says that it is one."""
+    """The whole run, or the minimal answer if the request asks for it. A header marks a replay."""
     headers = {"Idempotent-Replayed": "true"} if outcome.is_replay else {}
     if outcome.view is not None and not minimal:
-        return json_response(status, rendering.run(outcome.view), headers)
-    return json_response(status, rendering.minimal(outcome.run), headers | {"Preference-Applied": "return=minimal"})
+        return json_response(status, rendering.run_json(outcome.view), headers)
+    return json_response(
+        status, rendering.minimal_json(outcome.run), headers | {"Preference-Applied": "return=minimal"}
+    )
 
 
 def run_page_response(page: RunPage, query: RunQuery, shape: RowShape) -> Response[str]:
-    """Rows newest first; cut by size, those nearest the cursor stay."""
+    """The rows, newest first. If not all of them fit one answer, those nearest the cursor stay."""
     if page.unreadable:
         count_unreadable_runs(page.unreadable)
-    rows = ((view.run.id, rendering.row(view, shape)) for view in page.rows)
+    rows = ((view.run.id, rendering.row_json(view, shape)) for view in page.rows)
     shown, is_cut = _within_answer(rows)
     next_cursor = shown[-1][0] if is_cut else page.next_cursor
     if query.direction is Direction.NEWER:
         shown.reverse()
-    body = rendering.run_page((row for _, row in shown), has_more=next_cursor is not None, next_cursor=next_cursor)
+    body = rendering.run_page_json((row for _, row in shown), has_more=next_cursor is not None, next_cursor=next_cursor)
     return json_response(200, body)
 
 
 def event_page_response(page: EventPage) -> Response[str]:
-    return json_response(200, rendering.event_page(page))
+    return json_response(200, rendering.event_page_json(page))
 
 
 def attempts_response(page: AttemptPage, *, limit: int) -> Response[str]:
-    """Attempts, and a ``Link`` to the next page where there is one; relative, so that it keeps the stage."""
-    rows = ((view.attempt.number, rendering.attempt(page.run, page.spec, view)) for view in page.attempts)
+    """The attempts, with a ``Link`` to the next page if there is one. The link is relative, so that it keeps the stage."""
+    rows = ((view.attempt.number, rendering.attempt_json(page.run, page.spec, view)) for view in page.attempts)
     shown, _ = _within_answer(rows)
     headers = {}
     if shown and shown[-1][0] < page.run.attempt.number:
         headers["Link"] = f'<attempts?limit={limit}&after={shown[-1][0]}>; rel="next"'
-    return json_response(200, rendering.attempt_list(row for _, row in shown), headers)
+    return json_response(200, rendering.attempt_list_json(row for _, row in shown), headers)
 
 
 def _within_answer(rows: Iterable[tuple[Key, str]]) -> tuple[list[tuple[Key, str]], bool]:
-    """The first rows that fit one answer, at least one; and whether there were more."""
+    """The first rows that fit one answer, at least one; and True if rows were left out."""
     shown: list[tuple[Key, str]] = []
     size = _FRAME_BYTES
     for key, row in rows:
