@@ -1,1 +1,1 @@
-"""Builds the AWS clients and all that needs them from the environment, a module for each kind of process."""
+"""Builds the AWS clients and the objects that need them from the environment. Each kind of process has a module."""

@@ -1,4 +1,4 @@
-"""Builds the parts of the routes."""
+"""Builds the objects that the routes use."""
 
 import os
 from collections.abc import Sequence
@@ -54,9 +54,9 @@ def ids() -> IdSource:
 
 
 def allowed_topics() -> Sequence[str] | None:
-    """The topics that a run's events may go to; None for any.
+    """The topics that a run's events may go to; None allows any.
 
-    ``GYOZA_TOPICS`` names them, separated by commas. It is ``any``, empty or unset where they are not limited.
+    ``GYOZA_TOPICS`` lists them, separated by commas. The value ``any``, an empty value and no value allow any topic.
     """
     names = os.environ.get("GYOZA_TOPICS", "").strip()
     if names in {"", "any"}:

@@ -1,4 +1,4 @@
-"""Builds AWS clients, and holds the real clock."""
+"""Builds AWS clients and defines the real clock."""
 
 import os
 import time
@@ -19,7 +19,7 @@ _CLIENT = Config(
     parameter_validation=False,
     tcp_keepalive=True,
 )
-"""For services of the same region: a call that takes longer is lost, and a retry is cheaper than waiting."""
+"""Settings for services of the same region. A call that takes longer is lost, and a retry is cheaper than waiting."""
 
 
 class SystemClock:
@@ -40,7 +40,7 @@ def dynamodb() -> "DynamoDBClient":
 
 
 def aws_client(service: str) -> Any:
-    """A client such as boto3 makes, without loading boto3's resources and transfers, a sixth of a cold start."""
+    """A client as boto3 makes it. Without boto3's resources and transfers a cold start is a sixth shorter."""
     return _session().create_client(service, config=_CLIENT)
 
 

@@ -1,4 +1,4 @@
-"""Builds the parts of publishing, which no route loads."""
+"""Builds the objects that publishing uses. No route loads this module."""
 
 import os
 from functools import cache
@@ -17,12 +17,12 @@ from .clients import SystemClock, aws_client, dynamodb, table
 
 @cache
 def delivery() -> Delivery:
-    """One a process: it remembers what it has delivered."""
+    """The delivery of this process. It remembers the events that it has delivered."""
     return Delivery(outbox(), topics(), parked_queue(), clock())
 
 
 def redelivery() -> Redelivery:
-    """One a request: its reads share one second of pauses."""
+    """A new redelivery for one request. Its reads share one second of pauses."""
     return Redelivery(outbox(), topics(), clock())
 
 

@@ -1,1 +1,1 @@
-"""What a run is and what may happen to it. Standard library only; no clock, no randomness, no storage."""
+"""Defines a run and the rules of its changes. Imports only the standard library and uses no clock and no storage."""

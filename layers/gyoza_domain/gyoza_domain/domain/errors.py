@@ -1,4 +1,4 @@
-"""The errors that a request can be refused with, each named after the fact it states.
+"""The errors that refuse a request, each named after the fact it states.
 
 ::
 
@@ -16,17 +16,17 @@
     ├── StaleAttempt           the fencing token is not the current attempt
     ├── RunBusy                other requests kept changing the run; nothing was written
     └── StorageUnavailable     the table did not take the request; nothing was written
-        ├── OutcomeUnknown     the table did not answer a write; it may stand
+        ├── OutcomeUnknown     the table did not answer a write; it may have taken effect
         └── UnreadableRun      a newer release wrote the run; nothing was written
 
-``str(error)`` is a text for clients. It says what is wrong and, where something can be done, what to do. It holds ids
-and states, never a key, a table or a text of another system, and repeats at most 200 characters of the request.
+``str(error)`` is a text for clients. It names the problem and, if there is one, the remedy. It may contain ids and
+states, but no keys, no table names and no texts of other systems. It repeats at most 200 characters of the request.
 """
 
 from .run import EventType, State
 
 MAX_REPEATED_CHARACTERS = 200
-"""The most of one text of a request that an error repeats, so that errors stay small whatever is sent."""
+"""The most characters that an error repeats from one text of a request, so that errors stay small."""
 
 _NOT_STARTED = "Send STARTED first"
 _HAS_A_WORKER = "A worker has the run already"
@@ -44,7 +44,7 @@ _ADVICE = {
         'To take it from its worker, send the payload {"force": true} or use POST /runs/{id}/retry'
     ),
 }
-"""What to do about each event that a state does not allow."""
+"""The advice for each event that a state does not allow."""
 
 
 def shortened(text: str, limit: int = MAX_REPEATED_CHARACTERS) -> str:
@@ -53,7 +53,7 @@ def shortened(text: str, limit: int = MAX_REPEATED_CHARACTERS) -> str:
 
 
 class GyozaError(Exception):
-    """Base of every error that is answered to a client."""
+    """The base of every error that the API answers."""
 
 
 class RunNotFound(GyozaError):
@@ -63,7 +63,7 @@ class RunNotFound(GyozaError):
 
 
 class Refused(GyozaError):
-    """Base: the state of the run does not allow the request."""
+    """A base class: the state of the run does not allow the request."""
 
 
 class RunLocked(Refused):
@@ -94,7 +94,7 @@ class RetryBudgetSpent(Refused):
 
 
 class InvalidRequest(GyozaError):
-    """Base: the request names something that does not exist."""
+    """A base class: the request names something that does not exist."""
 
 
 class InvalidState(InvalidRequest):
@@ -104,11 +104,11 @@ class InvalidState(InvalidRequest):
 
 
 class InvalidFilter(InvalidRequest):
-    """The argument is the text. ``shortened`` cuts what it repeats of the request."""
+    """The argument is the text. The caller shortens every part of the request in it with ``shortened``."""
 
 
 class InvalidCursor(InvalidRequest):
-    """As InvalidFilter."""
+    """The argument is the text, as in InvalidFilter."""
 
 
 class IdempotencyKeyReused(GyozaError):
@@ -138,7 +138,7 @@ class StorageUnavailable(GyozaError):
 
 
 class OutcomeUnknown(StorageUnavailable):
-    """``run_id``: the run that was written to; None for a creation. ``is_keyed``: whether the request had a key."""
+    """``run_id`` is the run of the write; None for a creation. ``is_keyed`` is true if the request had a key."""
 
     def __init__(self, run_id: str | None, *, is_keyed: bool) -> None:
         if is_keyed:

@@ -1,4 +1,7 @@
-"""Instants as text: RFC 3339 in UTC, microseconds, ``Z``; of fixed width, so that their order is the texts' order."""
+"""Writes and reads instants as text: RFC 3339 in UTC with microseconds and ``Z``.
+
+Every text has the same width, so texts sort in the order of time.
+"""
 
 from datetime import UTC, datetime
 

@@ -1,7 +1,7 @@
-"""OpRun, OpAttempt and Event as values.
+"""Defines OpRun, OpAttempt and Event as values.
 
-Instants are aware datetimes in UTC with microseconds. Documents (inputs, outputs, payloads) are opaque here: they stay
-the compact JSON text they are stored and answered as, so no number in them is ever rounded.
+Instants are aware datetimes in UTC with microseconds. Documents (inputs, outputs, payloads) are compact JSON text from
+the request to the answer, so no number in them is rounded.
 """
 
 from dataclasses import dataclass, field
@@ -46,17 +46,17 @@ class EventType(StrEnum):
 
 
 class ResultSource(StrEnum):
-    """Says which record holds an attempt's result."""
+    """Names the record that holds an attempt's result."""
 
     EVENT = "EVENT"
     """The attempt's last event, which ended it."""
     PATCH = "PATCH"
-    """A record of its own, which a PATCH wrote. It stays the source when an event ends the attempt later."""
+    """A separate record, which a PATCH wrote. It stays the source if an event ends the attempt later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """Hardware a run asks for: cores and MiB, each >= 0; None leaves it open."""
+    """The hardware that a run needs, in cores and MiB, each >= 0. None sets no limit."""
 
     cpu: int | None = None
     ram_mb: int | None = None
@@ -65,7 +65,7 @@ class Constraints:
 
 @dataclass(frozen=True, slots=True)
 class EventDelivery:
-    """Where a run's events are pushed: a topic's local name, and message attributes as a JSON object."""
+    """The destination of a run's events: a topic's local name, and message attributes as a JSON object."""
 
     topic: str
     attributes: JsonText = EMPTY_OBJECT
@@ -73,7 +73,7 @@ class EventDelivery:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What was asked for. Never changes once the run exists."""
+    """The part of the request that a run keeps. It never changes."""
 
     image: str
     inputs: JsonText = EMPTY_OBJECT
@@ -84,7 +84,7 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who works on an attempt, as its newest ASSIGNED or STARTED event (number ``seq``) said."""
+    """The worker of an attempt, from its newest ASSIGNED or STARTED event, whose number is ``seq``."""
 
     seq: int
     worker_id: str | None
@@ -93,7 +93,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """The outputs of an attempt, and the error message and duration that its end told."""
+    """The outputs of an attempt, and the error message and duration from its last event."""
 
     outputs: JsonText = EMPTY_OBJECT
     error_message: str | None = None
@@ -102,7 +102,7 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True)
 class OpAttempt:
-    """One try at a run. Its events carry the numbers ``first_seq`` to ``last_seq`` of the run's own count."""
+    """One try at a run. Its events have the numbers ``first_seq`` to ``last_seq`` in the run."""
 
     number: int
     state: State = State.PENDING
@@ -113,10 +113,10 @@ class OpAttempt:
     finished_at: datetime | None = None
     claim: Claim | None = None
     result: AttemptResult | None = None
-    """None if there is none yet, or if it was not loaded (``result_source`` then tells that there is one)."""
+    """None if the attempt has no result, or if it was not loaded; ``result_source`` is not None in the second case."""
     result_source: ResultSource | None = None
     outputs_bytes: int = 0
-    """Size of the result's outputs, known also where the result was not loaded."""
+    """The size of the result's outputs. It is known even if the result was not loaded."""
 
     @property
     def event_count(self) -> int:
@@ -125,7 +125,7 @@ class OpAttempt:
 
 @dataclass(frozen=True, slots=True)
 class OpRun:
-    """A run as it stands: small whatever its documents and its timeline hold."""
+    """The current values of a run. It holds no timeline and no documents, except for a loaded result."""
 
     id: str
     created_at: datetime
@@ -134,13 +134,13 @@ class OpRun:
     priority: int = 5
     max_attempts: int = 1
     given_back: int = 0
-    """Attempts that went from ASSIGNED back to PENDING; they do not count against the retry budget."""
+    """The number of attempts that went from ASSIGNED back to PENDING. They do not use the retry budget."""
     created_by: str | None = None
     """Id of the API key that created the run; never the key itself."""
     shard: int = 0
-    """Which part of the index of runs lists it: given at creation, kept for life."""
+    """The part of the index of runs that lists the run. It is set at creation and never changes."""
     version: int = 1
-    """Grows by one with every write; a write is conditioned on the version its decision read."""
+    """Grows by one with every write. A write succeeds only on the version that its decision read."""
 
     @property
     def state(self) -> State:
@@ -157,7 +157,7 @@ class OpRun:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of a run's timeline. ``state`` is the run's as the event's own write left it."""
+    """One line of a run's timeline. ``state`` is the state of the run after the write of this event."""
 
     seq: int
     id: int
@@ -167,23 +167,23 @@ class Event:
     state: State
     msg: str | int = ""
     payload: JsonText = EMPTY_OBJECT
-    """What was posted, less ``outputs`` of COMPLETED and ``error_message`` of FAILED, which follow."""
+    """The payload without ``outputs`` of COMPLETED and ``error_message`` of FAILED; the next fields hold them."""
     outputs: JsonText | None = None
     error_message: str | None = None
     duration_ms: int | None = None
-    """On an event that ended a started attempt: the time since STARTED."""
+    """The time since STARTED, on an event that ended a started attempt."""
     will_retry: bool = False
-    """Whether the same write began another attempt because of this failure."""
+    """True if the same write began another attempt because of this failure."""
 
     @property
     def text_bytes(self) -> int:
-        """Size of what the sender wrote: message, payload, outputs and error message, in UTF-8."""
+        """The bytes of the message, the payload, the outputs and the error message in UTF-8."""
         texts = (str(self.msg), self.payload, self.outputs, self.error_message)
         return sum(len(text.encode()) for text in texts if text is not None)
 
     @property
     def posted_payload(self) -> JsonText:
-        """The payload as it was posted: what is kept beside it is put back in."""
+        """The payload as the client posted it, with ``outputs`` and ``error_message`` put back."""
         members = [] if self.payload == EMPTY_OBJECT else [self.payload[1:-1]]
         if self.outputs is not None:
             members.append(f'"outputs":{self.outputs}')
@@ -194,7 +194,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A decision: the run before and after it, and what is new. Written whole or not at all."""
+    """A decision: the run before and after it, and its new events. It is written whole or not at all."""
 
     before: OpRun
     after: OpRun

@@ -1,4 +1,4 @@
-"""The rules: each command takes a run and an instant and returns the Change, or raises why not."""
+"""The rules of a run. Each command takes a run and an instant and returns the Change or raises the refusal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -33,14 +33,15 @@ ALLOWED_IN: Mapping[EventType, frozenset[State]] = {
     EventType.CANCELLED: _LIVE,
     EventType.RETRIED: frozenset({State.ASSIGNED, State.FAILED, State.CANCELLED}),
 }
-"""The states an event may be posted in. ``force`` lets RETRIED into RUNNING too."""
+"""The states that allow each type of event. With ``force``, RUNNING allows RETRIED too."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventDraft:
-    """An event as it was posted, its shape already checked.
+    """A posted event whose shape is checked.
 
-    What the type reads from the payload lies beside it; ``outputs`` and ``error_message`` have been taken out of it.
+    The fields that its type reads from the payload are separate. The payload no longer holds ``outputs`` and
+    ``error_message``.
     """
 
     type: EventType
@@ -52,7 +53,7 @@ class EventDraft:
     error_message: str | None = None
     force: bool = False
     attempt: int | None = None
-    """Fencing token: the attempt the sender believes to be current."""
+    """The fencing token: the attempt that the sender believes to be current."""
 
 
 MANUAL_RETRY = EventDraft(EventType.RETRIED, "Manual retry", JsonText('{"force":true}'), force=True)
@@ -63,7 +64,7 @@ AUTOMATIC_RETRY = EventDraft(EventType.RETRIED, "Automatic retry")
 def append_event(run: OpRun, draft: EventDraft, now: datetime) -> Change:
     """Append the event and apply its effect.
 
-    Raises StaleAttempt, RunLocked, InvalidTransition or RetryBudgetSpent; the run is then as it was.
+    Raises StaleAttempt, RunLocked, InvalidTransition or RetryBudgetSpent.
     """
     _refuse_unless_allowed(run, draft)
     at = max(now, run.updated_at)
@@ -91,7 +92,7 @@ def patch(
     outputs: JsonText | None = None,
     priority: int | None = None,
 ) -> Change:
-    """Edit the run and its current attempt past the rules; None leaves a field as it is. Appends no event.
+    """Edit the run and its current attempt without the rules. None keeps a field. Appends no event.
 
     The run must have been loaded with its result if ``state`` or ``outputs`` is given.
     """
@@ -124,7 +125,7 @@ def _refuse_unless_allowed(run: OpRun, draft: EventDraft) -> None:
 
 
 def _effect(attempt: OpAttempt, draft: EventDraft, at: datetime) -> OpAttempt:
-    """The attempt as the event (of any type but RETRIED) leaves it."""
+    """The attempt after the event, which has any type but RETRIED."""
     seq = attempt.last_seq + 1
     match draft.type:
         case EventType.ASSIGNED:
@@ -148,9 +149,9 @@ def _effect(attempt: OpAttempt, draft: EventDraft, at: datetime) -> OpAttempt:
 
 
 def _with_result(attempt: OpAttempt, **told: Any) -> OpAttempt:
-    """The attempt with what its last event told of its result.
+    """The attempt with the part of its result that its last event holds.
 
-    A result that a PATCH wrote stays where it is; where it was not loaded it stays unknown.
+    A result that a PATCH wrote keeps its source, and stays None if it was not loaded.
     """
     source = attempt.result_source or ResultSource.EVENT
     outputs_bytes = len(told["outputs"].encode()) if "outputs" in told else attempt.outputs_bytes
@@ -169,14 +170,14 @@ def _retry(run: OpRun, draft: EventDraft, at: datetime) -> Change:
 
 
 def _retry_at_once(run: OpRun, failed: OpRun, failure: Event, at: datetime) -> Change:
-    """The failure and the retry it causes, as one change."""
+    """One change that holds the failure and the retry that it causes."""
     after = replace(failed, attempt=_next_attempt(failed.attempt))
     failure = replace(failure, state=after.state, will_retry=True)
     return Change(run, after, (failure, _event(after, AUTOMATIC_RETRY, at)), failed.attempt)
 
 
 def _next_attempt(closed: OpAttempt) -> OpAttempt:
-    """The attempt after ``closed``, its RETRIED event counted already."""
+    """The attempt after ``closed``. It counts its RETRIED event already."""
     seq = closed.last_seq + 1
     return OpAttempt(closed.number + 1, first_seq=seq, last_seq=seq)
 

@@ -1,1 +1,1 @@
-"""Reads API Gateway's events and builds JSON answers. Routes without a body never import pydantic."""
+"""Reads API Gateway's events and builds JSON answers. Only routes with a body import pydantic."""

@@ -31,13 +31,13 @@ MAX_DOCUMENT_BYTES = 256 * 1024
 """The size of inputs or outputs as compact UTF-8 JSON (docs/openapi.yaml, as all limits here)."""
 
 MAX_PAYLOAD_BYTES = 16 * 1024
-"""The size of an event's payload as compact UTF-8 JSON, ``outputs`` of COMPLETED not counted."""
+"""The size of an event's payload as compact UTF-8 JSON, without ``outputs`` of COMPLETED."""
 
 MAX_MSG_BYTES = 4 * 1024
 MAX_ERROR_MESSAGE_BYTES = 16 * 1024
 
 RESERVED_ATTRIBUTES = frozenset({"run_id", "type", "state", "attempt", "seq"})
-"""The message attributes that every pushed event carries, which a run's own may not replace."""
+"""The message attributes that every pushed event carries. A run must not set them."""
 
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,120}(\.fifo)?", re.ASCII)
 _ATTRIBUTE_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,100}(?<!\.)", re.ASCII)
@@ -50,9 +50,9 @@ _LEFT_OUT = "left out"
 
 
 class _Body(BaseModel):
-    """Strict: a bool is no int, an unknown field is refused, a field given as null is as if absent.
+    """A strict model: a bool is not an int, unknown fields are refused, and a null counts as an absent field.
 
-    At most 20 unknown fields reach pydantic, which would need seconds and half a gigabyte to list those of the largest
+    At most 20 unknown fields reach pydantic, because it needs seconds and half a gigabyte to list those of the largest
     body. The context, a Counter, counts the others under ``_LEFT_OUT``.
     """
 
@@ -128,7 +128,7 @@ Priority = Annotated[int, Field(ge=0, le=9999)]
 
 
 class CreateRunBody(_Body):
-    """Body of ``POST /runs``."""
+    """The body of ``POST /runs``."""
 
     image: Annotated[str, Field(min_length=1, max_length=512)]
     priority: Priority = 5
@@ -138,7 +138,7 @@ class CreateRunBody(_Body):
     event_delivery: EventDeliveryBody | None = None
 
     def spec(self, *, topics: Collection[str] | None = None) -> RunSpec:
-        """The spec of the run. ``topics`` are those that the deployment allows; None allows any.
+        """The spec of the run. ``topics`` are the topics that the deployment allows; None allows any.
 
         Raises RequestError: 422 for another topic, 413 for inputs above their limit.
         """
@@ -155,7 +155,7 @@ class CreateRunBody(_Body):
 
 
 class UpdateRunBody(_Body):
-    """Body of ``PATCH /runs/{id}``."""
+    """The body of ``PATCH /runs/{id}``."""
 
     state: str | None = None
     outputs: dict[str, Any] | None = None
@@ -228,7 +228,7 @@ _KEPT_APART = ("outputs", "error_message")
 
 
 class AddEventBody(_Body):
-    """Body of ``POST /runs/{id}/events``."""
+    """The body of ``POST /runs/{id}/events``."""
 
     type: Annotated[EventType, Field(strict=False)]
     msg: Annotated[str | int, BeforeValidator(_check_msg), _at_most_bytes(MAX_MSG_BYTES)] = ""

@@ -1,6 +1,6 @@
-"""Errors as answers: the status and code of each, and the errors of requests that do not fit their schema.
+"""Maps each error to its status and code, and builds the errors of requests that do not fit their schema.
 
-No answer with an error passes 64 KB: it lists at most 20 misfits and repeats at most 200 characters of any text.
+An error's answer stays below 64 KB: it lists at most 20 misfits and repeats at most 200 characters of any text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,17 +24,17 @@ STATUS_AND_CODE: Mapping[type[errors.GyozaError], tuple[int, str]] = {
     errors.OutcomeUnknown: (503, "unavailable"),
     errors.UnreadableRun: (503, "unavailable"),
 }
-"""Status and stable code of every error that is raised; docs/openapi.yaml lists the same."""
+"""The status and the stable code of every error that is raised. docs/openapi.yaml lists the same."""
 
 MAX_MISFITS = 20
 """The most misfits that an answer lists (docs/openapi.yaml, ValidationError). One entry more counts the rest."""
 
 Misfit = Mapping[str, Any]
-"""One part of a request that does not fit: ``loc`` (its place), ``msg`` and ``type``."""
+"""One part of a request that does not fit, with ``loc`` (its place), ``msg`` and ``type``."""
 
 
 class RequestError(Exception):
-    """A request that the edge refuses by itself, before anything is read or written.
+    """A request that the HTTP layer refuses before anything is read or written.
 
     ``detail`` is the sentence or the list of misfits that the answer shows.
     """
@@ -47,14 +47,14 @@ class RequestError(Exception):
 
 
 def misfit(loc: Sequence[str | int], msg: str, type_: str) -> Misfit:
-    """A misfit whose place repeats at most 200 characters of any name. ``msg`` must not repeat more than that."""
+    """A misfit. Its place repeats at most 200 characters of each name; ``msg`` must not repeat more either."""
     return {"loc": [shortened(part) if isinstance(part, str) else part for part in loc], "msg": msg, "type": type_}
 
 
 def misfits_error(misfits: Sequence[Misfit], *, left_out: int = 0) -> RequestError:
-    """422 for at least one misfit; ``left_out`` counts those that the caller found but did not pass.
+    """The 422 for one or more misfits. ``left_out`` counts those that the caller found but did not pass.
 
-    Lists at most 20, and one entry more that says how many there are beyond those.
+    The answer lists at most 20 misfits. One more entry counts the rest.
     """
     shown = list(misfits[:MAX_MISFITS])
     beyond = len(misfits) - len(shown) + left_out
@@ -64,12 +64,12 @@ def misfits_error(misfits: Sequence[Misfit], *, left_out: int = 0) -> RequestErr
 
 
 def misfit_error(loc: Sequence[str | int], msg: str, type_: str) -> RequestError:
-    """422 for one misfit."""
+    """The 422 for one misfit."""
     return misfits_error([misfit(loc, msg, type_)])
 
 
 def too_large_error(loc: Sequence[str | int], limit_bytes: int) -> RequestError:
-    """413 for a document above its limit."""
+    """The 413 for a document that is larger than its limit."""
     return RequestError(
         413, "too_large", f"{'.'.join(map(str, loc))} is larger than {limit_bytes} bytes as compact UTF-8 JSON"
     )

@@ -1,7 +1,7 @@
 """Reads JSON from requests and writes the compact text that is stored.
 
-Integers keep every digit and doubles keep their value. Refused is all that an answer could not show as it was sent:
-NaN, numbers beyond a double, lone surrogates, more than 64 levels, integers of more than 4,300 digits (the limit of
+Integers keep every digit and doubles keep their value. Whatever an answer cannot repeat exactly is refused: NaN,
+numbers beyond a double, lone surrogates, more than 64 levels, and integers of more than 4,300 digits (the limit of
 Python's ``int``).
 """
 
@@ -13,11 +13,11 @@ from ..domain.run import JsonText
 from .errors import RequestError, misfit_error, too_large_error
 
 MAX_DEPTH = 64
-"""The most levels of nesting, the document itself being the first (docs/openapi.yaml, description)."""
+"""The most levels of nesting; the document itself is the first (docs/openapi.yaml, description)."""
 
 
 def parse(raw: bytes) -> Any:
-    """The value. Raises RequestError 422."""
+    """The JSON value in the bytes. Raises RequestError 422."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -37,12 +37,12 @@ def parse(raw: bytes) -> Any:
 
 
 def dump(value: Any) -> JsonText:
-    """Compact JSON, characters outside ASCII as themselves. The value must have been parsed here."""
+    """The value as compact JSON without escapes outside ASCII. The value must come from ``parse``."""
     return JsonText(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 
 def dump_within(value: Any, limit_bytes: int, loc: Sequence[str]) -> JsonText:
-    """The text of ``dump``. Raises RequestError 413, which names ``loc``, if it is larger than the limit."""
+    """The text of ``dump``. Raises RequestError 413, which names ``loc``, if it exceeds the limit."""
     text = dump(value)
     if len(text.encode()) > limit_bytes:
         raise too_large_error(loc, limit_bytes)

@@ -1,4 +1,4 @@
-"""Metrics of the edge, in CloudWatch's embedded format."""
+"""Writes the metrics of the HTTP layer in CloudWatch's embedded format."""
 
 _NAMESPACE = "gyoza"
 

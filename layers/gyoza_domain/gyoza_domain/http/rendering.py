@@ -20,12 +20,12 @@ _NO_RESULT = AttemptResult()
 
 
 def run_json(view: RunView) -> str:
-    """An OpRun with its events."""
+    """The OpRun of docs/openapi.yaml, with its events."""
     return json_object(_whole_fields(view) | {"events": _events_json(view.events, view.run.state)})
 
 
 def row_json(view: RunView, shape: RowShape) -> str:
-    """A row of a list: an OpRun without its events, with them, or its summary."""
+    """A row of a list: an OpRun without events, an OpRun with events, or a summary."""
     if shape is RowShape.WITH_EVENTS:
         return run_json(view)
     return json_object(_whole_fields(view) if shape is RowShape.WHOLE else _summary_fields(view))
@@ -116,7 +116,7 @@ def event_page_json(page: EventPage) -> str:
 
 
 def attempt_json(run: OpRun, spec: RunSpec, view: AttemptView) -> str:
-    """An OpAttempt."""
+    """The OpAttempt of docs/openapi.yaml."""
     attempt = view.attempt
     return json_object(
         {

@@ -1,4 +1,4 @@
-"""Reads the parts of an API Gateway event that are no typed body. Never imports pydantic."""
+"""Reads headers, path, query and untyped body of an API Gateway event. Never imports pydantic."""
 
 import json
 import re
@@ -23,9 +23,9 @@ _RETURN_MINIMAL = re.compile(r'return\s*=\s*"?minimal"?', re.IGNORECASE)
 
 
 def path_of_resource(event: Mapping[str, Any]) -> str:
-    """The path below the API's own root: the resource with its parameters, each percent-encoded.
+    """The path of the resource with its parameters, each percent-encoded.
 
-    ``path`` itself also has what comes before the resource: a custom domain's base path.
+    The event's ``path`` may begin with the base path of a custom domain; this path never does.
     """
     parameters = event.get("pathParameters") or {}
 
@@ -36,7 +36,7 @@ def path_of_resource(event: Mapping[str, Any]) -> str:
 
 
 def checked_run_id(text: str) -> str:
-    """The run id that a path or a query gives. Raises RunNotFound if it is no UUID spelled as the server spells it.
+    """The run id in a path or a query. Raises RunNotFound if it is not a UUID in the server's spelling.
 
     ``text`` may be percent-encoded, as ``path_of_resource`` leaves it.
     """
@@ -56,7 +56,7 @@ def api_key_id(event: APIGatewayProxyEvent) -> str | None:
 
 
 def prefers_minimal(event: APIGatewayProxyEvent) -> bool:
-    """Whether the client asks for ``return=minimal`` (RFC 7240)."""
+    """True if the client asks for ``return=minimal`` (RFC 7240)."""
     preferences = [
         preference.partition(";")[0].strip()
         for line in _header_lines(event, "prefer")
@@ -66,10 +66,10 @@ def prefers_minimal(event: APIGatewayProxyEvent) -> bool:
 
 
 def idempotency_key(event: APIGatewayProxyEvent) -> IdempotencyKey | None:
-    """The request's Idempotency-Key; None without one. Raises RequestError 422 for one that does not fit.
+    """The request's Idempotency-Key, or None. Raises RequestError 422 for a key that does not fit.
 
-    Its scope is the caller, the method, the resource and the resource's parameters, so that a repeat through another
-    base path is a repeat.
+    The scope of a key is the caller, the method, the resource and its parameters. The base path does not belong to it,
+    so a request through another base path is a repeat.
     """
     lines = _header_lines(event, "idempotency-key")
     if not lines:
@@ -101,7 +101,7 @@ def json_body(event: APIGatewayProxyEvent) -> Any:
 
 
 def refuse_body_fields(event: APIGatewayProxyEvent) -> None:
-    """Raises RequestError 422 if the body has a field. No body, ``null``, ``{}`` and fields given as null pass."""
+    """Raises RequestError 422 if the body has a field that is not null. A missing body, ``null`` and ``{}`` pass."""
     if not event.body:
         return
     body = json_body(event)
@@ -115,7 +115,7 @@ def refuse_body_fields(event: APIGatewayProxyEvent) -> None:
 
 
 def refuse_unknown_query(event: APIGatewayProxyEvent, known: Collection[str]) -> None:
-    """Raises RequestError 422 for a query parameter that is not known. The text names those that are."""
+    """Raises RequestError 422 for an unknown query parameter. The text names the known ones."""
     given = event.get("multiValueQueryStringParameters") or {}
     unknown = [name for name in given if name not in known]
     if unknown:
@@ -129,7 +129,7 @@ def _unknown(where: str, names: Sequence[str], msg: str) -> RequestError:
 
 
 def query_text(event: APIGatewayProxyEvent, name: str) -> str | None:
-    """The last value of a query parameter; None if it is not given."""
+    """The last value of a query parameter; None if the request has none."""
     values = _query_values(event, name)
     return values[-1] if values else None
 
@@ -151,9 +151,9 @@ def query_int(
     maximum: int | None = None,
     unit: str | None = None,
 ) -> int | None:
-    """The integer, within inclusive bounds; None if it is not given. Raises RequestError 422 for anything else.
+    """The integer within inclusive bounds; None if the request has none. Raises RequestError 422 for other values.
 
-    ``unit`` stands in the text that refuses a value which is no integer.
+    The error names the ``unit`` if the value is not an integer.
     """
     text = query_text(event, name)
     if text is None:

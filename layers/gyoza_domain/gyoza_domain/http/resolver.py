@@ -1,6 +1,7 @@
-"""The resolver of a function: it finds the route, refuses unknown query parameters and turns errors into answers.
+"""Builds the resolver of a function. It finds the route, refuses unknown query parameters and answers errors.
 
-Other exceptions are not caught: the invocation fails, the metric counts it, and the gateway answers in the same shape.
+It does not catch other exceptions: the invocation fails, the metric counts it, and the gateway answers in the same
+shape.
 """
 
 import json
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 
 MAX_SENTENCE_CHARACTERS = 400
-"""The longest text of an error: room for the longest of ours with 200 characters of the request in it."""
+"""The longest text of an error. It has room for our longest text with 200 characters of the request in it."""
 
 _CONFLICT = 409
 _SERVER_ERROR = 500
@@ -30,7 +31,7 @@ logger = Logger(use_rfc3339=True)
 
 
 class RouteResolver(APIGatewayRestResolver):
-    """Finds the route by the resource that the gateway matched, whatever base path stands before it."""
+    """Finds the route by the resource that the gateway matched, so that the base path does not matter."""
 
     def resolve(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         return super().resolve({**event, "path": path_of_resource(event)}, context)

@@ -52,7 +52,7 @@ def event_page_response(page: EventPage) -> Response[str]:
 
 
 def attempts_response(page: AttemptPage, *, limit: int) -> Response[str]:
-    """The attempts, with a ``Link`` to the next page if there is one. The link is relative, so that it keeps the stage."""
+    """The attempts, with a ``Link`` to the next page if there is one. The link is relative and so keeps the stage."""
     rows = ((view.attempt.number, rendering.attempt_json(page.run, page.spec, view)) for view in page.attempts)
     shown, _ = _within_answer(rows)
     headers = {}

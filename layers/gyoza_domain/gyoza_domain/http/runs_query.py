@@ -94,7 +94,7 @@ def _cursor(event: APIGatewayProxyEvent) -> tuple[Direction, str | None]:
 
 
 def _created(event: APIGatewayProxyEvent) -> tuple[datetime | None, datetime | None]:
-    """The earliest and the latest instant of creation, both inclusive; None for a bound that is not given."""
+    """The earliest and the latest instant of creation, both inclusive; None for a missing bound."""
     lows = [_instant(event, "created[gte]"), _instant(event, "created[gt]", shift=_TICK)]
     highs = [_instant(event, "created[lte]"), _instant(event, "created[lt]", shift=-_TICK)]
     return (
