@@ -14,7 +14,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ZIPPED_LIMIT_BYTES = 4_000_000
+MAX_ZIPPED_BYTES = 4_000_000
 
 _SUFFIX = ".cpython-313-aarch64-linux-gnu.so"
 _ELF_MAGIC = b"\x7fELF"
@@ -52,8 +52,8 @@ def check_layer(layer: Path) -> Findings:
         if not file.read_bytes().startswith(_BYTECODE):
             raise LayerUnfit(f"{file.name} is no bytecode that CPython 3.13 takes unchecked")
     size = _zipped_size(layer)
-    if size > ZIPPED_LIMIT_BYTES:
-        raise LayerUnfit(f"{size:,} bytes zipped are more than {ZIPPED_LIMIT_BYTES:,}")
+    if size > MAX_ZIPPED_BYTES:
+        raise LayerUnfit(f"{size:,} bytes zipped are more than {MAX_ZIPPED_BYTES:,}")
     return Findings(len(modules), len(bytecode), size)
 
 

@@ -49,7 +49,7 @@ from tests.support.torn import (
     torn,
 )
 
-LONGEST_WAIT_S = 1.0
+MAX_WAIT_S = 1.0
 """All pauses of a request together."""
 RECORD_IS_YOUNG_S = 60.0
 """Push asks so long for a record whose events are not there yet."""
@@ -292,8 +292,8 @@ def test_a_request_reads_again_with_pauses_that_grow_for_a_second_in_all(
             taken.append(list(pauses.taken))
             calls.append(half.reads - read_before)
     assert min(map(len, taken)) >= 3
-    assert max(map(sum, taken)) <= LONGEST_WAIT_S + 0.001
-    assert mean(map(sum, taken)) >= LONGEST_WAIT_S / 4
+    assert max(map(sum, taken)) <= MAX_WAIT_S + 0.001
+    assert mean(map(sum, taken)) >= MAX_WAIT_S / 4
     # A pause lies between any two reads of the same: at most three calls make one round.
     assert all(made <= 3 * (len(each) + 1) for made, each in zip(calls, taken, strict=True))
     assert mean(each[0] for each in taken) < mean(each[2] for each in taken)
@@ -316,7 +316,7 @@ def test_a_request_for_many_rows_pauses_for_a_second_in_all(api: Gateway, pauses
             for writer in reversed(entered):
                 writer.__exit__(None, None, None)
     assert answer.status == 503
-    assert 0 < sum(pauses.taken) <= LONGEST_WAIT_S + 0.001
+    assert 0 < sum(pauses.taken) <= MAX_WAIT_S + 0.001
 
 
 def test_a_run_whose_state_has_changed_is_not_listed_under_the_old_one(api: Gateway, pauses: Pauses) -> None:

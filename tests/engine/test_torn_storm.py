@@ -645,7 +645,7 @@ def test_no_answer_is_wrong_while_transactions_become_visible_item_by_item(
     with (
         torn(
             delays=at_random(seed),
-            index_delay_s=lambda: chance.uniform(0, LONGEST_DELAY_S),
+            index_delay_s=lambda: chance.uniform(0, MAX_DELAY_S),
             transact_get=lambda: chance.choice(tuple(TransactGet)),
         ) as table,
         ThreadPoolExecutor(WRITERS + READERS + 3) as threads,

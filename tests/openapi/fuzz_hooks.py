@@ -40,7 +40,7 @@ OF_STATE_OR_KEY = frozenset(
 _AS_DRAWN = 4
 """Every n-th request is sent as it was drawn."""
 
-_RUNS_KEPT = 300
+_MAX_RUNS_KEPT = 300
 
 _choices = Random(0)
 _numbers = count(1)
@@ -101,7 +101,7 @@ def after_call(_context: Any, _case: Any, response: Response) -> None:
         _shown.add(body["id"])
         _runs.pop(body["id"], None)
         _runs[body["id"]] = (State(body["state"]), body["current_attempt"])
-        if len(_runs) > _RUNS_KEPT:
+        if len(_runs) > _MAX_RUNS_KEPT:
             del _runs[next(iter(_runs))]
 
 

@@ -16,7 +16,7 @@ from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 from gyoza_domain.bootstrap import clients
 
-_LONGEST_DELAY_S = 0.3
+_MAX_DELAY_S = 0.3
 
 
 class Fault(StrEnum):
@@ -138,7 +138,7 @@ class Faults:
         return answer
 
     def _send_later(self, request: Any) -> None:
-        timer = threading.Timer(random.uniform(0, _LONGEST_DELAY_S), self._send, [request])
+        timer = threading.Timer(random.uniform(0, _MAX_DELAY_S), self._send, [request])
         with self._lock:
             self._late.append(timer)
         timer.start()

@@ -46,7 +46,7 @@ from testing.table import table_properties
 Item = Mapping[str, Any]
 Request = Mapping[str, Any]
 
-LONGEST_DELAY_S = 0.3
+MAX_DELAY_S = 0.3
 PAGE_BYTES = 1_048_576
 """A page of a query ends with the item that passes them (DynamoDB's limit, as the engine applies it)."""
 
@@ -87,7 +87,7 @@ def at_once(items: Sequence[ItemKey]) -> Sequence[float]:
     return [0.0] * len(items)
 
 
-def at_random(seed: int, *, longest_s: float = LONGEST_DELAY_S) -> Delays:
+def at_random(seed: int, *, longest_s: float = MAX_DELAY_S) -> Delays:
     """Each item at a moment of its own; now and then HEAD first, HEAD last or one item late, which are the worst."""
     rng = Random(seed)
     lock = threading.Lock()

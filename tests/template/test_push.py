@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from gyoza_domain.publishing.sending import CALL_S
+from gyoza_domain.publishing.sending import MAX_CALL_S
 from testing.cloudformation import load_template, resources_of_type
 
 TEMPLATE = load_template()
@@ -40,7 +40,7 @@ def test_only_heads_of_runs_with_an_event_delivery_invoke_the_function() -> None
 
 
 def test_there_is_time_for_a_slow_call_and_for_others_before_it() -> None:
-    assert FUNCTIONS["PublishEvents"]["Timeout"] >= 3 * CALL_S
+    assert FUNCTIONS["PublishEvents"]["Timeout"] >= 3 * MAX_CALL_S
 
 
 def test_no_replay_meets_a_parked_event_twice() -> None:

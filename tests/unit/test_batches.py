@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gyoza_domain.publishing.messages import MESSAGE_BYTES, Message
+from gyoza_domain.publishing.messages import MAX_MESSAGE_BYTES, Message
 from gyoza_domain.publishing.sending import next_batch
 
 
@@ -21,10 +21,10 @@ def ids(batch: Sequence[Message]) -> list[str]:
         ([lane("a", 1, 1), lane("b", 1)], True, ["a/0", "b/0"]),
         ([lane("a", *[1] * 12)], False, [f"a/{seq}" for seq in range(10)]),
         ([lane(f"{n:02}", 1) for n in range(12)], True, [f"{n:02}/0" for n in range(10)]),
-        ([lane("a", MESSAGE_BYTES - 1, 1), lane("b", 1)], False, ["a/0", "a/1"]),
-        ([lane("a", MESSAGE_BYTES - 1, 2), lane("b", 1)], False, ["a/0"]),
-        ([lane("a", MESSAGE_BYTES, 1)], True, ["a/0"]),
-        ([lane("a", MESSAGE_BYTES + 1, 1)], False, ["a/0"]),
+        ([lane("a", MAX_MESSAGE_BYTES - 1, 1), lane("b", 1)], False, ["a/0", "a/1"]),
+        ([lane("a", MAX_MESSAGE_BYTES - 1, 2), lane("b", 1)], False, ["a/0"]),
+        ([lane("a", MAX_MESSAGE_BYTES, 1)], True, ["a/0"]),
+        ([lane("a", MAX_MESSAGE_BYTES + 1, 1)], False, ["a/0"]),
     ],
 )
 def test_a_batch_is_as_full_as_one_call_takes(

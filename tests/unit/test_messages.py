@@ -7,7 +7,7 @@ import pytest
 from gyoza_domain.domain.run import Event, EventType, JsonText, State
 from gyoza_domain.publishing.messages import (
     CREATION,
-    MESSAGE_BYTES,
+    MAX_MESSAGE_BYTES,
     Attribute,
     Message,
     Subject,
@@ -122,9 +122,9 @@ def test_a_message_goes_whole_up_to_the_last_byte_and_without_its_payload_beyond
     def of_size(length: int) -> Message:
         return event_message(SUBJECT, event(type=EventType.COMPLETED, outputs=JsonText(f'"{"é" * length}"')))
 
-    room = MESSAGE_BYTES - of_size(0).size_bytes
+    room = MAX_MESSAGE_BYTES - of_size(0).size_bytes
     whole, beyond = of_size(room // 2), of_size(room // 2 + 1)
-    assert MESSAGE_BYTES - 1 <= whole.size_bytes <= MESSAGE_BYTES
+    assert MAX_MESSAGE_BYTES - 1 <= whole.size_bytes <= MAX_MESSAGE_BYTES
     assert data(whole)["payload"] == {"outputs": "é" * (room // 2)}
     assert (data(beyond)["payload"], data(beyond)["payload_omitted"]) == (None, True)
     assert beyond.size_bytes < 1_000

@@ -1,1 +1,1 @@
-"""The adapters of publishing: topics on SNS, parked events on SQS."""
+"""The adapters of publishing: SNS topics and an SQS queue of parked events."""

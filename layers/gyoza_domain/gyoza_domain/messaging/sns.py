@@ -1,4 +1,4 @@
-"""Topics on SNS."""
+"""Publishes messages to SNS topics and creates a missing topic."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ DELAYING_CODES = frozenset(
         "ThrottlingException",
     }
 )
-"""Codes of SNS, and common ones of AWS, that another try may outlive; all others stand until somebody acts."""
+"""Codes of SNS and common codes of AWS after which another try may succeed. Other codes need somebody to act."""
 
 BATCH_CODES = frozenset(
     {
@@ -46,7 +46,7 @@ BATCH_CODES = frozenset(
         "ParameterValueInvalid",
     }
 )
-"""Codes of a refused batch that may be the fault of one message in it, or of their sizes together."""
+"""Codes of a refused batch that one of its messages or their total size may cause."""
 
 _NO_TOPIC = frozenset({"NotFound", "NotFoundException"})
 
@@ -59,7 +59,7 @@ FIFO_ATTRIBUTES = {
 """Attributes of a FIFO topic that this code creates. docs/push.md creates topics with the same."""
 
 _ALREADY_EXISTS = "already exists"
-"""Part of the text of CreateTopic's InvalidParameter for a topic that exists with other attributes or tags."""
+"""Part of CreateTopic's error text if the topic exists with other attributes or tags."""
 
 _SERVER_ERROR = 500
 
@@ -123,7 +123,7 @@ def _entry(index: int, message: Message, *, is_fifo: bool) -> "PublishBatchReque
 
 
 def _verdicts(answer: "PublishBatchResponseTypeDef", count: int) -> list[Verdict]:
-    """A message that the answer does not name may or may not have been accepted: it is sent again."""
+    """The verdicts of a batch, in order. A message that the answer does not name is sent again."""
     verdicts = [Verdict(Fate.DELAYED, "SNS did not answer for it")] * count
     for accepted in answer.get("Successful", []):
         verdicts[int(accepted["Id"])] = Verdict(Fate.ACCEPTED)
@@ -135,7 +135,7 @@ def _verdicts(answer: "PublishBatchResponseTypeDef", count: int) -> list[Verdict
 
 
 def _verdict_of(error: ClientError) -> Verdict:
-    """Of a call that failed as a whole. A topic that is not there although it was just created appears soon."""
+    """The verdict for each message of a failed call. A topic that was just created may not be visible yet."""
     code = _code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     is_for_now = code in DELAYING_CODES | _NO_TOPIC or status >= _SERVER_ERROR

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-_BATCH_ENTRIES = 10
-"""Messages in one call at most (SQS quota)."""
+_MAX_BATCH_ENTRIES = 10
+"""The most messages in one call (SQS quota)."""
 
-_RECORD_CHARACTERS = 16_000
-"""A stream record of at most so many characters is kept whole: ten fit one call. A record of HEAD has about 3,000."""
+_MAX_RECORD_CHARACTERS = 16_000
+"""A longer stream record is cut to its keys, so that ten fit one call. A record of HEAD has about 3,000 characters."""
 
 
 class SqsParkedQueue:
@@ -38,35 +38,35 @@ class SqsParkedQueue:
         self._queue_url = queue_url
 
     def park(self, events: Sequence[ParkedEvent]) -> None:
-        for some in _handfuls(events):
+        for some in _chunks(events):
             entries: list[SendMessageBatchRequestEntryTypeDef] = [
-                {"Id": str(index), "MessageBody": _body(event)} for index, event in enumerate(some)
+                {"Id": str(index), "MessageBody": _body_of(event)} for index, event in enumerate(some)
             ]
-            with _translated():
+            with _translated_errors():
                 answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
             if answer.get("Failed"):
                 raise QueueUnavailable(_NOT_ALL)
 
     def take(self) -> Sequence[TakenEvent]:
-        with _translated():
+        with _translated_errors():
             answer = self._client.receive_message(
-                QueueUrl=self._queue_url, MaxNumberOfMessages=_BATCH_ENTRIES, WaitTimeSeconds=1
+                QueueUrl=self._queue_url, MaxNumberOfMessages=_MAX_BATCH_ENTRIES, WaitTimeSeconds=1
             )
         return [_taken(each["MessageId"], each["ReceiptHandle"], each["Body"]) for each in answer.get("Messages", [])]
 
     def remove(self, taken: TakenEvent) -> None:
-        with _translated():
+        with _translated_errors():
             self._client.delete_message(QueueUrl=self._queue_url, ReceiptHandle=taken.receipt)
 
     def put_back(self, taken: Sequence[TakenEvent]) -> None:
         is_done = True
-        for some in _handfuls(taken):
+        for some in _chunks(taken):
             entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
                 {"Id": str(index), "ReceiptHandle": each.receipt, "VisibilityTimeout": 0}
                 for index, each in enumerate(some)
             ]
             try:
-                with _translated():
+                with _translated_errors():
                     answer = self._client.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
                 is_done = is_done and not answer.get("Failed")
             except QueueUnavailable:
@@ -79,7 +79,7 @@ _NOT_ALL = "SQS did not take all entries of a call"
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     """Raise QueueUnavailable in place of botocore's errors."""
     try:
         yield
@@ -87,26 +87,26 @@ def _translated() -> Iterator[None]:
         raise QueueUnavailable(f"SQS did not answer: {error}") from error
 
 
-def _handfuls(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
-    for start in range(0, len(values), _BATCH_ENTRIES):
-        yield values[start : start + _BATCH_ENTRIES]
+def _chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    for start in range(0, len(values), _MAX_BATCH_ENTRIES):
+        yield values[start : start + _MAX_BATCH_ENTRIES]
 
 
 def _taken(message_id: str, receipt: str, body: str) -> TakenEvent:
-    event = _parsed(body)
+    event = _event_from(body)
     is_named = event is not None and event.run_id is not None and event.seq is not None
     key = f"{event.run_id}/{event.seq}" if event and is_named else sha256(body.encode()).hexdigest()[:32]
     return TakenEvent(message_id, receipt, key, event)
 
 
-def _body(event: ParkedEvent) -> str:
+def _body_of(event: ParkedEvent) -> str:
     fields: dict[str, Any] = {**asdict(event), "gap": event.leaves_gap}
-    if event.record is not None and len(json.dumps(event.record, default=str)) > _RECORD_CHARACTERS:
+    if event.record is not None and len(json.dumps(event.record, default=str)) > _MAX_RECORD_CHARACTERS:
         fields["record"] = {"dynamodb": {"Keys": event.record.get("dynamodb", {}).get("Keys")}}
     return json.dumps(fields, default=str)
 
 
-def _parsed(body: str) -> ParkedEvent | None:
+def _event_from(body: str) -> ParkedEvent | None:
     try:
         fields = json.loads(body)
         event = ParkedEvent(**{name: fields[name] for name in ("reason", "run_id", "seq", "topic", "record")})

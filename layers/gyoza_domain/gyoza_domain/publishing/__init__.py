@@ -1,1 +1,1 @@
-"""Publishes the events of runs to their subscribers, in order, and parks for an operator what cannot be published."""
+"""Publishes the events of runs to subscribers in order, and parks the others for an operator."""

@@ -1,4 +1,4 @@
-"""Delivers the events that the table's stream tells of: each is accepted by SNS, parked, or asked for again."""
+"""Delivers the events in the table's stream. SNS accepts each event, or it is parked, or it comes again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from .ports import EventRange, Outbox, Outgoing, ParkedQueue, StreamChange, Topi
 from .sending import Report, RunSteps, Sender, Step, TimeLeft
 
 YOUNG_S = 60.0
-"""So many seconds after a write, what cannot be read is asked for again; later it is parked.
+"""If an item cannot be read within this many seconds of its write, the event comes again; later it is parked.
 
 DynamoDB applies a transaction item by item, which takes milliseconds. The rest of the minute is for a deployment that
 replaces one version of the code by another.
@@ -20,24 +20,24 @@ replaces one version of the code by another.
 _TABLE_BUSY = "The table did not take the read"
 _NOT_READABLE_YET = "An item that was just written cannot be read yet"
 
-_RUNS_REMEMBERED = 10_000
+_MAX_RUNS_REMEMBERED = 10_000
 
 
 class Delivery:
-    """Publishes the events of a batch of the stream, and remembers how far it has brought each run.
+    """Publishes the events of a batch of the stream, and remembers the last delivered event of each run.
 
-    Lambda repeats a batch from its first record that is not done, with all records behind it, done or not. A process
-    that meets such a repeat skips what it has done. Only a new process sends again what another process sent.
+    Lambda repeats a batch from its first unfinished record, with all later records. A process skips the events that it
+    has delivered already. Only a new process sends again the events that another process sent.
     """
 
     def __init__(self, outbox: Outbox, topics: Topics, queue: ParkedQueue, clock: Clock) -> None:
         self._outbox = outbox
         self._sender = Sender(topics, queue)
         self._clock = clock
-        self._delivered: RecentValues[int] = RecentValues(_RUNS_REMEMBERED)
+        self._delivered: RecentValues[int] = RecentValues(_MAX_RUNS_REMEMBERED)
 
     def publish(self, changes: Sequence[StreamChange], time_left_s: TimeLeft) -> tuple[Report, list[str]]:
-        """Publish the events of the changes. Returns the sequence numbers of the records to bring again, in order."""
+        """Publish the events of the changes. Returns the sequence numbers of the unfinished records too, in order."""
         changes = [replace(change, events=self._not_delivered(change.events)) for change in changes]
         try:
             outgoing = self._outbox.read(_one_a_run(changes))
@@ -49,7 +49,7 @@ class Delivery:
         for run in runs:
             if run.last_seq is not None:
                 self._delivered.put(run.run_id, run.last_seq)
-            if run.steps and run.steps[0].may_come:
+            if run.steps and run.steps[0].may_appear:
                 report.delays.add(_NOT_READABLE_YET)
         places = sorted({step.place for run in runs for step in run.steps})
         return report, [changes[place].sequence_number for place in places]
@@ -66,7 +66,7 @@ class Delivery:
             elif change.unreadable is not None:
                 run_id = change.unreadable.run_id or change.sequence_number
                 run = runs.setdefault(run_id, RunSteps(run_id))
-                run.steps.append(Step(place, None, parked=change.unreadable, may_come=is_young))
+                run.steps.append(Step(place, None, parked=change.unreadable, may_appear=is_young))
         return list(runs.values())
 
     def _is_young(self, written_at: datetime | None) -> bool:
@@ -81,7 +81,7 @@ class Delivery:
 
 
 def _one_a_run(changes: Sequence[StreamChange]) -> list[EventRange]:
-    """One range a run, from the first of its changes to the last."""
+    """One range for each run, from the first of its changes to the last."""
     ranges: dict[str, EventRange] = {}
     for change in changes:
         if change.events is not None:

@@ -13,20 +13,20 @@ from ..domain.json_parts import json_object, json_scalar
 from ..domain.run import EMPTY_OBJECT, Event, State
 
 CREATION = -1
-"""The place of a run's creation among its events: right before the one with ``seq`` 0."""
+"""The ``seq`` of a run's creation: one before its first event."""
 
 _CREATED = "CREATED"
 
-MESSAGE_BYTES = 262_144
-"""Body and attributes of a message, or of all messages of a batch together, at most (SNS quota: 256 KB)."""
+MAX_MESSAGE_BYTES = 262_144
+"""The most bytes of body and attributes, in one message or in all messages of a batch (SNS quota: 256 KB)."""
 
 _NUMBER = Context(prec=38, Emin=-128, Emax=126)
-"""Digits and exponents that an SNS attribute of type Number may have (SNS limits)."""
+"""The digits and exponents of an SNS attribute of type Number (SNS limits)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """``type``: String or Number. ``value``: its text."""
+    """An SNS attribute. ``type`` is String or Number."""
 
     type: str
     value: str
@@ -34,7 +34,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """``id`` names the event for all time: ``<run id>/<seq>``, or ``<run id>/created``."""
+    """A message of one event. ``id`` never changes: ``<run id>/<seq>``, or ``<run id>/created``."""
 
     run_id: str
     seq: int
@@ -49,9 +49,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What all messages of a run have in common.
+    """The values that all messages of a run share.
 
-    ``attributes``: the run's own, numbers with the digits they came with.
+    ``attributes`` are those of the run. Numbers keep their digits.
     """
 
     run_id: str
@@ -62,7 +62,7 @@ class Subject:
 
 
 def event_message(subject: Subject, event: Event) -> Message:
-    """The message of an event; without its payload where it would not fit SNS with it."""
+    """The message of an event. The payload is left out if the message does not fit SNS with it."""
     attributes = _attributes(subject, event.type, event.state, event.attempt)
     attributes["seq"] = Attribute("Number", str(event.seq))
     data = {
@@ -75,13 +75,13 @@ def event_message(subject: Subject, event: Event) -> Message:
         "payload": event.posted_payload,
         "t": json_scalar(instant_to_text(event.at)),
         "state": json_scalar(event.state),
-        **_of_run(subject),
+        **_run_data(subject),
     }
     if event.will_retry:
         data["will_retry"] = "true"
     suffix = str(event.seq)
     body = _cloud_event(subject, suffix, event.type, event.at, data)
-    if _size_bytes(body, attributes) > MESSAGE_BYTES:
+    if _size_bytes(body, attributes) > MAX_MESSAGE_BYTES:
         data |= {"payload": "null", "payload_omitted": "true"}
         body = _cloud_event(subject, suffix, event.type, event.at, data)
     return Message(subject.run_id, event.seq, f"{subject.run_id}/{suffix}", body, attributes)
@@ -99,14 +99,14 @@ def creation_message(subject: Subject, created_at: datetime) -> Message:
         "payload": EMPTY_OBJECT,
         "t": json_scalar(instant_to_text(created_at)),
         "state": json_scalar(State.PENDING),
-        **_of_run(subject),
+        **_run_data(subject),
     }
     body = _cloud_event(subject, "created", _CREATED, created_at, data)
     attributes = _attributes(subject, _CREATED, State.PENDING, 1)
     return Message(subject.run_id, CREATION, f"{subject.run_id}/created", body, attributes)
 
 
-def _of_run(subject: Subject) -> dict[str, str]:
+def _run_data(subject: Subject) -> dict[str, str]:
     return {"image": json_scalar(subject.image), "op_definition": json_scalar(subject.op_definition)}
 
 

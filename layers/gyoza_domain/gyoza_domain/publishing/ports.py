@@ -1,6 +1,6 @@
-"""Declares what publishing needs from outside, and the values that pass between the parts.
+"""Declares the ports of publishing and the values that pass through them.
 
-The routes never publish: their ports are in ``runs.ports``, so that they need not load this module.
+The ports of the routes are in ``runs.ports``, because the routes never publish and need not load this module.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from .messages import Message
 
 FIFO = ".fifo"
-"""The end of a topic's name. SNS keeps the order of each run's events on a topic that ends so."""
+"""The suffix of a FIFO topic's name. SNS keeps the order of each run's events on such a topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,16 @@ class ParkedEvent:
 
     @property
     def leaves_gap(self) -> bool:
-        """Whether readers who rely on the order of a FIFO topic miss this event."""
+        """True if the topic is FIFO: its readers miss this event between the events before and after it."""
         return self.topic is not None and self.topic.endswith(FIFO)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamChange:
-    """The new events that one record of the table's stream tells of. At most one of the two last fields is set.
+    """The new events in one record of the table's stream. At most one of the last two fields is set.
 
-    ``sequence_number`` names the record in its stream. ``written_at``: when the record was written, to the second, if
-    it says so.
+    ``sequence_number`` names the record in its stream. ``written_at`` is the time of the write, to the second; None if
+    the record does not hold it.
     """
 
     sequence_number: str
@@ -60,12 +60,12 @@ class StreamChange:
 
 
 class Absence(Enum):
-    """Tells why the table has no message for an event."""
+    """The reason why the table has no message for an event."""
 
     MISSING = "missing"
     """An item was not found. It may become visible soon: DynamoDB applies a transaction item by item."""
     UNREADABLE = "unreadable"
-    """This code does not understand an item. A newer version of the code may."""
+    """This code cannot read an item. A newer version of the code may be able to."""
     GONE = "gone"
     """The run was deleted."""
 
@@ -78,7 +78,7 @@ class Lack:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """The messages of a range by ``seq``. Each event of the range is either in ``messages`` or in ``lacks``.
+    """The messages of a range by ``seq``. Every event of the range is in ``messages`` or in ``lacks``.
 
     ``topic`` is the local name of the run's topic; None if the run's SPEC could not be read.
     """
@@ -89,17 +89,17 @@ class Outgoing:
 
 
 class RunUnreadable(Exception):
-    """The run exists, but this code does not understand its HEAD."""
+    """The run exists, but this code cannot read its HEAD."""
 
 
 class Outbox(Protocol):
     """The events in the table, as messages. Each method raises StorageUnavailable."""
 
     def read(self, ranges: Sequence[EventRange]) -> Mapping[str, Outgoing]:
-        """The messages of each range, by run id. At most one range a run."""
+        """The messages of each range, by run id. Give at most one range for each run."""
 
     def range_of(self, run_id: str, first_seq: int, last_seq: int | None = None) -> EventRange:
-        """The events of a run that exist between two numbers, None for no bound.
+        """The existing events of a run between two numbers; None sets no bound.
 
         Raises RunNotFound, also for a run that is being deleted, and RunUnreadable.
         """
@@ -108,9 +108,9 @@ class Outbox(Protocol):
 class Fate(Enum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
-    """For good: SNS refuses the same message again until somebody changes something."""
+    """SNS refuses the same message again until somebody changes something."""
     DELAYED = "delayed"
-    """For now; or the answer was lost, and SNS may have accepted the message."""
+    """SNS does not take the message now, or its answer was lost and it may have accepted the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,22 +121,22 @@ class Verdict:
 
 class Topics(Protocol):
     def publish(self, topic: str, messages: Sequence[Message]) -> Sequence[Verdict]:
-        """Publish to the topic of that local name, and create it if it is missing.
+        """Publish to the topic with that local name, and create the topic if it is missing.
 
-        Takes at most as many messages as ``sending.next_batch`` returns. Returns a verdict a message, in order.
+        Takes at most as many messages as ``sending.next_batch`` returns. Returns one verdict a message, in order.
         """
 
 
 class QueueUnavailable(Exception):
-    """The queue of parked events did not do all it was asked, perhaps nothing of it."""
+    """The queue of parked events did only a part of the request or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class TakenEvent:
-    """A parked event that one caller has taken from the queue; no other caller is given it for a while.
+    """A parked event that a caller has taken from the queue. For a while no other caller gets it.
 
-    ``message_id`` names the queue's message, and ``receipt`` this taking of it. ``key`` is equal for two messages that
-    hold the same event. ``event`` is None for a message that gyoza did not put into the queue.
+    ``message_id`` names the queue's message and ``receipt`` the taking of it. Two messages of the same event have the
+    same ``key``. ``event`` is None for a message that gyoza did not write.
     """
 
     message_id: str
@@ -149,13 +149,13 @@ class ParkedQueue(Protocol):
     """The events that wait for an operator. Each method raises QueueUnavailable."""
 
     def park(self, events: Sequence[ParkedEvent]) -> None:
-        """Keep each of the events, at least once."""
+        """Store each event at least once."""
 
     def take(self) -> Sequence[TakenEvent]:
-        """Some of the parked events; none if all have been taken."""
+        """Take some of the parked events. Returns none if all are taken."""
 
     def remove(self, taken: TakenEvent) -> None:
-        """Forget the event."""
+        """Delete the event from the queue."""
 
     def put_back(self, taken: Sequence[TakenEvent]) -> None:
-        """Let each of them be taken again at once, also if the queue fails for some of them."""
+        """Make each event available again at once, even if the queue fails for some of them."""

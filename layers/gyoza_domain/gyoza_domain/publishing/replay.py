@@ -1,4 +1,4 @@
-"""Tries parked events once more, for an operator who asks."""
+"""Publishes parked events again on the request of an operator."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,22 +6,22 @@ from typing import Any
 
 from ..domain.errors import RunNotFound, StorageUnavailable
 from .ports import Outbox, ParkedEvent, ParkedQueue, QueueUnavailable, RunUnreadable, StreamChange, TakenEvent
-from .redelivery import REQUEST_S, Redelivery
-from .sending import CALL_S, TimeLeft, at_most
+from .redelivery import MAX_REQUEST_S, Redelivery
+from .sending import MAX_CALL_S, TimeLeft, at_most
 
-_EVENT_S = CALL_S + 10.0
-"""An event is tried only with so many seconds left: for its call to SNS and its reads."""
+_MAX_EVENT_S = MAX_CALL_S + 10.0
+"""The longest time that one event needs for its call to SNS and its reads. It is tried only with this much left."""
 
 _NOT_OURS = ParkedEvent("The message was not put into the queue by gyoza")
 
 
 @dataclass
 class Replayed:
-    """``kept``: the events tried here that are in the queue as before, each with the reason.
+    """The result of one request. ``kept`` lists the tried events that stay in the queue, each with its reason.
 
-    ``dropped`` counts what was removed unpublished: second copies, and what tells of no event any more. ``tried``: the
-    keys of all events that this replay keeps, those of earlier requests included. ``has_more``: the time was up before
-    the queue was empty.
+    ``dropped`` counts the messages that were removed without publishing: second copies, and messages without an event.
+    ``tried`` holds the keys of all events that this replay keeps, with those of earlier requests. ``has_more`` is true
+    if the time ran out before the queue was empty.
     """
 
     published: int = 0
@@ -32,10 +32,10 @@ class Replayed:
 
 
 class Replay:
-    """One request of a replay: takes events from the queue, publishes them and removes those that went.
+    """One request of a replay. It takes events from the queue, publishes them and removes the published ones.
 
-    It puts back what it took and did not remove, whatever fails. A replay may take several requests; none of them tries
-    an event that an earlier one kept. Of two copies of one event only one stays.
+    It puts back every event that it did not remove, even after an error. A replay may take several requests; a later
+    request does not try an event that an earlier one kept. It removes the second copy of an event.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Replay:
 
     def run(self, tried: Sequence[str], time_left_s: TimeLeft) -> Replayed:
         """Try all events but those ``tried``, until the queue is empty or the time is up. Raises QueueUnavailable."""
-        time_left_s = at_most(REQUEST_S, time_left_s)
+        time_left_s = at_most(MAX_REQUEST_S, time_left_s)
         done = Replayed(tried=list(tried))
         kept_before, met = set(tried), set[str]()
         try:
@@ -62,7 +62,7 @@ class Replay:
                     if each.key in met and each.event is not None:
                         done.dropped += self._remove(each)
                     elif each.key not in kept_before:
-                        if time_left_s() < _EVENT_S:
+                        if time_left_s() < _MAX_EVENT_S:
                             done.has_more = True
                             return done
                         self._try(each, done, time_left_s)
@@ -72,9 +72,9 @@ class Replay:
         return done
 
     def _take(self) -> Sequence[TakenEvent]:
-        """A handful of events, those of one run in their order.
+        """The next events, in the order of their run.
 
-        SQS may give a message again that is held already. The later receipt counts then; it is no copy.
+        SQS may give a held message again. It is not a copy; only its receipt is newer.
         """
         taken: list[TakenEvent] = []
         while not taken:
@@ -86,7 +86,7 @@ class Replay:
         return sorted(taken, key=_place)
 
     def _remove(self, taken: TakenEvent) -> bool:
-        """Whether the queue removed it. It is put back otherwise."""
+        """Remove the event from the queue. Returns False if the queue failed; the event is then put back."""
         try:
             self._queue.remove(taken)
         except QueueUnavailable:
@@ -95,15 +95,15 @@ class Replay:
         return True
 
     def _try(self, taken: TakenEvent, done: Replayed, time_left_s: TimeLeft) -> None:
-        why_not = self._publish(taken.event, done, time_left_s)
-        if why_not is None and not self._remove(taken):
-            why_not = replace(taken.event or _NOT_OURS, reason="It was published, but the queue did not remove it")
-        if why_not is not None:
-            done.kept.append(why_not)
+        kept = self._publish(taken.event, done, time_left_s)
+        if kept is None and not self._remove(taken):
+            kept = replace(taken.event or _NOT_OURS, reason="It was published, but the queue did not remove it")
+        if kept is not None:
+            done.kept.append(kept)
             done.tried.append(taken.key)
 
     def _publish(self, event: ParkedEvent | None, done: Replayed, time_left_s: TimeLeft) -> ParkedEvent | None:
-        """The event with the reason why it stays, or the first of the events of its record that did not go."""
+        """None if the event was published or dropped; otherwise the first event that stays, with its reason."""
         if event is None:
             return _NOT_OURS
         try:
@@ -123,7 +123,7 @@ class Replay:
         return report.parked[0] if report.parked else None
 
     def _change(self, event: ParkedEvent) -> StreamChange:
-        """The events to publish: of a kept record all that it tells of, else the event itself."""
+        """The events to publish: those of a kept stream record, or the event itself."""
         if event.record is not None:
             return self._change_of(event.record)
         if event.run_id is None or event.seq is None:

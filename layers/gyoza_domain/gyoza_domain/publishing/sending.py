@@ -1,4 +1,4 @@
-"""Sends the events of many runs to their topics, those of each run in the order of ``seq``.
+"""Sends the events of many runs to their topics. The events of one run keep the order of ``seq``.
 
 SNS accepts a message, delays it or refuses it. A delayed message stops its run, not the others. A refused message is
 parked, and its run goes on.
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 
-from .messages import MESSAGE_BYTES, Message
+from .messages import MAX_MESSAGE_BYTES, Message
 from .ports import (
     FIFO,
     Absence,
@@ -26,25 +26,25 @@ from .ports import (
 TimeLeft = Callable[[], float]
 """Seconds until the process is stopped."""
 
-CALL_S = 20.0
-"""A call to SNS or SQS begins only with so many seconds left: three tries of at most 5 s, and their pauses."""
+MAX_CALL_S = 20.0
+"""The longest call to SNS or SQS: three tries of 5 s and their pauses. A call begins only with this much left."""
 
-BATCH_ENTRIES = 10
-"""Messages in one PublishBatch at most (SNS quota)."""
+MAX_BATCH_ENTRIES = 10
+"""The most messages in one PublishBatch (SNS quota)."""
 
 _NO_TIME = "The time of this invocation is up"
 _NOT_PARKED = "The queue of parked events did not take an event"
 
 
 def at_most(seconds: float, time_left_s: TimeLeft) -> TimeLeft:
-    """``time_left_s``, but no more than ``seconds`` from now on."""
+    """A function like ``time_left_s`` that allows at most ``seconds`` from now on."""
     spare = max(time_left_s() - seconds, 0.0)
     return lambda: time_left_s() - spare
 
 
 @dataclass
 class Report:
-    """Counts what was published and lists what was parked. ``delays`` holds each reason for a delay once."""
+    """The count of published events, the parked events, and in ``delays`` each reason for a delay once."""
 
     published: int = 0
     parked: list[ParkedEvent] = field(default_factory=list)
@@ -53,22 +53,22 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One event's turn in its run. Without a message, ``parked`` is parked in its place.
+    """One event in the queue of its run. If it has no message, ``parked`` is parked instead.
 
-    ``place`` orders the steps of all runs as their records lie in the stream. ``may_come``: the message may yet be
-    found, so the run waits and nothing is parked.
+    ``place`` is the position of its record in the stream. ``may_appear`` is true if the message may still be found; the
+    run then waits and nothing is parked.
     """
 
     place: int
     seq: int | None
     message: Message | None = None
     parked: ParkedEvent | None = None
-    may_come: bool = False
+    may_appear: bool = False
 
 
 @dataclass
 class RunSteps:
-    """The steps of a run that are still to be taken, in order. ``last_seq`` is that of the last step taken."""
+    """The remaining steps of a run, in order. ``last_seq`` is the ``seq`` of the last finished step."""
 
     run_id: str
     topic: str = ""
@@ -77,9 +77,9 @@ class RunSteps:
     is_stopped: bool = False
 
     def add(self, place: int, wanted: EventRange, outgoing: Outgoing, *, is_young: bool) -> None:
-        """Append a step for each event of the range, but none for an event of a deleted run.
+        """Append a step for each event of the range. An event of a deleted run gets none, unless it is young.
 
-        ``is_young``: the events were written so recently that the table may not show all of them yet.
+        ``is_young`` is true if the table may not show all events of the range yet.
         """
         self.topic = outgoing.topic or self.topic
         for seq in range(wanted.first_seq, wanted.last_seq + 1):
@@ -88,10 +88,10 @@ class RunSteps:
                 self.steps.append(Step(place, seq, outgoing.messages[seq]))
             elif is_young or lack.absence is not Absence.GONE:
                 parked = ParkedEvent(lack.reason, self.run_id, seq, outgoing.topic)
-                self.steps.append(Step(place, seq, parked=parked, may_come=is_young))
+                self.steps.append(Step(place, seq, parked=parked, may_appear=is_young))
 
     def messages(self) -> Iterator[Message]:
-        """The messages that may be sent now: those before the first step without one."""
+        """The messages that can be sent now. They end at the first step that has none."""
         for step in self.steps:
             if step.message is None:
                 return
@@ -107,19 +107,19 @@ class RunSteps:
 
 
 class Sender:
-    """Takes the steps of runs. Without a queue nothing is parked, and only the report tells of what was refused."""
+    """Sends the steps of runs. Without a queue it parks nothing, and the report lists the refused events."""
 
     def __init__(self, topics: Topics, queue: ParkedQueue | None = None) -> None:
         self._topics = topics
         self._queue = queue
 
     def send(self, runs: Sequence[RunSteps], time_left_s: TimeLeft) -> Report:
-        """Take every step that can be taken; the others stay in their run."""
+        """Finish every step that can be finished. The other steps stay in their runs."""
         report = Report()
         while True:
             for topic in dict.fromkeys(run.topic for run in runs if run.can_send):
                 self._send_to(topic, [run for run in runs if run.topic == topic], report, time_left_s)
-            unreadable = _to_park(runs)
+            unreadable = _steps_to_park(runs)
             if not unreadable or not self._park_unreadable(unreadable, report, time_left_s):
                 return report
             for run in runs:
@@ -127,9 +127,9 @@ class Sender:
                     run.take_step()
 
     def _send_to(self, topic: str, runs: Sequence[RunSteps], report: Report, time_left_s: TimeLeft) -> None:
-        """Send the messages of one topic until none is left, SNS takes none of a batch, or the time is up."""
+        """Send the messages of one topic until none is left, SNS delays a whole batch, or the time is up."""
         while moving := [run for run in runs if run.can_send]:
-            if time_left_s() < CALL_S:
+            if time_left_s() < MAX_CALL_S:
                 report.delays.add(_NO_TIME)
                 verdicts: Sequence[Verdict] = []
             else:
@@ -147,7 +147,7 @@ class Sender:
     def _park_refused(
         self, topic: str, batch: Sequence[Message], verdicts: Sequence[Verdict], report: Report
     ) -> Sequence[Verdict]:
-        """Park what was refused. Returns the verdicts; what the queue does not take is delayed."""
+        """Park the refused messages. Returns the verdicts. If the queue fails, refused messages become delayed."""
         refused = [
             ParkedEvent(verdict.reason, message.run_id, message.seq, topic)
             for message, verdict in zip(batch, verdicts, strict=True)
@@ -159,13 +159,13 @@ class Sender:
         return [not_parked if verdict.fate is Fate.REFUSED else verdict for verdict in verdicts]
 
     def _park_unreadable(self, steps: Sequence[Step], report: Report, time_left_s: TimeLeft) -> bool:
-        if time_left_s() < CALL_S:
+        if time_left_s() < MAX_CALL_S:
             report.delays.add(_NO_TIME)
             return False
         return self._park([step.parked for step in steps if step.parked is not None], report)
 
     def _park(self, events: Sequence[ParkedEvent], report: Report) -> bool:
-        """Whether the queue took all of them."""
+        """Park the events. Returns False if the queue did not take all of them."""
         try:
             if events and self._queue is not None:
                 self._queue.park(events)
@@ -177,35 +177,35 @@ class Sender:
 
 
 def next_batch(queues: Iterable[Iterable[Message]], *, one_of_each: bool) -> list[Message]:
-    """The messages to send next, from the front of the queues: as many as one call takes, at least one.
+    """The next messages from the front of the queues: as many as fit one call, and at least one.
 
-    A queue holds the messages of one run in their order, and at least one. SNS judges each message of a batch alone, so
-    a batch that must keep the order (``one_of_each``) holds one message a run: no message overtakes one that must be
-    sent again.
+    Each queue holds the messages of one run in order, and at least one. SNS accepts or refuses each message of a batch
+    alone. So a batch that must keep the order (``one_of_each``) holds one message of each run: no message can overtake
+    an earlier one that failed.
     """
     batch: list[Message] = []
     size_bytes = 0
     for messages in queues:
         for message in islice(messages, 1 if one_of_each else None):
             size_bytes += message.size_bytes
-            if batch and (len(batch) == BATCH_ENTRIES or size_bytes > MESSAGE_BYTES):
+            if batch and (len(batch) == MAX_BATCH_ENTRIES or size_bytes > MAX_MESSAGE_BYTES):
                 return batch
             batch.append(message)
     return batch
 
 
-def _to_park(runs: Sequence[RunSteps]) -> list[Step]:
-    """The steps without a message that no other step lies before, in any run.
+def _steps_to_park(runs: Sequence[RunSteps]) -> list[Step]:
+    """The steps without a message that stand before every other step of any run.
 
-    Lambda repeats a batch from its first record that is not done. What is parked only after everything before it is
-    done does not come again, so it is parked once.
+    Lambda repeats a batch from its first unfinished record. A step that is parked only after all earlier steps are
+    finished does not come again, so it is parked once.
     """
     steps = sorted((step for run in runs for step in run.steps), key=lambda step: step.place)
-    return list(takewhile(lambda step: step.message is None and not step.may_come, steps))
+    return list(takewhile(lambda step: step.message is None and not step.may_appear, steps))
 
 
 def _settle(run: RunSteps, verdict: Verdict, report: Report) -> None:
-    """Take the run's first step, unless its message or one before it must be sent again."""
+    """Finish the run's first step, unless its message or an earlier one must be sent again."""
     if run.is_stopped:
         return
     if verdict.fate is Fate.DELAYED:
