@@ -1,4 +1,4 @@
-"""Attributes of items: Python values to DynamoDB's typed values and back.
+"""Converts Python values to DynamoDB's typed values and back.
 
 An attribute without a value is left out. ``schema`` is on every item; a reader leaves attributes that it does not know
 alone.
@@ -16,7 +16,7 @@ Item = dict[str, Any]
 StoredItem = Mapping[str, Any]
 
 SCHEMA = 1
-"""Of the items written here. A release that must change how it reads an item raises it."""
+"""The schema of the items written here. A release that changes the reading of an item raises it."""
 
 Value = TypeVar("Value")
 
@@ -29,7 +29,7 @@ class UnreadableItem(Exception):
 
 
 def readable(item: StoredItem, decode: Callable[[StoredItem], Value]) -> Value:
-    """``decode(item)``, or UnreadableItem."""
+    """The result of ``decode(item)``. Raises UnreadableItem."""
     try:
         schema = int(item["schema"]["N"])
         if schema > SCHEMA:

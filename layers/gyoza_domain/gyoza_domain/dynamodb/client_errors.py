@@ -1,7 +1,7 @@
-"""The one seam at which DynamoDB's errors become ours.
+"""Translates DynamoDB's errors into the adapter's own. No other module does.
 
-A failed transaction is read by the position of its cancellation reasons. An error that is named nowhere here is a
-defect and passes through.
+The position of a cancellation reason names the write that failed. An error that this module does not name is a defect
+and passes through.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,23 +15,23 @@ from ..domain.errors import StorageUnavailable
 from .settling import NotThereYet
 
 CONFLICT_REASONS = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
-"""Reasons in a cancelled transaction that another request's write is behind; nothing of ours was written."""
+"""Reasons of a cancelled transaction that another request's write caused. This transaction wrote nothing."""
 
 BUSY_REASONS = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded"})
-"""Reasons in a cancelled transaction that tell of load."""
+"""Reasons of a cancelled transaction that load caused."""
 
 THROTTLING_CODES = frozenset({"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"})
-"""Codes of a request that DynamoDB refused for load: this sending wrote nothing."""
+"""Codes of a request that DynamoDB refuses because of load. This sending wrote nothing."""
 
 UNKNOWN_CODES = frozenset({"InternalServerError", "ServiceUnavailable", "TransactionInProgressException"})
-"""Codes that leave open whether a write stands."""
+"""Codes that do not tell whether a write took effect."""
 
 
 class WriteConflict(Exception):
     """Another write was faster.
 
-    ``items``: for each write of the transaction, the item that its failed condition returned. ``was_resent``: the
-    client had sent the same write before; that sending may still arrive.
+    ``items`` holds, for each write of the transaction, the item that its failed condition returned, or None.
+    ``was_resent`` is true if the client had sent the same write before; that sending may still arrive.
     """
 
     def __init__(self, items: Sequence[dict[str, Any] | None], *, was_resent: bool) -> None:
@@ -41,7 +41,7 @@ class WriteConflict(Exception):
 
 
 class WriteThrottled(Exception):
-    """DynamoDB refused a write for load. ``was_resent``: as of WriteConflict."""
+    """DynamoDB refused a write because of load. ``was_resent`` has the meaning it has in WriteConflict."""
 
     def __init__(self, *, was_resent: bool) -> None:
         super().__init__("the write was throttled")
@@ -49,7 +49,7 @@ class WriteThrottled(Exception):
 
 
 class NoAnswer(Exception):
-    """A write was sent and got no answer, or none that tells whether it stands."""
+    """A write was sent, and no answer tells whether it took effect."""
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def translated_write() -> Iterator[None]:
 
 
 def _reasons(error: ClientError) -> list[dict[str, Any]]:
-    """Of a cancelled transaction, a reason for each of its items."""
+    """The cancellation reasons of a transaction, one for each of its items; empty for other errors."""
     reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
     return reasons
 

@@ -1,6 +1,7 @@
-"""The items beside HEAD to values and back.
+"""Converts every item except HEAD to values and back.
 
-Documents and messages are stored as JSON text: DynamoDB's own maps nest 32 levels and its numbers have 38 digits.
+Documents and messages are stored as JSON text, because DynamoDB's maps nest at most 32 levels and its numbers have at
+most 38 digits.
 """
 
 import json
@@ -42,9 +43,9 @@ from .head import MAX_INPUTS_IN_SPEC_BYTES
 
 
 def spec_items(run_id: str, spec: RunSpec) -> list[Item]:
-    """SPEC, and INPUTS if the inputs are large: then SPEC goes without them, and INPUTS repeats the rest of SPEC.
+    """SPEC, and INPUTS if the inputs are large. SPEC then has no inputs, and INPUTS repeats the rest of SPEC.
 
-    So a row of a list reads one of the two, never both.
+    A row of a list therefore reads only one of the two.
     """
     whole = _spec_item(run_id, keys.SPEC, spec)
     if len(spec.inputs.encode()) <= MAX_INPUTS_IN_SPEC_BYTES:
@@ -54,7 +55,7 @@ def spec_items(run_id: str, spec: RunSpec) -> list[Item]:
 
 
 def spec_from(item: StoredItem) -> RunSpec:
-    """From SPEC or INPUTS; SPEC without inputs gives an empty object. Raises UnreadableItem."""
+    """The spec in SPEC or INPUTS. If SPEC has no inputs, they are an empty object. Raises UnreadableItem."""
     return readable(item, _spec_from)
 
 
@@ -105,7 +106,7 @@ def key_use_from(item: StoredItem) -> KeyUse:
 
 
 def claim_attributes(claim: Claim | None) -> Item:
-    """The claim, as CLAIM holds it and as ATTEMPT, OUTPUTS and an EVENT that ended an attempt repeat it."""
+    """The attributes of a claim in CLAIM; ATTEMPT, OUTPUTS and an EVENT that ended an attempt repeat them."""
     if claim is None:
         return {}
     gpu_id = None if claim.gpu_id is None else str(claim.gpu_id)
@@ -152,7 +153,7 @@ def _result_from(item: StoredItem) -> AttemptResult:
 
 
 def closed_attempt_item(run: OpRun, attempt: OpAttempt) -> Item:
-    """ATTEMPT: all of a closed attempt but the documents of its result."""
+    """The item ATTEMPT: a closed attempt without the documents of its result."""
     return new_item(
         run.id,
         keys.attempt_sk(attempt.number),
@@ -237,7 +238,7 @@ def _event_from(item: StoredItem) -> Event:
 
 
 def _json(value: str | int | None) -> str | None:
-    """A client's text as JSON text, so that a page that fits in bytes stored fits an answer too; None stays None."""
+    """A client's text as JSON text, so that its stored bytes are also those of an answer. None stays None."""
     return None if value is None else json.dumps(value, ensure_ascii=False)
 
 

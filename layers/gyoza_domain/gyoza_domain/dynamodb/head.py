@@ -1,6 +1,6 @@
-"""HEAD, the item that every write of a run changes, as a value.
+"""Converts HEAD, the item that every write of a run changes, to a value and back.
 
-Instants are microseconds since 1970: HEAD is written with every event, so it stays small.
+HEAD is written with every event and stays small: it stores instants as microseconds since 1970.
 """
 
 from dataclasses import dataclass
@@ -31,10 +31,10 @@ OPTIONAL_ATTRIBUTES = ("started_at", "finished_at", "claim_version", "result_sou
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """``run`` is without claim and result.
+    """The values of HEAD. ``run`` has neither claim nor result.
 
-    ``claim_version`` and ``result_version``: the versions of the run that last wrote the claim and the result; None if
-    the current attempt has none. ``is_deleted``: the run is on its way out, and nobody is shown it.
+    ``claim_version`` and ``result_version`` are the versions of the run that last wrote the claim and the result; None
+    if the current attempt has none. ``is_deleted`` is true if the run is being deleted; no reader shows it.
     """
 
     run: OpRun
@@ -55,17 +55,17 @@ class Head:
 
 
 def head_from(item: StoredItem) -> Head:
-    """Raises UnreadableItem."""
+    """The value of a HEAD item. Raises UnreadableItem."""
     return readable(item, _head_from)
 
 
 def is_deleted(item: StoredItem) -> bool:
-    """Whether the run of this HEAD is on its way out, also if a newer release wrote HEAD."""
+    """True if the run of this HEAD is being deleted, even if a newer release wrote HEAD."""
     return "deleted_at" in item
 
 
 def new_head(run: OpRun, spec: RunSpec) -> Item:
-    """HEAD at creation: what changes, and what only the indexes and the stream's readers need."""
+    """HEAD of a new run, with the attributes that only the indexes and the readers of the stream need."""
     return new_item(
         run.id,
         keys.HEAD,

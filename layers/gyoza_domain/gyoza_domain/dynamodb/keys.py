@@ -1,4 +1,4 @@
-"""The table: the only module that spells a key or the name of an index.
+"""Describes the table. No other module spells a key or the name of an index.
 
 A run is one partition, ``pk = RUN#<run id>``. No id that a client sends can spell another item's key, for ids are
 checked to be UUIDs before they get here. The sort keys put the items of a run in this order, and the order is used.
@@ -57,7 +57,7 @@ SPEC = "SPEC"
 INPUTS = "SPEC#INPUTS"
 
 SMALL_ITEMS = (HEAD, CLAIM)
-"""First and last of the items that a decision reads."""
+"""The first and the last of the items that a decision reads."""
 
 TOP = INPUTS
 """The last item of a run."""
@@ -90,7 +90,7 @@ def run_id_of_pk(pk: str) -> str:
 
 
 def event_sk(seq: int) -> str:
-    """Ten digits. A number beyond them gives the last key, which no event has."""
+    """The sort key of an event, with ten digits. A larger number gives the last key, which no event has."""
     return f"EVENT#{min(seq, _MAX_SEQ):010d}"
 
 
@@ -106,7 +106,7 @@ def idempotency_sk(digest: str) -> str:
 
 
 def attempt_sk(number: int) -> str:
-    """Eight digits. A number beyond them gives the last key, which no attempt has."""
+    """The sort key of an attempt, with eight digits. A larger number gives the last key, which no attempt has."""
     return f"ATTEMPT#{min(number, _MAX_ATTEMPT):08d}"
 
 
@@ -126,7 +126,7 @@ def digest(value: str) -> str:
 
 
 def right_after(sk: str) -> str:
-    """A bound that leaves out ``sk`` and keeps every key behind it."""
+    """A bound that excludes ``sk`` and includes every key behind it."""
     return sk + " "
 
 

@@ -1,4 +1,4 @@
-"""Reads the events of runs from the table, as messages. The EVENT items are the outbox: nothing else is stored."""
+"""Reads the events of runs from the table as messages. The EVENT items are the outbox; nothing else is stored."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +93,7 @@ class DynamoDBOutbox:
         return subject
 
     def _gone(self, incomplete: Mapping[str, Outgoing]) -> dict[str, Outgoing]:
-        """Those of the runs that were deleted, or are being deleted: what they miss is gone."""
+        """The runs that are deleted or being deleted. Their missing items will not appear."""
         if not incomplete:
             return {}
         heads = self._reader.items([ItemKey(run_id, keys.HEAD) for run_id in incomplete])

@@ -1,4 +1,4 @@
-"""Pages of run ids from the indexes.
+"""Reads pages of run ids from the indexes.
 
 One partition of an index takes 1,000 writes a second, so each index is spread over shards. A page asks every shard once
 and merges the answers by ``created_key``. A shard that stopped early (at its share of the entries a request may read)
@@ -23,7 +23,7 @@ MAX_ENTRIES_A_REQUEST = 2_000
 
 @dataclass(frozen=True, slots=True)
 class IndexPage:
-    """Run ids in the direction of travel, and the run id to go on from, or None when there is nothing beyond."""
+    """Run ids in the direction of the query, and the run id of the next page's cursor; None on the last page."""
 
     run_ids: Sequence[str]
     next_cursor: str | None
@@ -92,7 +92,7 @@ class RunIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Which index leads, for which value, and what is filtered on its entries."""
+    """The index that a query reads, the value of its hash key, and the filters on its entries."""
 
     index: str
     value: str
@@ -102,7 +102,7 @@ class _Plan:
 
 
 def _plan(query: RunQuery) -> _Plan:
-    """The most selective index leads: live runs are few at any time, while images and definitions pile up for ever."""
+    """Chooses the most selective index: few runs are live at any time, while images and definitions only grow in number."""
     live = query.state is not None and not query.state.is_terminal
     hashed: list[tuple[str, str]] = []
     if query.op_definition is not None:

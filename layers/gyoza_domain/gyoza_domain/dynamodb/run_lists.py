@@ -1,4 +1,4 @@
-"""RunLists on the table of ``keys``."""
+"""Implements RunLists on the table of ``keys``."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -110,7 +110,7 @@ def _is_listed(head: Head, state: State | None) -> bool:
 
 
 def _by_read(heads: Sequence[Head], shape: RowShape) -> Iterator[Sequence[Head]]:
-    """The heads, cut where one batch ends, or where it would bring more documents than one answer can hold."""
+    """The heads in groups. A group fits one batch, and its documents fit one answer."""
     some: list[Head] = []
     key_count = size = 0
     for head in heads:

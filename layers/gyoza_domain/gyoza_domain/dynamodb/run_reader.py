@@ -1,4 +1,4 @@
-"""RunReader on the table of ``keys``."""
+"""Implements RunReader on the table of ``keys``."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -160,7 +160,7 @@ class DynamoDBRunReader:
 
 
 def _attempt_view(attempt: OpAttempt, outputs: StoredItem | None, items: Items) -> AttemptView:
-    """``outputs``: the result of a closed attempt that a PATCH wrote."""
+    """The view of an attempt. ``outputs`` is the item with the result of a closed attempt that a PATCH wrote."""
     events = [codec.event_from(items[keys.event_sk(seq)]) for seq in _newest_seqs(attempt)]
     if attempt.result is None and attempt.result_source is not None:
         carrier = items[keys.event_sk(attempt.last_seq)] if outputs is None else outputs

@@ -1,4 +1,4 @@
-"""RunStore on the table of ``keys``."""
+"""Implements RunStore on the table of ``keys``."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -69,7 +69,7 @@ class DynamoDBRunStore:
             if isinstance(refusal, WriteConflict):
                 _raise_if_used(refusal, run_id, key)
             if refusal.was_resent and key is None:
-                # If the first sending arrives after all, a new one would have its effect a second time.
+                # The first sending may still arrive, and a new one would then have the effect a second time.
                 raise unknown from None
             raise _not_written(run_id, refusal, unknown) from None
 

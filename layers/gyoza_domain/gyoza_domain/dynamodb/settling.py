@@ -1,7 +1,7 @@
-"""Readings that meet half a transaction, and the pauses before they are repeated.
+"""Repeats a reading that meets half a transaction, after a pause.
 
-DynamoDB applies a transaction item by item, and a query or a batch does not wait for the rest of it. So a reader may
-meet HEAD as a transaction left it and another item as it was before, or the reverse, for some milliseconds.
+DynamoDB applies a transaction item by item, and a query or a batch does not wait for the rest. For some milliseconds a
+reader may see HEAD after a transaction and another item before it, or the reverse.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ..runs.ports import Clock
 from .attributes import UnreadableItem
 
 SETTLING_S = 1.0
-"""Time for the pauses of one request, however many of its items are not there yet (docs/guarantees.md)."""
+"""The time for all pauses of one request (docs/guarantees.md)."""
 
 _FIRST_PAUSE_S = 0.02
 _MAX_PAUSE_S = 0.3
@@ -24,11 +24,11 @@ _system_random = SystemRandom()
 
 
 class NotThereYet(Exception):
-    """Another item promises this one, or a version of it, and the reading did not meet it."""
+    """The reading did not see an item, or a version of it, that another item promises."""
 
 
 class Pauses:
-    """Growing, jittered pauses, for a time in all. StorageUnavailable if the time is up."""
+    """Growing random pauses with a limit for their sum. Raises StorageUnavailable once the limit is reached."""
 
     def __init__(self, clock: Clock, total_s: float = SETTLING_S) -> None:
         self._clock = clock
@@ -51,9 +51,9 @@ class Pauses:
 
 
 def settled(read: Callable[[], Value], run_id: str, pauses: Pauses) -> Value:
-    """The value of the first reading that met whole transactions only.
+    """The value of the first reading that sees only whole transactions.
 
-    Raises StorageUnavailable if there is none within the time, and UnreadableRun.
+    Raises StorageUnavailable if no reading does within the time, and UnreadableRun.
     """
     while True:
         try:

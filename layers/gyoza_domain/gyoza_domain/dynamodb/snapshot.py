@@ -1,7 +1,7 @@
-"""Makes of a run's items a run of one version, or names what is missing.
+"""Builds a run of one version from its items, or raises NotThereYet.
 
-HEAD promises the rest: it names the version that last wrote the claim and the result, and counts the events. An item
-that is older or newer than HEAD promises was met on the other side of a write: NotThereYet.
+HEAD names the version that last wrote the claim and the result, and it counts the events. If an item is older or newer
+than HEAD says, the reading saw a transaction in part.
 """
 
 from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def head_of_run(item: StoredItem | None, run_id: str, *, at_least: int = 0) -> H
 
 
 def promised(items: Items, sk: str, version: int | None = None) -> StoredItem:
-    """The item; NotThereYet if it is missing, or not of the version that HEAD names."""
+    """The item with that sort key. Raises NotThereYet if it is missing or has not the version that HEAD names."""
     item = items.get(sk)
     if item is None or (version is not None and version_of(item) != version):
         raise NotThereYet(sk)
@@ -109,9 +109,9 @@ def promised(items: Items, sk: str, version: int | None = None) -> StoredItem:
 
 
 def contiguous_events(items: Items, first_seq: int, last_seq: int) -> list[Event]:
-    """The events from ``last_seq`` downwards to ``first_seq`` or the last that ``items`` holds, oldest first.
+    """The events down from ``last_seq`` to ``first_seq`` or to the lowest in ``items``, oldest first.
 
-    NotThereYet if one is missing between two that are there, or the last one is.
+    Raises NotThereYet if an event between them or the last one is missing.
     """
     seqs = sorted(codec.seq_of(item) for sk, item in items.items() if keys.is_event(sk))
     wanted = [seq for seq in seqs if first_seq <= seq <= last_seq]
@@ -125,7 +125,7 @@ def query_newest_events(reader: TableReader, run: OpRun) -> Sequence[Event]:
 
 
 def _newest_events(reader: TableReader, run: OpRun, items: Items, *, is_cut: bool) -> Sequence[Event]:
-    """From ``items`` as far as they hold them, and the rest by another query."""
+    """The newest events: those in ``items``, and the others by another query."""
     attempt = run.attempt
     if attempt.event_count == 0:
         return []
@@ -168,9 +168,10 @@ def _result(head: Head, items: Items) -> AttemptResult | None:
 
 
 def row_keys(head: Head, shape: RowShape) -> list[ItemKey]:
-    """The items that a row needs beside HEAD.
+    """The keys of the items that a row needs beside HEAD.
 
-    Two at most, for the item with the result repeats the claim; three if a worker claimed the run after a PATCH.
+    They are at most two, because the item with the result repeats the claim; three if a worker claimed the run after a
+    PATCH.
     """
     run_id, attempt = head.run.id, head.run.attempt
     if shape is RowShape.SUMMARY:
@@ -204,5 +205,5 @@ def _result_sk(attempt: OpAttempt) -> str:
 
 
 def _claim_is_apart(head: Head) -> bool:
-    """Whether the current claim is in CLAIM only, not repeated beside the result."""
+    """True if only CLAIM holds the current claim, and the item with the result does not repeat it."""
     return head.claim_version is not None and (head.result_version is None or head.claim_version > head.result_version)

@@ -1,4 +1,4 @@
-"""Reads a record of the table's stream as the new events it tells of."""
+"""Finds the new events in a record of the table's stream."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,8 +16,8 @@ Record = Mapping[str, Any]
 def change_of(record: Record) -> StreamChange:
     """The events that a write to HEAD added; none if it added none or the run has no event_delivery.
 
-    Only records of HEAD tell of events: the stream keeps the order of one item's records, not of two items written in
-    one transaction.
+    Only records of HEAD count: the stream keeps the order of one item's records, but not the order of two items that
+    one transaction wrote.
     """
     change: Mapping[str, Any] = record.get("dynamodb", {})
     number: str = change.get("SequenceNumber", "")
@@ -47,7 +47,7 @@ def _new_events(record: Record, head_item: StoredItem) -> EventRange | None:
 
 
 def _run_id_of(change: Mapping[str, Any]) -> str | None:
-    """The run of a record that could not be read, if its key can be."""
+    """The run id of an unreadable record; None if its key is unreadable too."""
     try:
         return keys.run_id_of_pk(change["Keys"]["pk"]["S"])
     except (KeyError, TypeError):

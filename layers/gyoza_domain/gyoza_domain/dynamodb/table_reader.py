@@ -1,4 +1,4 @@
-"""Consistent reads: items, pages of a query and batches of keys, whatever size limits DynamoDB cuts them at."""
+"""Reads items, pages of a query and batches of keys consistently, and hides the size limits of DynamoDB."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,7 +29,7 @@ class ItemKey(NamedTuple):
 
 
 class ItemPage(NamedTuple):
-    """``is_cut``: more items lie between the bounds that were asked for."""
+    """The items of a query. ``is_cut`` is true if more items lie between the requested bounds."""
 
     items: list[StoredItem]
     is_cut: bool

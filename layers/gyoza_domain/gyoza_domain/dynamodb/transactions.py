@@ -1,6 +1,6 @@
-"""The writes of a creation and of a change, as one transaction holds them.
+"""Builds the writes of a creation and of a change for one transaction.
 
-An item is changed by Update, never replaced, so that attributes that a newer release added stay.
+Update changes an item and Put never replaces one, so that attributes of a newer release stay.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,10 +16,10 @@ from .snapshot import Snapshot
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import PutTypeDef, TransactWriteItemTypeDef, UpdateTypeDef
 
-# Nothing lies under the key yet: the run is new, the idempotency key is not used.
+# No item has the key yet: the run is new, or the idempotency key is unused.
 _IS_NEW = "attribute_not_exists(pk)"
 
-# The run is still at the version the decision read; every write raises it, so nothing happened in between.
+# The run still has the version that the decision read. Every write raises it, so nothing was written in between.
 _IS_UNCHANGED = "version = :decided_on"
 
 
@@ -90,7 +90,7 @@ def _writes_beside_head(
 def _closing(
     table: str, change: Change, closed: OpAttempt, stored: Mapping[str, StoredItem]
 ) -> "Iterator[TransactWriteItemTypeDef]":
-    """Moves CLAIM and OUTPUTS to the closed attempt, with the attributes that this release does not know."""
+    """Moves CLAIM and OUTPUTS to the closed attempt, and with them the attributes that this release does not know."""
     run_id = change.after.id
     attempt_item = codec.closed_attempt_item(change.after, closed)
     if keys.CLAIM in stored and change.before.attempt.claim is not None:
@@ -111,13 +111,13 @@ def _closing(
 
 
 def _claims(change: Change) -> bool:
-    """Whether a worker claimed the run, or started it."""
+    """True if a worker claimed or started the run."""
     claim = change.after.attempt.claim
     return claim is not None and claim != change.before.attempt.claim
 
 
 def _tells_result(change: Change) -> bool:
-    """Whether the change wrote to the result of the current attempt."""
+    """True if the change wrote to the result of the current attempt."""
     before, after = change.before.attempt, change.after.attempt
     if not change.events:
         return (after.result_source, after.result) != (before.result_source, before.result)

@@ -1,6 +1,6 @@
-"""One function a command: load, one domain call, save.
+"""The commands of the API. Each loads a run, makes one decision of the domain and saves the change.
 
-Reads need no command: a handler calls the reader or the lists.
+Handlers read through the reader and the lists, without a command.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ _KEY_MAY_BE_USED = (Refused, StaleAttempt, RunBusy, OutcomeUnknown)
 
 @dataclass(frozen=True, slots=True)
 class RunPatch:
-    """The fields an operator edits; None leaves one as it is."""
+    """The fields that an operator edits. None keeps a field."""
 
     state: State | None = None
     outputs: JsonText | None = None
@@ -50,12 +50,12 @@ class RunPatch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The run after a command. ``view``: the whole run, if it was asked for."""
+    """The run after a command. ``view`` is the whole run, or None if the caller did not ask for it."""
 
     run: OpRun
     view: RunView | None
     is_replay: bool = False
-    """The command had taken effect before, by the same idempotency key; this time it changed nothing."""
+    """True if an earlier request with the same idempotency key had the effect. This request changed nothing."""
 
 
 def create_run(
@@ -135,7 +135,7 @@ def add_event(
                 return _replay(store, run_id, key, use, whole=whole)
             if isinstance(refusal, RunBusy | OutcomeUnknown):
                 raise
-            # The refusal stands only if it holds at the instant at which the key was not used.
+            # The refusal counts only if the run also refuses at an instant at which the key was unused.
             append_event(latest.run, draft, clock.now())
             # The run takes the event now, and another read may still show the run as it was.
             patience.pause(ChangedMeanwhile(run_id))

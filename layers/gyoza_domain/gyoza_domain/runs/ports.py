@@ -1,4 +1,4 @@
-"""Everything that runs need from the outside, each with the promise it must keep."""
+"""Declares the ports of runs, each with the promises that its adapter keeps."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,12 +11,12 @@ from .views import AttemptPage, EventPage, RowShape, RunPage, RunQuery, RunView
 
 
 class Extent(Enum):
-    """How much of a run is loaded."""
+    """The part of a run that is loaded."""
 
     SMALL = auto()
     """State, counters and claim."""
     CLOSING = auto()
-    """Also a result that a PATCH wrote: a change that closes the attempt moves it."""
+    """Also a result that a PATCH wrote, because a change that closes the attempt moves it."""
     RESULT = auto()
     """Also the result of an attempt that an event ended."""
     WHOLE = auto()

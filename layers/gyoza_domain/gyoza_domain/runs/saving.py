@@ -8,16 +8,16 @@ from ..domain.run import Change, OpRun
 from .ports import ChangedMeanwhile, Clock, IdempotencyKey, Loaded, NotWritten, RunStore
 
 CONFLICT_DEADLINE_S = 8.0
-"""How long a request tries to write before it gives up (docs/guarantees.md, sixteen writers)."""
+"""The longest time that a request tries to write (docs/guarantees.md, sixteen writers)."""
 
 _FIRST_PAUSE_S = 0.2
 _MAX_PAUSE_S = 3.2
-"""Long: while some pause the others get on. At 32 writers four times shorter pauses let half as many events through."""
+"""A long pause lets other writers finish. With 32 writers, pauses of a quarter let half as many events through."""
 _MAX_PAUSE_OF_TIME_LEFT = 0.25
-"""The older a request grows the shorter it pauses, so that it goes before those that have time."""
+"""The pauses of an older request are shorter, so that it comes before requests that have more time."""
 
 _system_random = SystemRandom()
-"""Read from the operating system each time: SnapStart would clone the state of a seeded generator."""
+"""The operating system's random source. SnapStart would clone the state of a seeded generator."""
 
 
 class Patience:
@@ -50,7 +50,7 @@ def save_decision(
     patience: Patience,
     key: IdempotencyKey | None = None,
 ) -> tuple[Loaded, Change]:
-    """Decide and save; the reading and the change that were saved.
+    """Decide and save. Returns the run as it was read and the saved change.
 
     Raises what ``load`` and ``decide`` raise, KeyUsed, OutcomeUnknown, and after 8 seconds RunBusy or
     StorageUnavailable.

@@ -1,4 +1,4 @@
-"""Runs, attempts and pages as a client sees them."""
+"""Defines the runs, attempts and pages that clients see."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ MAX_EVENTS_OF_PAGE = 1_000
 """Events that a page of a timeline shows (docs/openapi.yaml, EventList)."""
 
 MAX_EVENT_BYTES = 1_000_000
-"""Texts of the events in one answer, together; the event that would pass it is left out with all behind it."""
+"""The most bytes of the events' texts in one answer. The event that exceeds it and all later ones are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run as a client sees it, of one version; ``events`` are the current attempt's newest, oldest first."""
+    """A run at one version, as a client sees it. ``events`` are the current attempt's newest, oldest first."""
 
     run: OpRun
     spec: RunSpec
@@ -60,7 +60,7 @@ class RowShape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunQuery:
-    """Which runs a list shows. ``after`` is a run id: the page begins right behind it, in ``direction``.
+    """The filters and the place of a page. The page begins right behind the run ``after``, in ``direction``.
 
     ``created_from`` and ``created_to`` bound the creation instant, both inclusive.
     """
@@ -77,9 +77,10 @@ class RunQuery:
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """Rows in the direction of travel, read as they are taken; ``next_cursor`` is None if nothing lies beyond.
+    """Rows in the direction of the query; each is read when the iterator reaches it.
 
-    ``unreadable``: rows left out because a newer release wrote them.
+    ``next_cursor`` is None on the last page. ``unreadable`` counts the rows that are left out because a newer release
+    wrote them.
     """
 
     rows: Iterator[RunView]
@@ -89,7 +90,7 @@ class RunPage:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events in ascending order; ``has_more`` tells of newer ones within the timeline that was asked for.
+    """Events in ascending order. ``has_more`` is true if the requested timeline has newer events.
 
     ``run`` is the run as it stood when the events were read, without claim and result.
     """
@@ -101,7 +102,7 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True)
 class AttemptPage:
-    """Attempts of ``run``, oldest first, read as they are taken."""
+    """The attempts of ``run``, oldest first; each is read when the iterator reaches it."""
 
     run: OpRun
     spec: RunSpec
