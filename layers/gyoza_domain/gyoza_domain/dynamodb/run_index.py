@@ -102,7 +102,7 @@ class _Plan:
 
 
 def _plan(query: RunQuery) -> _Plan:
-    """Chooses the most selective index: few runs are live at any time, while images and definitions only grow in number."""
+    """Chooses the most selective index: few runs are live at any time, while images and definitions accumulate."""
     live = query.state is not None and not query.state.is_terminal
     hashed: list[tuple[str, str]] = []
     if query.op_definition is not None:
