@@ -1,8 +1,9 @@
-"""POST /runs/{id}/events: an event of a worker, appended to the current attempt, with its effect on the run.
+"""POST /runs/{id}/events: appends a worker's event to the current attempt and applies its effect to the run.
 
-200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 when the state does not allow the event,
-404, 409 for a stale ``attempt`` or a run that kept changing, 413 and 422 for the body.
-One query and one transaction. A refusal of a request with an Idempotency-Key reads HEAD and key in one transaction.
+200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 if the state does not allow the event,
+404, 409 for a stale ``attempt`` or a run that keeps changing, 413 and 422 for the body.
+Makes one query and one transaction. If the run refuses a request with an Idempotency-Key, one more transaction reads
+HEAD and the key.
 """
 
 from typing import Any

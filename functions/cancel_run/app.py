@@ -1,4 +1,4 @@
-"""POST /runs/{id}/cancel: the run ends as CANCELLED.
+"""POST /runs/{id}/cancel: ends the run as CANCELLED.
 
 200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 when the state does not allow it, 404,
 409 when the run kept changing, 422 for a body with fields. One query and one transaction.

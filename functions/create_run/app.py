@@ -1,7 +1,8 @@
-"""POST /runs: a new run in PENDING.
+"""POST /runs: creates a run in PENDING.
 
 201 with the run, or the minimal answer with ``Prefer: return=minimal``. 413 and 422 for the body.
-One transaction: HEAD, SPEC, and large inputs apart. A replay of an Idempotency-Key reads the run: one query.
+Makes one transaction, with HEAD, SPEC and a separate item for large inputs. A replay of an Idempotency-Key makes one
+query for the run.
 """
 
 from typing import Any

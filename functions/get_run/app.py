@@ -1,7 +1,7 @@
 """GET /runs/{id}: the run with the newest events of its current attempt.
 
-200 with the run, 404 if there is none, 422 for a query parameter. One query; two if the newest hundred events lie
-beyond its first megabyte.
+200 with the run, 404 if no run has the id, 422 for a query parameter. Makes one query; two if the newest hundred events
+lie beyond its first megabyte.
 """
 
 from typing import Any

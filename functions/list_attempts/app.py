@@ -1,7 +1,7 @@
 """GET /runs/{id}/attempts: every attempt of the run, oldest first.
 
-200 with the array and, where there are more, a ``Link`` to the next page. 404, 422 for a parameter that does not fit.
-Two queries, and a batch for every five attempts whose events the first query did not meet.
+200 with the array and a ``Link`` to the next page if there is one. 404, 422 for a parameter that does not fit.
+Makes two queries, and a batch for every five attempts whose events are not in the first query.
 """
 
 from typing import Any

@@ -1,7 +1,8 @@
-"""GET /runs/{id}/events: the timeline of the current attempt, or of another one, or across all of them.
+"""GET /runs/{id}/events: the events of the current attempt, of another attempt or of all attempts.
 
 200 with the events, oldest first. 400 for an attempt the run does not have, 404, 422 for a parameter that does not fit.
-One query; two if more than 25 events are new, or if the page ends before HEAD. One batch and one query for ``attempt``.
+Makes one query; two if more than 25 events are new or if the page ends before HEAD. With ``attempt`` it makes one batch
+and one query.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """GET /runs: a page of runs, newest first.
 
 200 with the list. 400 for an unknown state, cursor or instant; 422 for a parameter that does not fit.
-One query a shard of one index, one batch of HEADs, then batches of at most two items a row (three if a worker claimed
-the run after a PATCH of its outputs; one for a summary). One read more for a cursor.
+Makes one query for each shard of one index, one batch of HEADs, and batches of at most two items for each row (three if
+a worker claimed the run after a PATCH of its outputs, one for a summary). A cursor costs one more read.
 """
 
 from typing import Any

@@ -1,9 +1,9 @@
-"""The table's stream: publishes each new event, and each creation, of a run with an event_delivery to the run's topic.
+"""Reads the table's stream and publishes creations and events of each run with an event_delivery to the run's topic.
 
-Answers with the records to bring again (``batchItemFailures``): those with an event that SNS does not take now or that
-cannot be read yet, and those behind it in its run. What SNS refuses for good, and what cannot be read a minute after
-its write, is parked and does not come again.
-Makes one BatchGetItem for 100 events, and one PublishBatch for ten.
+Answers with the records that must come again (``batchItemFailures``): those with an event that SNS does not take now or
+that cannot be read yet, and the later ones of the same run. An event that SNS refuses for good, or that cannot be read
+a minute after its write, is parked and does not come again.
+Makes one BatchGetItem for 100 events and one PublishBatch for ten.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,9 @@
-"""Invoked by an operator with ``{"run_id": ..., "from_seq": n}``: publishes the run's events from n on again.
+"""Publishes a run's events from n on again for an operator, who invokes it with ``{"run_id": ..., "from_seq": n}``.
 
 -1 begins with the creation. Answers ``{"published": count, "refused": count, "reasons": [...], "next_seq": n}``. The
-reasons are of the first refused events. ``next_seq`` is where to go on if the time was up or SNS took no more, else
-null. Ends within five minutes. A FIFO topic drops what it was given within the last five minutes.
+reasons belong to the first refused events. ``next_seq`` is the first event that was not tried, because the time was up
+or SNS took no more, or null. Ends within five minutes. A FIFO topic drops the events that it got within the last five
+minutes.
 Raises ValueError for another payload, RunNotFound, RunUnreadable, StorageUnavailable.
 """
 

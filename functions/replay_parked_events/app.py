@@ -1,10 +1,10 @@
-"""Invoked by an operator with ``{}``: tries every parked event once more and removes from the queue what went.
+"""Publishes the parked events again for an operator, who invokes it with ``{}``, and removes the published ones.
 
 Answers ``{"published": count, "dropped": count, "kept": count, "reasons": [...], "more": bool, "tried": [...]}``.
-``dropped`` counts second copies of an event, and what tells of no event any more. ``kept`` counts the events that this
-request tried and that stay in the queue; the reasons are of the first of them. ``more`` is true if the
-time was up before the queue was empty: invoke again with ``{"tried": [...]}`` as answered, until it is false. No event
-is then tried twice. Ends within five minutes.
+``dropped`` counts second copies of an event and messages whose event no longer exists. ``kept`` counts the events that
+this request tried and that stay in the queue; the reasons belong to the first of them. ``more`` is true if the time was
+up before the queue was empty: invoke again with the ``tried`` of the answer until ``more`` is false. No event is tried
+twice. Ends within five minutes.
 Raises ValueError for another payload, QueueUnavailable.
 """
 

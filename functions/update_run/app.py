@@ -1,4 +1,4 @@
-"""PATCH /runs/{id}: an operator's edit of ``state``, ``outputs`` and ``priority``, past the timeline and its rules.
+"""PATCH /runs/{id}: edits ``state``, ``outputs`` and ``priority`` for an operator, without an event and without rules.
 
 200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 for an unknown state, 404, 409 when the run
 kept changing, 413 and 422 for the body. One query and one transaction.
