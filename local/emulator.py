@@ -79,9 +79,9 @@ def emulator(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run the emulator until the block is left.
 
-    ``python`` is the interpreter of the emulator and of the functions. ``folder`` holds the log and the temporary files,
-    which are deleted at the end. With ``keeps_state`` it also holds the state of the stack, which the emulator reads at
-    the start and saves at the end. With ``enforce_iam`` a function may do only what the policies of its role allow.
+    ``python`` is the interpreter of the emulator and of the functions. ``folder`` holds the log, and the temporary
+    files until the end. With ``keeps_state`` it also holds the state of the stack, which the emulator reads at the
+    start and saves at the end. With ``enforce_iam`` a function may do only what the policies of its role allow.
     """
     check_port(port)
     temporary, log, state = folder / "tmp", folder / "emulator.log", folder / STATE

@@ -62,8 +62,8 @@ def running_stack(
 ) -> Iterator[Stack]:
     """Run the deployed stack on ``port`` until the block ends.
 
-    With ``keeps_state`` it takes the data, the URL and the key of the earlier stack in ``folder``. Raises PortTaken before
-    anything is built, and CannotBuild, CommandFailed or DeployFailed if a later step fails.
+    With ``keeps_state`` it takes the data, the URL and the key of the earlier stack in ``folder``. Raises PortTaken
+    before anything is built, and CannotBuild, CommandFailed or DeployFailed if a later step fails.
     """
     check_port(port)
     folder.mkdir(parents=True, exist_ok=True)

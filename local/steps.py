@@ -20,7 +20,7 @@ class Steps:
 
     @contextmanager
     def step(self, done: str, doing: str) -> Iterator[None]:
-        """Print ``doing`` during the block, and ``done`` with its seconds after it. Prints nothing if the block fails."""
+        """Print ``doing`` during the block and ``done`` with its seconds afterwards, but not if it fails."""
         begun = time.monotonic()
         over = threading.Event()
 

@@ -1,11 +1,11 @@
-"""Makes the environments under .local/venv, each from the requirements file of its name.
+"""Creates the environments under .local/venv, each from the requirements file with its name.
 
     python3 -m tools.environments local dev
 
-Runs on the standard library of the Python that the environments get. An environment is made anew when its requirements
-or that Python change. uv installs the packages; pip does where uv fails, for uv does not read pip's configuration: it
-is told pip's index and certificates, no more. The environments themselves have no pip. Two commands at once wait for
-each other. What the installers say is in .local/venv/<name>.log.
+Needs only the standard library of the Python that the environments get. It creates an environment again if its
+requirements or that Python change. uv installs the packages with pip's index and certificates. If uv fails, pip
+installs them, because uv does not read the rest of pip's configuration. The environments have no pip. Two commands wait
+for each other. The output of the installers is in .local/venv/<name>.log.
 """
 
 import fcntl
@@ -27,15 +27,15 @@ VENVS = Path(".local/venv")
 REQUIREMENTS = Path("requirements")
 
 _INSTALLER = "installer"
-"""The environment that has uv, and pip."""
+"""The environment with uv and pip."""
 
 
 class CannotInstall(Exception):
-    """The text says why, and what helps."""
+    """The packages cannot be installed. The text names the reason and the remedy."""
 
 
 class Environments:
-    """The environments of one folder of a checkout. Only one process at a time may use it, see `locked`."""
+    """The environments in one folder of a checkout. Only one process may use it at a time; see `locked`."""
 
     def __init__(self, venvs: Path, requirements: Path, steps: Steps) -> None:
         self._venvs = venvs
@@ -43,7 +43,7 @@ class Environments:
         self._steps = steps
 
     def make(self, name: str) -> None:
-        """Make an environment unless it is there already. Raises CannotInstall."""
+        """Create an environment if it is missing. Raises CannotInstall."""
         wanted = self._digest(name)
         mark = self._venvs / name / "ready"
         if mark.exists() and mark.read_text() == wanted:
@@ -74,7 +74,7 @@ class Environments:
         self._run(name, [*command, "--disable-pip-version-check", "--requirement", str(self._file(name))])
 
     def _told_to_uv(self) -> dict[str, str]:
-        """Uv's variables for what pip is configured to use."""
+        """The variables that give uv the index and the certificates of pip."""
         told = {}
         for variable, option in [("UV_DEFAULT_INDEX", "index-url"), ("SSL_CERT_FILE", "cert")]:
             value = os.environ.get("PIP_" + option.upper().replace("-", "_")) or self._pip_config(option)
@@ -125,7 +125,7 @@ def _with_included(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(venvs: Path, steps: Steps) -> Iterator[None]:
-    """Wait until no other process makes environments here, and keep others from it."""
+    """Wait until no other process creates environments here, and exclude others during the block."""
     venvs.mkdir(parents=True, exist_ok=True)
     with (venvs / "lock").open("w") as lock:
         try:
@@ -137,7 +137,7 @@ def locked(venvs: Path, steps: Steps) -> Iterator[None]:
 
 
 def check_venv_module() -> None:
-    """CannotInstall where Python lacks what `python -m venv` needs."""
+    """Raises CannotInstall if Python lacks a module that `python -m venv` needs."""
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise CannotInstall(

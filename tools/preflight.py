@@ -1,4 +1,4 @@
-"""Finds the mistakes that would make a target fail after minutes, and says what to do about each.
+"""Finds the mistakes that would make a target fail after minutes, and names the remedy of each.
 
     python3 -m tools.preflight run --port 4600
     python3 -m tools.preflight reload --port 4600
@@ -6,7 +6,7 @@
     python3 -m tools.preflight replay --config-env default --port ''
     python3 -m tools.preflight deploy --config-env default
 
-An empty value is one that was not given. Needs the standard library only, so it runs before anything is installed.
+An empty value counts as missing. It needs only the standard library, because it runs before anything is installed.
 Exits with 1 and a sentence for the first mistake.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from local import emulator, endpoint
 
 LOCAL = "local"
-"""The environment that is the stack of `make run`."""
+"""The environment of the stack that `make run` starts."""
 
 _INSTANCE_METADATA = "http://169.254.169.254/latest/api/token"
 """AWS's address on every EC2 instance: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-IMDS-existing-instances.html"""
@@ -46,18 +46,18 @@ _CREDENTIAL_OPTIONS = (
 
 
 class Mistake(Exception):
-    """The text says what is wrong and what to do."""
+    """The command has a mistake. The text names it and the remedy."""
 
 
 def check_environment(name: str, samconfig: Path = Path("samconfig.toml")) -> None:
-    """Mistake unless samconfig.toml has a section of that name."""
+    """Raises Mistake if samconfig.toml has no section of that name."""
     known = [section for section, value in tomllib.loads(samconfig.read_text()).items() if isinstance(value, dict)]
     if name not in known:
         raise Mistake(f"ENV={name} is no section of samconfig.toml. It has {', '.join(known)}.")
 
 
 def check_region(environ: Mapping[str, str]) -> None:
-    """Mistake unless the AWS tools would find a region."""
+    """Raises Mistake if the AWS tools would find no region."""
     if environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"):
         return
     if not any(section.get("region") for section in _profile(environ)):
@@ -65,7 +65,7 @@ def check_region(environ: Mapping[str, str]) -> None:
 
 
 def check_credentials(environ: Mapping[str, str]) -> None:
-    """Mistake unless there is something that the AWS tools take credentials from; whether it is valid is not asked."""
+    """Raises Mistake if the AWS tools would find no credentials. Does not check that they are valid."""
     if any(environ.get(name) for name in _CREDENTIAL_VARIABLES):
         return
     if any(option in section for section in _profile(environ) for option in _CREDENTIAL_OPTIONS):
@@ -80,13 +80,13 @@ def check_credentials(environ: Mapping[str, str]) -> None:
 
 
 def check_port(text: str) -> None:
-    """Mistake unless the text is empty or names a port."""
+    """Raises Mistake if the text is neither empty nor a port."""
     if text and not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
         raise Mistake(f"PORT={text} is no port. Choose one from 1024 to 65535: PORT=4600")
 
 
 def check_free(port: int) -> None:
-    """Mistake where something listens on the port."""
+    """Raises Mistake if something listens on the port."""
     try:
         emulator.check_port(port)
     except emulator.PortTaken as taken:
@@ -94,7 +94,7 @@ def check_free(port: int) -> None:
 
 
 def check_local_stack(port: str) -> None:
-    """Mistake unless the local stack that is meant answers."""
+    """Raises Mistake if the local stack does not answer."""
     try:
         endpoint.find(int(port) if port else None)
     except endpoint.NoStack as reason:
@@ -102,7 +102,7 @@ def check_local_stack(port: str) -> None:
 
 
 def check_redelivery(run_id: str, from_seq: str) -> None:
-    """Mistake unless a run and a number are given."""
+    """Raises Mistake if the run or the number is missing."""
     usage = "make redeliver RUN=<id> FROM_SEQ=<n>, where -1 begins with the creation"
     if not run_id or not from_seq:
         raise Mistake(f"A run and a number to begin with are needed: {usage}")
@@ -115,7 +115,7 @@ def check_redelivery(run_id: str, from_seq: str) -> None:
 
 
 def _profile(environ: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
-    """The sections of AWS's two files that belong to the profile in use."""
+    """The sections of AWS's two files for the current profile."""
     name = environ.get("AWS_PROFILE") or "default"
     home = Path(environ.get("HOME", "/"))
     for variable, file, section in [
@@ -143,7 +143,7 @@ def _is_on_ec2() -> bool:
 
 
 def check(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
-    """Raise Mistake for the first mistake in a target's options."""
+    """Raises Mistake for the first mistake in a target's options."""
     check_port(options.port)
     if options.target == "run":
         check_free(int(options.port or 4566))

@@ -1,11 +1,11 @@
-"""An operator's part in the push of events, through the stack's own functions.
+"""Publishes events again for an operator, through the functions of the stack.
 
     python -m tools.push redeliver --config-env default --run <id> --from-seq <n>
     python -m tools.push replay --config-env default
 
-`redeliver` publishes a run's events again from a number on (-1: from its creation), `replay` tries every parked event
-once more. Both go on until all is done, or exit with 1 and the reasons. The environment `local` is the stack of
-`make run`.
+`redeliver` publishes a run's events again from a number on (-1 begins with the creation). `replay` publishes every
+parked event again. Both continue until all is done, or exit with 1 and the reasons. The environment `local` is the
+stack of `make run`.
 """
 
 import argparse
@@ -25,11 +25,11 @@ _FUNCTION_LIMIT_S = 900
 
 
 class Refused(Exception):
-    """What the function, or AWS, has against it."""
+    """The function or AWS refused the request. The text holds the reason."""
 
 
 class Stack:
-    """A deployed stack, by the name that an environment of samconfig.toml gives it."""
+    """A deployed stack with the name from an environment of samconfig.toml."""
 
     def __init__(self, environment: str, port: int | None, stacks: Path) -> None:
         config = tomllib.loads(Path("samconfig.toml").read_text())
@@ -42,7 +42,7 @@ class Stack:
             self._url = local.aws_endpoint_url
 
     def invoke(self, output: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """The answer of the function whose name an output of the stack tells. Raises Refused."""
+        """The answer of the function that an output of the stack names. Raises Refused."""
         [stack] = self._client("cloudformation").describe_stacks(StackName=self._name)["Stacks"]
         names = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
         answer = self._client("lambda").invoke(FunctionName=names[output], Payload=json.dumps(payload))
@@ -57,7 +57,7 @@ class Stack:
 
 
 def redeliver(stack: Stack, run_id: str, from_seq: int) -> int:
-    """Publish again until the end of the run's timeline; how many events were published."""
+    """Publish to the end of the run's timeline. Returns the number of published events."""
     published = 0
     next_seq: int | None = from_seq
     while next_seq is not None:
@@ -72,7 +72,7 @@ def redeliver(stack: Stack, run_id: str, from_seq: int) -> int:
 
 
 def replay(stack: Stack) -> int:
-    """Try all that is parked once; how many events were published."""
+    """Try every parked event once. Returns the number of published events."""
     published: int = 0
     kept: int = 0
     reasons: list[dict[str, Any]] = []

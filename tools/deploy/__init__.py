@@ -1,1 +1,1 @@
-"""What `make deploy` does around `sam deploy`: a module for each check and each setting."""
+"""The checks and settings of `make deploy` before and after `sam deploy`, a module for each."""

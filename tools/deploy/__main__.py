@@ -1,10 +1,10 @@
-"""Deploys a build to AWS, with what has to be looked at before and set after.
+"""Deploys a build to AWS, with checks before and settings after.
 
     python -m tools.deploy --config-env default
 
-In this order: the account's role for access logs, what a failed first try left, the number of index shards, a change
-set and whether it keeps the table, its execution, termination protection for the environment `default`, and the
-account's concurrency. Exits with 1 and the reason where it refuses, before anything of the stack is changed.
+The steps, in order: the account's role for access logs, the leftovers of a failed first try, the number of index
+shards, a change set that must keep the table, its execution, termination protection for the environment `default`,
+and the account's concurrency. A check that fails exits with 1 and the reason before the stack changes.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tools.deploy.template import TEMPLATE
 
 BUILD = Path(".aws-sam/build")
 PROTECTED = "default"
-"""The environment whose stack cannot be deleted by mistake."""
+"""The environment whose stack is protected from deletion."""
 
 
 def deploy(environment: Environment, session: Any) -> None:
@@ -61,7 +61,7 @@ def deploy(environment: Environment, session: Any) -> None:
 
 
 def create_change_set(environment: Environment, digest: str) -> None:
-    """Upload the build and have CloudFormation work out what it would change; raises CalledProcessError."""
+    """Upload the build and create a change set. Raises CalledProcessError."""
     sam = Path(sys.executable).with_name("sam")
     command = [str(sam), "deploy", "--config-env", environment.name, "--no-execute-changeset", "--no-progressbar"]
     subprocess.run([*command, "--parameter-overrides", *environment.overrides(CodeDigest=digest)], check=True)

@@ -1,7 +1,7 @@
-"""The role with which API Gateway writes access logs: one setting for a whole account and region.
+"""Creates the role with which API Gateway writes access logs. The setting belongs to a whole account and region.
 
-It is made apart from the stack. A stack that has it as a resource fails at first, for its role was made a moment
-before, and takes the setting from whoever shares the account.
+It is not a resource of the stack. A stack with the resource fails at first, because its role is too new, and it
+replaces the setting of everybody else in the account.
 """
 
 import json
@@ -17,7 +17,7 @@ POLICY = "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
 
 _TRIES = 10
 _PAUSE_S = 3.0
-"""A new role is known to API Gateway some seconds after IAM has made it."""
+"""API Gateway knows a new role only some seconds after IAM creates it."""
 
 _FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 _NO_REMEDY = "deploy with AccessLogs=false, or have the account's role for API Gateway's logs set first"
@@ -26,10 +26,10 @@ _NO_REMEDY = "deploy with AccessLogs=false, or have the account's role for API G
 def ensure_access_log_role(
     apigateway: Any, iam: Any, *, partition: str = "aws", sleep: Callable[[float], None] = time.sleep
 ) -> str:
-    """Make role and setting where the account has none, and never replace one; a sentence that says what was done.
+    """Create the role and the setting if the account has none. Returns a sentence that says what was done.
 
-    Where it may not look or not set, it says so: the deployment goes on and may be right without it. Raises ClientError
-    where API Gateway refuses the role for another reason, or goes on refusing it.
+    It replaces nothing. If the caller lacks the permission, the sentence says so and the deployment goes on, because
+    the setting may exist already. Raises ClientError if API Gateway refuses the role for another reason or too long.
     """
     try:
         current = apigateway.get_account().get("cloudwatchRoleArn")
@@ -50,7 +50,7 @@ def ensure_access_log_role(
 
 
 def _role(iam: Any, partition: str) -> str:
-    """The role's ARN; one that an earlier try has made is taken."""
+    """The ARN of the role. It is created, or taken from an earlier try."""
     trust = {"Effect": "Allow", "Principal": {"Service": "apigateway.amazonaws.com"}, "Action": "sts:AssumeRole"}
     try:
         role = iam.create_role(

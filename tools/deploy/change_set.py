@@ -1,4 +1,4 @@
-"""What CloudFormation would do, looked at before it does it."""
+"""Checks the changes of a change set before CloudFormation executes them."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,11 +10,11 @@ TABLE = "RunTable"
 
 
 class TableWouldBeLost(Exception):
-    """The change set gives the stack another table, without the runs of the present one."""
+    """The change set replaces the table by an empty one."""
 
 
 def ready_change_sets(cloudformation: Any, stack_name: str) -> set[str]:
-    """ARNs of a stack's change sets that can be executed; none where there is no such stack."""
+    """The ARNs of a stack's change sets that can be executed; none if the stack does not exist."""
     try:
         pages = list(cloudformation.get_paginator("list_change_sets").paginate(StackName=stack_name))
     except ClientError as error:
@@ -27,7 +27,7 @@ def ready_change_sets(cloudformation: Any, stack_name: str) -> set[str]:
 
 
 def check_change_set(cloudformation: Any, stack_name: str, change_set: str) -> None:
-    """Raises TableWouldBeLost where the table would be removed or replaced."""
+    """Raises TableWouldBeLost if the change set removes or replaces the table."""
     for change in _changes(cloudformation, change_set):
         if change["LogicalResourceId"] != TABLE or change["Action"] == "Add":
             continue
@@ -54,15 +54,15 @@ def _changes(cloudformation: Any, change_set: str) -> Iterator[Mapping[str, Any]
 
 
 def _recreating(change: Mapping[str, Any], when: str) -> set[str]:
-    """Names of the properties whose change recreates the resource."""
+    """The names of the properties whose change recreates the resource."""
     targets = [detail["Target"] for detail in change.get("Details", [])]
     return {target.get("Name", target["Attribute"]) for target in targets if target.get("RequiresRecreation") == when}
 
 
 def _only_adds_attributes(cloudformation: Any, stack_name: str, change_set: str, change: Mapping[str, Any]) -> bool:
-    """Whether the change is one that CloudFormation makes in place although it says that it might recreate the table.
+    """True if CloudFormation makes the change in place although it says that it may recreate the table.
 
-    A new index brings attributes; only an attribute of another type makes another table:
+    A new index adds attributes; only a changed type of an attribute replaces the table:
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html
     """
     if _recreating(change, "Conditionally") != {"AttributeDefinitions"}:

@@ -1,15 +1,15 @@
-"""How many executions of functions the account allows at once."""
+"""Checks how many functions the account may run at the same time."""
 
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 LOW = 100
-"""Fewer are used up by a hundred requests a second of a second each, the default of ThrottleRate."""
+"""The load at the default of ThrottleRate: a hundred requests a second that take a second each."""
 
 
 def concurrency_warning(lambda_: Any) -> str | None:
-    """A sentence where the account's limit is low, as it is in a new account (10); None where it is not."""
+    """A warning if the account's limit is low, as in a new account (10); otherwise None."""
     try:
         limit: int = lambda_.get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
     except ClientError as error:

@@ -1,7 +1,7 @@
-"""One digest over everything that decides how the functions behave: what makes each of them a new version.
+"""Computes one digest of everything that decides how the functions behave. A new digest publishes new versions.
 
-SAM publishes a new version of a function when the function's own properties change. It does not see that the layer's
-files or a parameter's value changed, and the API would go on serving the old version.
+SAM publishes a new version only if the function's own properties change. It does not notice a change of the layer's
+files or of a parameter's value, and the API would keep the old version.
 """
 
 import hashlib
@@ -11,10 +11,10 @@ from pathlib import Path
 
 
 def digest_of(build: Path, template: Path, parameters: Mapping[str, str]) -> str:
-    """Hexadecimal SHA-256 over a `sam build` folder, the template and the values given to its parameters.
+    """The hexadecimal SHA-256 of a `sam build` folder, the template and the values of its parameters.
 
-    The built files count by their paths in the folder and their contents, so that equal builds in two checkouts have
-    one digest. The template counts as it is in the repository: `sam build` writes addresses of its own into its copy.
+    It covers the paths and contents of the built files, so equal builds in two checkouts have the same digest. It
+    covers the template of the repository, because `sam build` writes other addresses into its copy.
     """
     total = hashlib.sha256()
     for path in sorted(path for path in build.rglob("*") if path.is_file()):
@@ -26,6 +26,6 @@ def digest_of(build: Path, template: Path, parameters: Mapping[str, str]) -> str
 
 
 def _add(total: "hashlib._Hash", *parts: bytes) -> None:
-    """Each part as a digest of one length, so that no two lists of parts are one text."""
+    """The digests of all parts. They have one length, so that two lists of parts never give the same text."""
     for part in parts:
         total.update(hashlib.sha256(part).digest())

@@ -1,4 +1,4 @@
-"""An environment of samconfig.toml, as far as a deployment needs it."""
+"""Reads an environment of samconfig.toml."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,15 +11,14 @@ CONFIG = Path("samconfig.toml")
 
 
 class EnvironmentUnknown(Exception):
-    """samconfig.toml has no such section."""
+    """samconfig.toml has no section of that name."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """``parameters``: the value of every parameter of the template, its default where samconfig.toml names no other.
+    """``parameters`` holds a value for every parameter of the template: from samconfig.toml, or else its default.
 
-    CloudFormation would keep a stack's value where none is given, so that a stack could not be had back by deploying an
-    earlier commit.
+    CloudFormation keeps the stack's value of a missing parameter, so an earlier commit could not restore the stack.
     """
 
     name: str
@@ -27,7 +26,7 @@ class Environment:
     parameters: Mapping[str, str]
 
     def overrides(self, **more: str) -> list[str]:
-        """The parameters with ``more`` in their place, in the form that `sam deploy --parameter-overrides` takes."""
+        """The parameters, replaced by those in ``more``, in the form of `sam deploy --parameter-overrides`."""
         return [f'{name}="{value}"' for name, value in {**self.parameters, **more}.items()]
 
 

@@ -6,15 +6,15 @@ from botocore.exceptions import WaiterError
 
 _POLL_S = 5
 _POLLS = 720
-"""An hour: an index over a full table takes its time."""
+"""An hour, because an index over a full table takes long."""
 
 
 class DeploymentFailed(Exception):
-    """CloudFormation's reasons, oldest first."""
+    """The deployment failed. The text holds CloudFormation's reasons, oldest first."""
 
 
 def execute(cloudformation: Any, change_set: str, *, poll_s: float = _POLL_S) -> None:
-    """Raises DeploymentFailed when the stack was rolled back, or is not done after an hour."""
+    """Raises DeploymentFailed if the stack is rolled back or is not done after an hour."""
     change = cloudformation.describe_change_set(ChangeSetName=change_set)
     stack_id = change["StackId"]
     [before] = cloudformation.describe_stacks(StackName=stack_id)["Stacks"]
@@ -30,7 +30,7 @@ def execute(cloudformation: Any, change_set: str, *, poll_s: float = _POLL_S) ->
 
 
 def _reasons(cloudformation: Any, stack_id: str) -> list[str]:
-    """Of the resources that failed since the deployment began, but those that only gave way to another's failure."""
+    """The reasons of the resources that failed since the deployment began, without those that were cancelled."""
     reasons = []
     for event in cloudformation.describe_stack_events(StackName=stack_id)["StackEvents"]:
         reason = event.get("ResourceStatusReason", "")

@@ -1,4 +1,4 @@
-"""What a failed first deployment leaves behind: a stack that cannot be updated, and a table that is protected."""
+"""Finds the leftovers of a failed first deployment: a stack that cannot be updated, and a protected table."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +8,11 @@ from tools.deploy.stack import DeployedStack, deployed_stack, physical_id
 TABLE = "RunTable"
 
 _DEAD = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"})
-"""States of a stack that never was whole, or is no longer: CloudFormation takes only its deletion."""
+"""The states in which CloudFormation accepts only the deletion of a stack."""
 
 
 class MustBeRemoved(Exception):
-    """The stack can only be deleted; the text names the commands."""
+    """The stack can only be deleted. The text names the commands."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class LeftTable:
     is_protected: bool
 
     def advice(self) -> str:
-        """What the table is, and the commands that remove it where nothing would be lost."""
+        """A description of the table, with the commands that remove it if it is empty."""
         if not self.is_empty:
             return (
                 f"The table {self.name} holds runs of an earlier stack, which this deployment will not serve:"
@@ -36,7 +36,7 @@ class LeftTable:
 
 
 def check_first_try(cloudformation: Any, dynamodb: Any, stack_name: str) -> list[str]:
-    """What to tell about tables that earlier deployments of the stack left. Raises MustBeRemoved for a dead stack."""
+    """A text about the tables that earlier deployments of the stack left. Raises MustBeRemoved for a dead stack."""
     stack = deployed_stack(cloudformation, stack_name)
     is_dead = stack is not None and stack.status in _DEAD
     own = None if stack is None or is_dead else physical_id(cloudformation, stack_name, TABLE)
@@ -55,7 +55,7 @@ def _removal(stack: DeployedStack, stack_name: str) -> str:
 
 
 def _table_names(dynamodb: Any, stack_name: str) -> list[str]:
-    """Of tables named as CloudFormation names the stack's: ``<stack>-RunTable-<random>``."""
+    """The tables with a name that CloudFormation gives the stack's: ``<stack>-RunTable-<random>``."""
     pages = dynamodb.get_paginator("list_tables").paginate()
     return [name for page in pages for name in page["TableNames"] if name.startswith(f"{stack_name}-{TABLE}-")]
 

@@ -1,9 +1,9 @@
-"""Takes a table that an earlier stack left into a new stack, which `make deploy` then completes.
+"""Imports the table of an earlier stack into a new stack, which `make deploy` then completes.
 
     python -m tools.deploy.import_table --config-env default --table <its name>
 
-CloudFormation makes nothing else while it imports a resource. So the stack has the table alone at first, as
-template.yaml has it. Exits with 1 and CloudFormation's reasons where it refuses.
+CloudFormation creates nothing else while it imports a resource, so the stack has only the table at first. Exits with 1
+and CloudFormation's reasons if it refuses.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _CHANGE_SET = "import-the-table"
 
 
 def template_of_the_table(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The table and every parameter; later deployments compare the numbers of shards with those of the stack."""
+    """A template with the table and every parameter. Later deployments compare the numbers of shards."""
     return {
         "AWSTemplateFormatVersion": template["AWSTemplateFormatVersion"],
         "Description": template["Description"],
@@ -33,7 +33,7 @@ def template_of_the_table(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def import_table(cloudformation: Any, environment: Environment, template: Mapping[str, Any], table: str) -> None:
-    """Raises ClientError where there is such a stack or no such table, WaiterError where they do not fit."""
+    """Raises ClientError if the stack exists or the table does not, and WaiterError if the table does not fit."""
     stack_name = environment.stack_name
     # CloudFormation takes no tags with an import; the deployment after it brings them.
     named = {"StackName": stack_name, "ChangeSetName": _CHANGE_SET}

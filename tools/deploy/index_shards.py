@@ -1,8 +1,8 @@
-"""Keeps a deployment from hiding runs from the lists by the number of shards.
+"""Refuses a deployment whose number of shards would hide runs from the lists.
 
-A creation puts a run into one of the shards that it writes to; a list shows the shards that it reads. While a stack is
-updated its functions change one by one, so that a creation may already write where a list does not read yet. Lists
-therefore read more first, in a deployment of its own, and creations write there with the next.
+A creation writes to a number of shards and a list reads a number of shards. An update changes the functions one by
+one, so a creation may write to a shard that a list does not read yet. Therefore one deployment first lets the lists
+read more shards, and the next one lets creations write to them.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ READERS, WRITERS = "IndexShardsRead", "IndexShards"
 
 
 class WrongOrder(Exception):
-    """Lists would not show every run."""
+    """The lists would not show every run."""
 
 
 def check_order(current: Mapping[str, str] | None, wanted: Mapping[str, str]) -> None:
-    """Compare a stack's parameters, None where there is no stack, with those of the deployment. Raises WrongOrder."""
+    """Compare the parameters of a stack with those of the deployment; None stands for no stack. Raises WrongOrder."""
     readers, writers = int(wanted[READERS]), int(wanted[WRITERS])
     if writers > readers:
         raise WrongOrder(f"{WRITERS} ({writers}) must not be more than {READERS} ({readers})")

@@ -1,4 +1,4 @@
-"""A stack as CloudFormation tells of it."""
+"""Reads a stack's description from CloudFormation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class DeployedStack:
 
 
 def deployed_stack(cloudformation: Any, name: str) -> DeployedStack | None:
-    """None where there is no such stack, or only a change set for one."""
+    """The description of the stack; None if there is no stack, or only a change set for one."""
     try:
         [stack] = cloudformation.describe_stacks(StackName=name)["Stacks"]
     except ClientError as error:
@@ -28,7 +28,7 @@ def deployed_stack(cloudformation: Any, name: str) -> DeployedStack | None:
 
 
 def physical_id(cloudformation: Any, stack_name: str, logical_id: str) -> str | None:
-    """None where the stack has no such resource."""
+    """The physical id of a resource; None if the stack does not have it."""
     answer = cloudformation.describe_stack_resources(StackName=stack_name)
     for resource in answer["StackResources"]:
         if resource["LogicalResourceId"] == logical_id and resource["ResourceStatus"] != "DELETE_COMPLETE":

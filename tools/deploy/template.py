@@ -1,4 +1,4 @@
-"""template.yaml as plain data, its short intrinsic functions in their long form."""
+"""Reads template.yaml as plain data, with short intrinsic functions in their long form."""
 
 from pathlib import Path
 from typing import Any
