@@ -1,9 +1,10 @@
-"""Calls and capacity units of what handlers send, by the rules AWS publishes.
+"""Counts the calls and capacity units of the handlers by the rules that AWS publishes.
 
-An item's size is the UTF-8 length of its names and strings, a number's about half its digits and a byte, a boolean's a
-byte. A write unit is 1 KB, twice in a transaction; a read unit is 4 KB read consistently, half that otherwise; a query
-sums what it reads, a batch rounds each item up. An index entry that comes, goes or changes costs a write of its size, a
-changed key two: these are never doubled. DynamoDB Local's own figures for transactions are wrong, hence this count.
+The size of an item is the UTF-8 length of its names and strings, half the digits of a number and a byte, and a byte for
+a boolean. A write costs a unit for each KB, twice in a transaction. A consistent read costs a unit for each 4 KB, any
+other read half. A query adds up its items; a batch rounds each item up. A new, deleted or changed index entry costs a
+write of its size and a changed key costs two; a transaction does not double these. DynamoDB Local's own figures for
+transactions are wrong, so this module counts.
 """
 
 import math
@@ -23,19 +24,19 @@ Item = Mapping[str, Mapping[str, Any]]
 
 @dataclass
 class Usage:
-    """What one or more requests used."""
+    """The calls and units of one or more requests."""
 
     calls: list[str] = field(default_factory=list)
     items_asked: list[int] = field(default_factory=list)
-    """Keys asked for by each batch."""
+    """The number of keys in each batch."""
     items_read: int = 0
-    """Items that queries brought."""
+    """The number of items that queries returned."""
     batch_read_units: float = 0.0
     """The part of ``read_units`` that batches took."""
     read_units: float = 0.0
     write_units: int = 0
     head_bytes: int = 0
-    """Size of the HEAD last written."""
+    """The size of the last written HEAD."""
 
 
 def item_bytes(item: Item) -> int:
@@ -51,13 +52,13 @@ def read_units(size: int, *, consistent: bool) -> float:
 
 
 def index_write_units(before: Item | None, after: Item | None) -> int:
-    """Units of all index entries that the change of one item touches."""
+    """The units of all index entries that the change of one item touches."""
     return sum(_entry_units(index, before, after) for index in table_properties()["GlobalSecondaryIndexes"])
 
 
 @contextmanager
 def measured() -> Iterator[Usage]:
-    """Count what handlers send while the block runs."""
+    """Count the requests of the handlers while the block runs."""
     events = clients.dynamodb().meta.events
     usage = Usage()
     recorder = _Recorder(usage)

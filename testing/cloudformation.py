@@ -1,4 +1,4 @@
-"""template.yaml as plain data, its short intrinsic functions in their long form."""
+"""Reads template.yaml as plain data, with short intrinsic functions in their long form."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ def load_template() -> dict[str, Any]:
 
 
 def resources_of_type(template: dict[str, Any], resource_type: str) -> dict[str, dict[str, Any]]:
-    """Logical id to properties."""
+    """The properties of the resources of a type, by logical id."""
     return {
         name: resource["Properties"]
         for name, resource in template["Resources"].items()
@@ -22,7 +22,7 @@ def resources_of_type(template: dict[str, Any], resource_type: str) -> dict[str,
 
 
 def access_log_setting(template: dict[str, Any]) -> dict[str, Any]:
-    """Destination and format of the access log, where the stack writes one."""
+    """The destination and the format of the access log of a stack that writes one."""
     (api,) = resources_of_type(template, "AWS::Serverless::Api").values()
     setting: dict[str, Any] = api["AccessLogSetting"]["Fn::If"][1]
     return setting

@@ -1,4 +1,4 @@
-"""DynamoDB Local, AWS's own engine, in memory and for the length of a test session."""
+"""Runs DynamoDB Local, AWS's own engine, in memory during a test session."""
 
 import socket
 import subprocess
@@ -8,19 +8,19 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / ".local/dynamodb-local"
-"""Where `make engine` puts it, with a Java runtime."""
+"""The folder into which `make engine` installs the engine and a Java runtime."""
 
 _START_LIMIT_S = 120.0
-"""It takes 6 s of processor time, of which a busy machine gives it a quarter or less."""
+"""The start takes 6 s of processor time. A busy machine gives it a quarter of a core or less."""
 
 
 class EngineMissing(Exception):
-    """DynamoDB Local was not fetched."""
+    """DynamoDB Local is not installed."""
 
 
 @contextmanager
 def dynamodb_local(*java_options: str) -> Iterator[str]:
-    """The engine's URL while it runs. Raises EngineMissing."""
+    """Run the engine while the block runs. Yields its URL. Raises EngineMissing."""
     java, folder = FOLDER / "java/bin/java", FOLDER / "engine"
     if not java.exists() or not (folder / "DynamoDBLocal.jar").exists():
         raise EngineMissing(

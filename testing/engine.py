@@ -1,4 +1,4 @@
-"""Handlers in this process on DynamoDB Local: tables of their own, and the cost of what they send."""
+"""Runs handlers of this process on DynamoDB Local, with new tables and a count of their cost."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def engine() -> Iterator["DynamoDBClient"]:
-    """DynamoDB Local, for every client made while the block runs, with an empty table in use."""
+    """Run DynamoDB Local during the block. New clients use it, and handlers use an empty table."""
     with dynamodb_local() as url:
         os.environ["AWS_ENDPOINT_URL_DYNAMODB"] = url
         forget_clients()
@@ -33,7 +33,7 @@ def engine() -> Iterator["DynamoDBClient"]:
 
 
 def new_table(client: "DynamoDBClient") -> str:
-    """Create a table as the template has it and use it from now on. Returns its name."""
+    """Create the table of the template and use it from now on. Returns its name."""
     name = f"runs-{uuid4()}"
     create_table(client, name)
     use_table(name)
@@ -41,7 +41,7 @@ def new_table(client: "DynamoDBClient") -> str:
 
 
 def use_table(name: str) -> None:
-    """Let the next requests meet this table, through the same client."""
+    """Let the next requests use this table, through the same client."""
     os.environ["GYOZA_TABLE"] = name
     for part in (api.store, api.reader, api.lists):
         part.cache_clear()
@@ -49,9 +49,9 @@ def use_table(name: str) -> None:
 
 @contextmanager
 def counted() -> Iterator[Usage]:
-    """Count what handlers send while the block runs.
+    """Count the requests of the handlers while the block runs.
 
-    A query of an index pays for the entries it looks at, which its answer does not tell: the engine counts those.
+    A query of an index costs units for entries that its answer does not hold. The engine counts those.
     """
     events = clients.dynamodb().meta.events
     with measured() as usage:

@@ -1,4 +1,4 @@
-"""API Gateway's part, in the process: a request in, the handler of its route called as Lambda would, the answer out."""
+"""Plays API Gateway in this process: it turns a request into an event and calls the handler of the route."""
 
 import json
 from base64 import b64encode
@@ -50,7 +50,7 @@ def proxy_event(
     headers: Mapping[str, str] | None = None,
     base_path: str = "",
 ) -> dict[str, Any]:
-    """The event that a function gets. ``body``: bytes go base64-encoded, text as it is, anything else as JSON."""
+    """The event that a function gets. A body of bytes is base64-encoded, text is kept, the rest becomes JSON."""
     parts = path.split("/")
     run_id = unquote(parts[2]) if len(parts) > 2 else None
     resource = "/".join(["", "runs", *(["{id}"] if run_id is not None else []), *parts[3:]])
@@ -72,7 +72,7 @@ def proxy_event(
 
 
 class Gateway:
-    """Calls functions by method and path; the path's run id is percent-encoded as in a URL."""
+    """Calls functions by method and path. The run id in the path is percent-encoded, as in a URL."""
 
     def call(
         self,
@@ -84,7 +84,7 @@ class Gateway:
         headers: Mapping[str, str] | None = None,
         base_path: str = "",
     ) -> Answer:
-        """``body``: as for ``proxy_event``. ``base_path`` is a custom domain's, as in ``/base``."""
+        """Send a request. ``body`` is as in ``proxy_event``; ``base_path`` is a custom domain's, as in ``/base``."""
         event = proxy_event(method, path, body, query=query, headers=headers, base_path=base_path)
         app = import_module(f"functions.{FUNCTION_OF_ROUTE[method, event['resource']]}.app")
         answer = app.lambda_handler(event, None)
@@ -101,7 +101,7 @@ class Gateway:
         return self.call("PATCH", path, body)
 
     def create(self, **fields: Any) -> Any:
-        """A new run."""
+        """Create a run and return it."""
         answer = self.post("/runs", {"image": "busybox:1"} | fields)
         assert answer.status == 201, answer.text
         return answer.json

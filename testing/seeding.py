@@ -1,4 +1,4 @@
-"""Much stored data at once, by the codec and past the API."""
+"""Writes many items to the table through the codec, without the API."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ SHARDS = 4
 def seeded_run(
     number: int, *, created_at: datetime | None = None, state: State = State.PENDING, events: int = 0
 ) -> OpRun:
-    """Run ``number`` of a series, a second after the one before."""
+    """The run with that number in a series of runs. Each is created a second after the one before."""
     at = BEGINNING + timedelta(seconds=number) if created_at is None else created_at
     run_id = str(UUID(int=number + 1))
     attempt = OpAttempt(1, state=state, last_seq=events - 1)
@@ -33,7 +33,7 @@ def store_runs(runs: Iterable[tuple[OpRun, RunSpec]]) -> None:
 
 
 def store_events(run: OpRun, *, msg: str = "", count: int | None = None) -> None:
-    """INFO events for the attempt of a seeded run."""
+    """Store INFO events for the attempt of a seeded run."""
     total = run.attempt.event_count if count is None else count
     _store(
         codec.event_item(run.id, Event(seq, seq, 1, EventType.INFO, run.created_at, run.state, msg))

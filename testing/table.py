@@ -1,4 +1,4 @@
-"""The table of template.yaml, made where a test wants it: one truth for keys and indexes."""
+"""Creates the table of template.yaml for tests, with the same keys and indexes."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def table_properties() -> dict[str, Any]:
-    """What of the template's table an engine on this machine takes."""
+    """The properties of the template's table that a local engine accepts."""
     (properties,) = resources_of_type(load_template(), "AWS::DynamoDB::Table").values()
     names = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
     return {name: properties[name] for name in names}
 
 
 def create_table(client: "DynamoDBClient", name: str, *, with_stream: bool = False) -> None:
-    """``with_stream``: as the template has it; most tests do without, for it keeps every write."""
+    """Create the table. ``with_stream`` adds the template's stream, which keeps every write; most tests do without."""
     stream: dict[str, Any] = {}
     if with_stream:
         (properties,) = resources_of_type(load_template(), "AWS::DynamoDB::Table").values()
@@ -26,6 +26,6 @@ def create_table(client: "DynamoDBClient", name: str, *, with_stream: bool = Fal
 
 
 def forget_clients() -> None:
-    """Let the next request meet the table and the engine that the environment names now."""
+    """Let the next request use the table and the engine in the environment."""
     for part in (api.store, api.reader, api.lists, clients.dynamodb, push.outbox, push.delivery):
         part.cache_clear()

@@ -1,4 +1,4 @@
-"""A network and a table that fail, below botocore's own retries: each sending of a call may meet a fault."""
+"""Injects faults of the network and of the table below botocore's retries: each sending of a call may fail."""
 
 import json
 import random
@@ -33,7 +33,7 @@ class Fault(StrEnum):
 
 
 Choose = Callable[[str], Fault | None]
-"""The fault for a sending, by the operation's name."""
+"""Chooses the fault of a sending by the operation's name."""
 
 _REASONS = {
     Fault.CONFLICT: ("TransactionConflict",),
@@ -55,7 +55,7 @@ OF_A_WRITE = (
 
 
 def seeded(seed: int, *, rate: float) -> Choose:
-    """A fault in ``rate`` of the sendings, four times as often for writes."""
+    """Choose a fault for a share of ``rate`` of the sendings, four times as often for writes."""
     rng = random.Random(seed)
     lock = threading.Lock()
 
@@ -70,20 +70,20 @@ def seeded(seed: int, *, rate: float) -> Choose:
 
 
 def scripted(*faults: Fault | None) -> Choose:
-    """These faults for the sendings of writes, in order; none after them, and none for reads."""
+    """Choose these faults, in order, for the sendings of writes; none after them and none for reads."""
     left = list(faults)
     return lambda operation: left.pop(0) if left and operation == "TransactWriteItems" else None
 
 
 class Faults:
-    """What was injected, and what it did."""
+    """The injected faults and their effects."""
 
     def __init__(self, choose: Choose, between: Callable[[], object]) -> None:
         self.client: Any = clients.dynamodb()
         self.injected: Counter[Fault] = Counter()
         self.sendings = 0
         self.sent_again = 0
-        """Sendings of writes that botocore repeated, by the token it repeated."""
+        """The number of sendings of writes that repeat a token."""
         self._choose = choose
         self._between = between
         self._tokens: set[str] = set()
@@ -120,7 +120,7 @@ class Faults:
         raise (ConnectTimeoutError if fault is Fault.NOT_SENT else ReadTimeoutError)(endpoint_url=request.url)
 
     def _fault_for(self, operation: str, token: str | None) -> Fault | None:
-        """No cancellation once the write stands: DynamoDB answers a repeated token with the first outcome."""
+        """The fault for a sending. A write that took effect is not cancelled: DynamoDB repeats its first outcome."""
         fault = self._choose(operation)
         with self._lock:
             self.sendings += 1
@@ -144,14 +144,14 @@ class Faults:
         timer.start()
 
     def settle(self) -> None:
-        """Wait until everything late has arrived."""
+        """Wait until all late sendings have arrived."""
         for timer in self._late:
             timer.join()
 
 
 @contextmanager
 def injected(choose: Choose, *, between: Callable[[], object] = lambda: None) -> Iterator[Faults]:
-    """Faults for what handlers send while the block runs.
+    """Inject faults into the sendings of the handlers while the block runs.
 
     ``between`` is called after a write whose answer is lost, before botocore sends it again.
     """
@@ -166,7 +166,7 @@ def injected(choose: Choose, *, between: Callable[[], object] = lambda: None) ->
 
 
 def _cancelled(request: Any, codes: tuple[str, ...]) -> AWSResponse:
-    """Each code at a random one of the transaction's writes."""
+    """A cancelled transaction. Each code belongs to a random one of its writes."""
     reasons: list[dict[str, Any]] = [{"Code": "None"} for _ in json.loads(request.body)["TransactItems"]]
     # A transaction of one write has room for one reason.
     for code, position in zip(codes, random.sample(range(len(reasons)), min(len(codes), len(reasons))), strict=False):
@@ -175,7 +175,7 @@ def _cancelled(request: Any, codes: tuple[str, ...]) -> AWSResponse:
 
 
 class _Body(BytesIO):
-    """As urllib3's, which botocore reads by stream()."""
+    """A body with the method ``stream`` of urllib3's, which botocore reads by."""
 
     def stream(self, **_: object) -> Iterator[bytes]:
         yield self.read()

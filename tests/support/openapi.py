@@ -1,4 +1,4 @@
-"""docs/openapi.yaml as plain data: its operations, and its schemas as validators."""
+"""Reads docs/openapi.yaml: its operations as data and its schemas as validators."""
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -17,7 +17,7 @@ Node = dict[str, Any]
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path, what its path says included."""
+    """One method of one path, with the parameters of the path."""
 
     method: str
     path: str
@@ -31,11 +31,11 @@ class Operation:
 
     @property
     def answers(self) -> dict[str, Node]:
-        """Answers by status (``404``) or range of statuses (``4XX``)."""
+        """The answers by status (``404``) or range of statuses (``4XX``)."""
         return {status: resolved(answer) for status, answer in self.node["responses"].items()}
 
     def answer(self, status: int) -> Node:
-        """What is said of the status; of its range, where the status is not named."""
+        """The answer for the status, or for its range if the document does not name the status."""
         named = self.answers.get(str(status)) or self.answers.get(f"{status // 100}XX")
         assert named is not None, f"{self.name} says nothing of {status}"
         return named
@@ -46,13 +46,13 @@ class Operation:
         return media_of(resolved(self.node["requestBody"])) if "requestBody" in self.node else None
 
     def query(self) -> dict[str, Node]:
-        """Schemas of the query's parameters."""
+        """The schemas of the query's parameters."""
         return {each["name"]: resolved(each["schema"]) for each in self.parameters if each["in"] == "query"}
 
 
 @cache
 def load_document() -> Node:
-    """The document as it stands; not to be changed."""
+    """The document. Do not change it."""
     with OPENAPI_FILE.open() as file:
         document: Node = yaml.safe_load(file)
     return document
@@ -60,9 +60,9 @@ def load_document() -> Node:
 
 @cache
 def closed_document() -> Node:
-    """The document with every object closed; not to be changed.
+    """The document with every object closed. Do not change it.
 
-    The document leaves answers open, as they may gain fields. Until they do, a field it does not name is a mistake.
+    The document leaves answers open, because they may gain fields. In the tests an unnamed field is a mistake.
     """
     document = deepcopy(load_document())
     for node in walk(document):
@@ -91,7 +91,7 @@ def _items(section: str) -> list[tuple[str, Node]]:
 
 
 def operation(method: str, path: str) -> Operation:
-    """By the path's template."""
+    """The operation with that method and path template."""
     [found] = [each for each in operations() if (each.method, each.path) == (method, path)]
     return found
 
@@ -102,7 +102,7 @@ def schemas() -> dict[str, Node]:
 
 
 def resolved(node: Node) -> Node:
-    """The node, or what it refers to. What stands beside a reference is left out."""
+    """The node, or the node that it refers to. Other members beside a reference are left out."""
     while "$ref" in node:
         target: Any = load_document()
         for name in node["$ref"].removeprefix("#/").split("/"):
@@ -118,26 +118,26 @@ def media_of(node: Node) -> Node:
 
 
 def examples_of(media: Node) -> dict[str, Any]:
-    """Values by name."""
+    """The examples of a node, by name."""
     named = {name: resolved(example)["value"] for name, example in media.get("examples", {}).items()}
     return named | ({"example": media["example"]} if "example" in media else {})
 
 
 def codes_of(answer: Node) -> set[str]:
-    """The error codes an answer may carry."""
+    """The error codes that an answer may have."""
     listed = [node["code"]["enum"] for node in walk(media_of(answer)["schema"]) if "enum" in node.get("code", {})]
     return set().union(*listed)
 
 
 def validator(schema: Node, *, closed: bool = False) -> Draft202012Validator:
-    """Judges values by a schema whose references point into the document, or into the closed one."""
+    """A validator of a schema, with references into the document or into the closed document."""
     document = closed_document() if closed else load_document()
     named = {"components": {"schemas": document["components"]["schemas"]}}
     return Draft202012Validator(schema | named, validate_formats=True)
 
 
 def assert_described(method: str, path: str, status: int, headers: Mapping[str, str], body: Any) -> None:
-    """The answer is what the document says of that status, and no field more."""
+    """Asserts that the answer fits the document's schema for the status and has no other field."""
     answer = operation(method, path).answer(status)
     media = media_of(answer)
     errors = [
@@ -157,7 +157,7 @@ def _answer_validator(method: str, path: str, status: int) -> Draft202012Validat
 
 
 def walk(node: Any) -> Iterator[Node]:
-    """Every mapping in it, itself included."""
+    """Every mapping in the value, with the value itself."""
     if isinstance(node, dict):
         yield node
         for member in node.values():

@@ -1,4 +1,4 @@
-"""An outbox in memory."""
+"""Implements Outbox in memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ CREATED_AT = datetime(2026, 3, 2, 20, tzinfo=UTC)
 
 @dataclass
 class MemoryOutbox:
-    """Has every event of every run, but for those in ``lacks``, by run id and seq."""
+    """Has every event of every run except those in ``lacks``, by run id and seq."""
 
     topic: str = "orders.fifo"
     lacks: dict[tuple[str, int], Absence] = field(default_factory=dict)
     is_down: bool = False
     reads: list[int] = field(default_factory=list)
-    """Of each read, how many events it asked for."""
+    """The number of events in each read."""
 
     def read(self, ranges: Sequence[EventRange]) -> Mapping[str, Outgoing]:
         if self.is_down:

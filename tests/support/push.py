@@ -1,4 +1,4 @@
-"""SNS and SQS as far as publishing meets them, with failures on demand; and Lambda's part, which reads the stream."""
+"""Simulates the parts of SNS, SQS and Lambda's stream reader that publishing uses, with failures on demand."""
 
 import json
 import time
@@ -18,24 +18,24 @@ QUEUE_URL = "https://sqs.invalid/parked"
 
 DEDUPLICATION_WINDOW_S = 300.0
 CALL_S = 0.03
-"""What a call takes on the simulated clock."""
+"""The time of a call on the simulated clock."""
 RETRY_S = 1.0
-"""What Lambda waits on the simulated clock before it brings a batch again."""
+"""The time on the simulated clock after which Lambda repeats a batch."""
 
 Json = dict[str, Any]
 
 
 class Crash(BaseException):
-    """The process is gone, between two steps."""
+    """The process dies between two steps."""
 
 
 WRITTEN_AT = datetime(2026, 3, 2, 20, 0, 1, tzinfo=UTC)
-"""When every record was written, by what it says, and where the simulated clock begins."""
+"""The time in every record, and the start of the simulated clock."""
 
 
 @dataclass
 class Clock:
-    """A clock that only calls and pauses move."""
+    """A clock that moves only by calls and pauses."""
 
     now_s: float = 0.0
     pauses: list[float] = field(default_factory=list)
@@ -53,10 +53,10 @@ class Clock:
 
 @dataclass
 class Faults:
-    """What goes wrong, each with its probability a call; ``injected`` counts it.
+    """The faults, each with its probability in a call. ``injected`` counts them.
 
-    ``denied``: topics that nobody may publish to. ``until_s``: when the trouble ends, on the simulated clock.
-    ``call_s``: what a call to SNS takes on that clock.
+    ``denied`` lists topics that nobody may publish to. The faults end at ``until_s`` on the simulated clock. A call to
+    SNS takes ``call_s``.
     """
 
     random: Random = field(default_factory=Random)
@@ -78,20 +78,20 @@ class Faults:
         return strikes
 
     def step(self) -> None:
-        """Between any two steps the process may die."""
+        """The place between two steps where the process may die. Raises Crash."""
         if self.strikes("crash", self.crash):
             raise Crash
 
 
 class SimulatedSns:
-    """Keeps what it accepts, by local topic name and in order; drops repeats on FIFO topics for five minutes."""
+    """Keeps the accepted messages in order, by local topic name. FIFO topics drop repeats for five minutes."""
 
     def __init__(self, faults: Faults | None = None, topics: Iterable[str] = ()) -> None:
         self.faults = faults or Faults()
         self.accepted: dict[str, list[Json]] = {topic: [] for topic in topics}
         self.calls: Counter[str] = Counter()
         self.delayed_run: str | None = None
-        """A run whose messages SNS does not take now."""
+        """The run whose messages SNS delays."""
         self._seen: dict[tuple[str, str, str], float] = {}
 
     def create_topic(self, *, Name: str, Attributes: dict[str, str], Tags: Sequence[Json]) -> Json:  # noqa: N803
@@ -138,13 +138,13 @@ class SimulatedSns:
         self.accepted[topic].append(json.loads(entry["Message"]))
 
     def ids(self, topic: str, run_id: str) -> list[str]:
-        """Ids of what was accepted of a run, without the run's part, in order."""
+        """The ids of a run's accepted messages, in order and without the run id."""
         bodies = [body for body in self.accepted.get(topic, []) if body["subject"] == run_id]
         return [body["id"].partition("/")[2] for body in bodies]
 
 
 class SimulatedSqs:
-    """A queue that shows a message to one taker only, until it is put back. ``failing``: calls that it refuses."""
+    """A queue that hides a taken message until it is put back. It refuses the calls in ``failing``."""
 
     def __init__(self, faults: Faults | None = None) -> None:
         self.faults = faults or Faults()
@@ -202,7 +202,7 @@ class SimulatedSqs:
 
 
 class Context(LambdaContext):
-    """Lambda's, with time enough."""
+    """Lambda's context with enough time left."""
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
@@ -210,7 +210,7 @@ class Context(LambdaContext):
 
 
 class ClockContext(LambdaContext):
-    """Lambda's, whose time runs on a simulated clock."""
+    """Lambda's context on a simulated clock."""
 
     def __init__(self, clock: Clock, timeout_s: float) -> None:
         self._clock = clock
@@ -221,7 +221,7 @@ class ClockContext(LambdaContext):
 
 
 class ShortContext(LambdaContext):
-    """Lambda's, with too little time left for a slow call."""
+    """Lambda's context with too little time for a slow call."""
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
@@ -230,10 +230,10 @@ class ShortContext(LambdaContext):
 
 @dataclass
 class EventSourceMapping:
-    """Lambda's side of the stream: batches in order, repeated from the lowest record reported, halved when they crash.
+    """Lambda's reader of the stream. It repeats a batch from the lowest reported record and halves one that crashes.
 
-    ``invoke`` is the function; ``restart`` makes it a new process. Records are spread over ``shards`` by their item, as
-    a parallelization factor does, and the shards take turns at random.
+    ``invoke`` is the function, and ``restart`` gives it a new process. The item of a record decides its shard, as with
+    a parallelization factor. The shards take turns at random.
     """
 
     invoke: Callable[[Json], Json]
@@ -244,7 +244,7 @@ class EventSourceMapping:
     invocations: int = 0
 
     def run(self, records: Sequence[Json]) -> None:
-        """Deliver all records; AssertionError when a batch makes no progress in a thousand invocations."""
+        """Deliver all records. Raises AssertionError if a batch makes no progress in a thousand invocations."""
         queues: dict[int, list[Json]] = defaultdict(list)
         for record in self._shuffled(records):
             queues[crc32(_item(record).encode()) % self.shards].append(record)
@@ -258,7 +258,7 @@ class EventSourceMapping:
             assert stalled < 1_000, "the shard is stuck"
 
     def _deliver(self, batch: Sequence[Json]) -> int:
-        """How many records from the first on are done with."""
+        """Invoke the function. Returns the number of finished records at the batch's start."""
         self.invocations += 1
         try:
             answer = self.invoke({"Records": batch})
@@ -275,7 +275,7 @@ class EventSourceMapping:
         return min(numbers.index(number) for number in reported)
 
     def _shuffled(self, records: Sequence[Json]) -> Iterator[Json]:
-        """Records of different items in any order, those of one item in theirs."""
+        """The records in a random order that keeps the order of each item's records."""
         of_item: dict[str, list[Json]] = defaultdict(list)
         for record in records:
             of_item[_item(record)].append(record)
@@ -286,7 +286,7 @@ class EventSourceMapping:
 
 
 def stream_records(streams: Any, stream_arn: str) -> list[Json]:
-    """All records of a stream, as Lambda hands them to a function."""
+    """All records of a stream in the form that a function gets."""
     records = []
     for shard in streams.describe_stream(StreamArn=stream_arn)["StreamDescription"]["Shards"]:
         iterator = streams.get_shard_iterator(
@@ -328,7 +328,7 @@ def _item(record: Json) -> str:
 
 
 def _check_batch(entries: Sequence[Json]) -> None:
-    """What SNS refuses a whole batch for."""
+    """Asserts that SNS would not refuse the whole batch."""
     assert 1 <= len(entries) <= 10
     assert len({entry["Id"] for entry in entries}) == len(entries)
     sizes = [

@@ -1,4 +1,4 @@
-"""SAM's transform of a template; run by the emulator's interpreter, which has the translator.
+"""Transforms a template as SAM does. Runs in the emulator's environment, which has the translator.
 
 Reads lines from stdin until its end, each ``{"template": {...}, "parameters": {...}}`` with code at S3 addresses, and
 answers each with a line, the transformed template. The layer's pydantic and the translator's exclude each other, hence

@@ -1,19 +1,19 @@
-"""Transactions as DynamoDB shows them: committed as one, visible item by item.
+"""Shows transactions as DynamoDB does: committed as one, but visible item by item.
 
-DynamoDB Local applies a transaction whole. DynamoDB commits it as one, too, but Query, BatchGetItem and GetItem do not
-wait for the rest of it: for some milliseconds a reader may meet one item as the transaction left it and another as it
-was before. ``TornTable`` lies between the handlers' client and the engine and shows that half:
+DynamoDB Local applies a transaction whole. DynamoDB commits it as one too, but Query, BatchGetItem and GetItem do not
+wait for the rest of it. For some milliseconds a reader may see one item after the transaction and another before it.
+``TornTable`` stands between the handlers' client and the engine and shows this:
 
 - The engine holds the truth. Conditions of writes see it at once, and a failed condition returns it.
-- Each item of a committed transaction becomes visible to reads at a moment of its own and stays visible. Until then
-  reads, consistent ones too, show it as it was. Indexes trail behind that.
-- A writer is answered when all items of its transaction are visible. Another writer may commit in between.
-- Items of one answer are seen at moments of their own within the call: Query and BatchGetItem are no snapshots.
+- Each item of a committed transaction becomes visible at its own moment. Until then all reads, consistent ones too,
+  show the old item. Indexes follow later.
+- A writer gets its answer when all items of its transaction are visible. Another writer may commit before that.
+- The items of one answer are read at different moments of the call: Query and BatchGetItem are not snapshots.
 - TransactGetItems sees a transaction whole or not at all: ``TransactGet`` says which.
 
-A read asks the engine and puts what is visible in place of what is not visible yet. A page of a query that such an item
-lies in is made anew from all items that fit the key condition. Requests in a form that this module does not know raise
-UnknownForm, so that no read passes by unchanged.
+A read asks the engine and replaces the items that are not visible yet. If a query's page may hold such an item, the
+page is built again from all items that fit the key condition. A request in an unknown form raises UnknownForm, so that
+no read passes unchanged.
 """
 
 import math
@@ -48,7 +48,7 @@ Request = Mapping[str, Any]
 
 MAX_DELAY_S = 0.3
 PAGE_BYTES = 1_048_576
-"""A page of a query ends with the item that passes them (DynamoDB's limit, as the engine applies it)."""
+"""A query's page ends with the item that exceeds this size (DynamoDB's limit, as the engine applies it)."""
 
 
 class ItemKey(NamedTuple):
@@ -66,11 +66,11 @@ def handlers_client() -> Any:
 
 
 class UnknownForm(Exception):
-    """A request that the layer cannot answer as DynamoDB would."""
+    """TornTable cannot answer the request as DynamoDB would."""
 
 
 class TransactGet(Enum):
-    """TransactGetItems while one of its items is not visible yet."""
+    """The behaviour of TransactGetItems while one of its items is not visible yet."""
 
     SNAPSHOT = "answers with the transaction as it was committed"
     WAIT = "waits until all of it is visible"
@@ -80,7 +80,7 @@ class TransactGet(Enum):
 # -- when an item becomes visible
 
 Delays = Callable[[Sequence[ItemKey]], Sequence[float]]
-"""Seconds from the commit of a transaction until each of its items is visible."""
+"""The seconds from a transaction's commit until each of its items is visible."""
 
 
 def at_once(items: Sequence[ItemKey]) -> Sequence[float]:
@@ -88,7 +88,7 @@ def at_once(items: Sequence[ItemKey]) -> Sequence[float]:
 
 
 def at_random(seed: int, *, longest_s: float = MAX_DELAY_S) -> Delays:
-    """Each item at a moment of its own; now and then HEAD first, HEAD last or one item late, which are the worst."""
+    """A random delay for each item. Some transactions show HEAD first, HEAD last or one item late: the worst cases."""
     rng = Random(seed)
     lock = threading.Lock()
 
@@ -110,14 +110,14 @@ def at_random(seed: int, *, longest_s: float = MAX_DELAY_S) -> Delays:
 
 @dataclass
 class _Moment:
-    """When something becomes visible, on the monotonic clock; infinity while nobody knows."""
+    """The moment on the monotonic clock at which something becomes visible; infinity while it is unknown."""
 
     at_s: float
 
 
 @dataclass(frozen=True)
 class _Version:
-    """An item as a write left it; None where it is absent."""
+    """An item after a write; ``image`` is None if the item does not exist."""
 
     image: Item | None
     visible: _Moment
@@ -125,7 +125,7 @@ class _Version:
 
 
 class _Versions:
-    """What is known of an item from before the first write that is not visible everywhere yet."""
+    """The versions of an item, from the last one that is visible everywhere."""
 
     def __init__(self, before: Item | None) -> None:
         self.all = [_Version(before, _Moment(-math.inf))]
@@ -142,16 +142,16 @@ class _Versions:
 
 
 Choose = Callable[[Sequence[ItemKey]], Sequence[ItemKey]]
-"""Of the items a transaction changed, HEAD first, those that are visible."""
+"""Chooses the visible items from those that a transaction changed, HEAD first."""
 
 
 def only(*positions: int) -> Choose:
-    """The items at these positions of the transaction, of which HEAD comes first."""
+    """Choose the items at these positions of the transaction. HEAD is at position 0."""
     return lambda items: [items[each] for each in positions if each < len(items)]
 
 
 def all_but(position: int) -> Choose:
-    """All items but the one at this position of the transaction; one that has none there is wholly visible."""
+    """Choose all items except the one at this position. A shorter transaction is visible as a whole."""
     return lambda items: [*items[:position], *items[position + 1 :]]
 
 
@@ -160,15 +160,15 @@ HEAD_LAST = all_but(0)
 
 
 class Half:
-    """A transaction of which some items are visible and the others are not, until ``release``."""
+    """A transaction that is visible in part until ``release``."""
 
     def __init__(self, shows: Choose, reads: int | None) -> None:
         self.items: Sequence[ItemKey] = []
-        """Those the transaction changed, HEAD first."""
+        """The items that the transaction changed, HEAD first."""
         self.reads = 0
-        """Calls that looked into the partition of the transaction while it was half visible."""
+        """The number of reads of the transaction's partition while it was half visible."""
         self.answer: Answer | None = None
-        """The writer's, once the block has ended."""
+        """The answer to the writer, once the block has ended."""
         self.committed = threading.Event()
         self.released = threading.Event()
         self.hidden_until = _Moment(math.inf)
@@ -176,7 +176,7 @@ class Half:
         self._reads_at_most = reads
 
     def release(self) -> None:
-        """Show all of it."""
+        """Show the whole transaction."""
         self.hidden_until.at_s = min(self.hidden_until.at_s, monotonic())
         self.released.set()
 
@@ -193,7 +193,7 @@ class Half:
 
 @dataclass
 class Figures:
-    """What the layer did: transactions committed, reads answered, and those whose answer was not the truth."""
+    """Counts the committed transactions, the answered reads, and the reads whose answer differed from the engine's."""
 
     transactions: int = 0
     reads: int = 0
@@ -201,7 +201,7 @@ class Figures:
 
 
 class TornTable:
-    """Answers the calls of one client on one table. Any number of threads may use it; no lock is held over a call."""
+    """Answers the calls of one client on one table. Threads may share it; it holds no lock during a call."""
 
     def __init__(
         self,
@@ -226,7 +226,7 @@ class TornTable:
         self._half: Half | None = None
 
     def call(self, operation: str, request: Request) -> Any:
-        """In place of the client's own: the same arguments, answers and errors."""
+        """Replaces the client's own method, with the same arguments, answers and errors."""
         calls: dict[str, Callable[[Request], Any]] = {
             "GetItem": self._get_item,
             "BatchGetItem": self._batch_get_item,
@@ -245,8 +245,8 @@ class TornTable:
     def half_visible(self, write: Callable[[], Answer], *, shows: Choose, reads: int | None = None) -> Iterator[Half]:
         """The block runs while the first transaction of ``write`` is half visible.
 
-        ``write`` runs in a thread of its own and is answered after the block, or when it is released. Visible are the
-        items that ``shows`` names; the others become so with the block's end, or after so many ``reads`` of their
+        ``write`` runs in its own thread and gets its answer when the transaction is released. The items that ``shows``
+        chooses are visible at once. The others become visible at the end of the block or after ``reads`` reads of their
         partition. Indexes show an item when the table does.
         """
         half = Half(shows, reads)
@@ -287,9 +287,9 @@ class TornTable:
 
     @contextmanager
     def _writing(self, touched: Sequence[ItemKey], half: Half | None, *, is_single: bool = False) -> Iterator[None]:
-        """The block writes. Readers see nothing of it before the moment each item is given afterwards.
+        """Hide the writes of the block from readers until each item's moment, which is chosen after the write.
 
-        Two writes of one item take turns at the engine, not until they are visible.
+        Two writes of one item take turns at the engine, but a write does not wait until the other is visible.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._in_flight.isdisjoint(touched))
@@ -317,7 +317,7 @@ class TornTable:
         _wait_until(moments, half)
 
     def _commit(self, changed: Mapping[ItemKey, Item | None], half: Half | None, *, is_single: bool) -> list[_Moment]:
-        """When each item becomes visible."""
+        """Record the new versions. Returns the moment at which each item becomes visible."""
         items = sorted(changed, key=is_head, reverse=True)
         with self._changed:
             now_s = monotonic()
@@ -414,7 +414,7 @@ class TornTable:
         return answer
 
     def page_made_anew(self, request: Request) -> tuple[list[Item], Item | None]:
-        """Items and LastEvaluatedKey of a query as the layer makes them where something is hidden."""
+        """The items and LastEvaluatedKey that TornTable builds for a query with hidden items."""
         query = _Query(request)
         return query.page(self._overlaid(query, list(self._all_entries(query)), monotonic()))
 
@@ -431,7 +431,7 @@ class TornTable:
             )
 
     def _overlaid(self, query: "_Query", entries: Sequence[Item], began_s: float) -> list[Item]:
-        """The entries as they are visible."""
+        """The entries with the visible version of each item."""
         with self._changed:
             now_s = monotonic()
             seen = {
@@ -442,7 +442,7 @@ class TornTable:
         return [entry for entry in entries if _key_of(entry) not in seen] + visible
 
     def _seen(self, began_s: float, wanted: Iterable[ItemKey]) -> dict[ItemKey, Item | None]:
-        """Of those items that have versions, the one that is visible."""
+        """The visible version of each item that has versions."""
         with self._changed:
             now_s = monotonic()
             return {
@@ -452,7 +452,7 @@ class TornTable:
             }
 
     def _between(self, began_s: float, now_s: float) -> float:
-        """A moment of the call: no two items of an answer need be read at the same."""
+        """A random moment of the call, because the items of an answer are read at different moments."""
         return self._random.uniform(began_s, now_s)
 
     def _torn(self, wanted: Iterable[ItemKey]) -> set[ItemKey]:
@@ -486,7 +486,7 @@ def torn(
     index_delay_s: Callable[[], float] = lambda: 0.0,
     transact_get: Callable[[], TransactGet] = lambda: TransactGet.SNAPSHOT,
 ) -> Iterator[TornTable]:
-    """The handlers' client speaks to a TornTable while the block runs."""
+    """Put a TornTable behind the handlers' client while the block runs."""
     client = handlers_client()
     table = TornTable(client, delays=delays, index_delay_s=index_delay_s, transact_get=transact_get)
     client._make_api_call = table.call
@@ -576,15 +576,15 @@ class _Query:
         return str(value)
 
     def fits(self, item: Item) -> bool:
-        """Whether an item is an entry of what is asked for, filters aside."""
+        """True if the item meets the key condition."""
         return self._range in item and all(clause.holds(item) for clause in self._condition)
 
     def entry(self, item: Item) -> Item:
-        """As much of the item as the index holds."""
+        """The attributes of the item that the index holds."""
         return {name: value for name, value in item.items() if self._projected is None or name in self._projected}
 
     def of_everything(self) -> dict[str, Any]:
-        """The request for all entries that fit the key condition, whole."""
+        """The request for all whole entries that meet the key condition."""
         names = {"TableName", "IndexName", "KeyConditionExpression", "ConsistentRead"}
         request = {name: value for name, value in self._request.items() if name in names}
         for name in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
@@ -596,7 +596,7 @@ class _Query:
         return request
 
     def page(self, entries: Iterable[Item]) -> tuple[list[Item], Item | None]:
-        """Items and LastEvaluatedKey."""
+        """The items and LastEvaluatedKey of the page."""
         forward = self._request.get("ScanIndexForward", True)
         ordered = sorted(entries, key=self._position, reverse=not forward)
         if (start := self._request.get("ExclusiveStartKey")) is not None:
@@ -624,7 +624,7 @@ class _Query:
 
 
 def _clauses(expression: str, request: Request) -> list[_Clause]:
-    """UnknownForm unless the expression is comparisons that all must hold."""
+    """The comparisons of an expression that joins them with AND. Raises UnknownForm for any other."""
     clauses: list[_Clause] = []
     rest = expression
     while True:
@@ -670,7 +670,7 @@ def _projected(item: Item, request: Request) -> Item:
 
 @cache
 def _schema_of(index: str | None) -> tuple[list[dict[str, Any]], set[str] | None]:
-    """Key schema, and the attributes an entry holds, None for all."""
+    """The key schema, and the attributes of an entry; None for all."""
     table = table_properties()
     if index is None:
         return table["KeySchema"], None

@@ -1,4 +1,4 @@
-"""Tests of several processes beside one another, or one alone."""
+"""Lets tests of several processes run side by side, or one test alone."""
 
 import fcntl
 import os
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _DOOR, _ROOM = 0, 1
-"""Bytes of the file, each with a lock. Whoever waits for the room holds the door, so that nobody waits for ever."""
+"""Two bytes of the file, each with a lock. A waiter for the room holds the door, so that nobody waits for ever."""
 
 
 class Turns:
