@@ -20,7 +20,7 @@ def test_the_stack_under_test_refuses_what_no_policy_allows(endpoint: Endpoint) 
     assert refusal.value.response["Error"]["Code"] == "AccessDeniedException"
 
 
-def test_a_run_completes(api: Api) -> None:
+def test_the_roles_let_a_run_go_from_creation_to_completion(api: Api) -> None:
     run_id = api.new_run(inputs={"n": 1})
     assert api.event(run_id, "ASSIGNED", payload={"worker_id": "w-1"}).status == 200
     api.start(run_id)
@@ -70,7 +70,7 @@ def test_every_post_is_repeated_by_its_key(api: Api) -> None:
     ]
 
 
-def test_an_operator_edits_a_run(api: Api) -> None:
+def test_the_roles_let_an_operator_edit_a_run(api: Api) -> None:
     run_id = api.new_run()
     api.start(run_id)
     edited = api.patch(f"/runs/{run_id}", {"outputs": {"m": 1}, "priority": 9, "state": "COMPLETED"})

@@ -229,7 +229,7 @@ def run_of_attempt_two(api: Gateway, events: int = 100) -> str:
     return run_id
 
 
-def test_attempt_two_after_a_hundred_events(api: Gateway) -> None:
+def test_reads_of_attempt_two_do_not_pay_for_the_hundred_events_of_attempt_one(api: Gateway) -> None:
     run_id = run_of_attempt_two(api)
     with measured() as usage:
         assert api.get(f"/runs/{run_id}").json["event_count"] == 2

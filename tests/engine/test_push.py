@@ -212,8 +212,10 @@ def test_a_process_that_saw_a_repeat_before_sends_nothing_twice(api: Gateway, pu
 
 @pytest.mark.long
 @pytest.mark.parametrize(("runs", "events", "most_calls"), [(1, 999, 1_000), (20, 49, 100), (1_000, 0, 100)])
-def test_what_a_thousand_events_cost(api: Gateway, connect: Connect, runs: int, events: int, most_calls: int) -> None:
-    """Of so many runs at the same time, on a standard topic and then on a FIFO one. A creation counts as an event."""
+def test_publishing_a_thousand_events_takes_at_most_so_many_calls(
+    api: Gateway, connect: Connect, runs: int, events: int, most_calls: int
+) -> None:
+    """The events belong to ``runs`` runs. They go to a standard topic and then to a FIFO one. A creation is an event."""
     ids = [api.create(event_delivery={"topic": "plain"})["id"] for _ in range(runs)]
     for run_id in ids * events:
         assert api.event(run_id, "INFO", minimal=True).status == 200

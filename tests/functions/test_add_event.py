@@ -46,7 +46,9 @@ STARTED = {"payload": {"worker_id": "worker-1"}}
 @pytest.mark.parametrize(
     ("payload", "worker_id"), [(None, None), ({}, None), ({"worker_id": None}, None), ({"worker_id": "w"}, "w")]
 )
-def test_assigned(api: Gateway, payload: Body | None, worker_id: str | None) -> None:
+def test_assigned_takes_the_run_and_keeps_the_worker_it_names(
+    api: Gateway, payload: Body | None, worker_id: str | None
+) -> None:
     run_id = pending(api)
     answer = api.event(run_id, "ASSIGNED", msg="taken", payload=payload)
     run = a_run(
@@ -60,7 +62,7 @@ def test_assigned(api: Gateway, payload: Body | None, worker_id: str | None) -> 
 
 
 @pytest.mark.parametrize("gpu_id", [None, 0, -1, 10**50])
-def test_started(api: Gateway, gpu_id: int | None) -> None:
+def test_started_makes_the_run_running_with_its_worker_and_gpu(api: Gateway, gpu_id: int | None) -> None:
     run_id = pending(api)
     payload = {"worker_id": "worker-1", "gpu_id": gpu_id, "host": "a"}
     answer = api.event(run_id, "STARTED", payload=payload)
@@ -75,7 +77,7 @@ def test_started(api: Gateway, gpu_id: int | None) -> None:
 
 
 @pytest.mark.parametrize("percent", [0, 1, 100])
-def test_progress(api: Gateway, percent: int) -> None:
+def test_progress_sets_the_percentage_and_nothing_else_of_the_run(api: Gateway, percent: int) -> None:
     run_id = running(api)
     answer = api.event(run_id, "PROGRESS", msg=percent, payload={"step": "resize"})
     run = a_run(
@@ -94,7 +96,7 @@ def test_progress(api: Gateway, percent: int) -> None:
 
 @pytest.mark.parametrize("msg", ["", "März 🥟 \u0000", "5", 5, -1, 10**60, "x" * 4096, "🥟" * 1024])
 @pytest.mark.parametrize("type_", ["INFO", "ERROR"])
-def test_info_and_error(api: Gateway, type_: str, msg: str | int) -> None:
+def test_info_and_error_change_nothing_but_the_timeline(api: Gateway, type_: str, msg: str | int) -> None:
     run_id = pending(api)
     payload = {"outputs": {"not": "the run's"}, "error_message": 5, "worker_id": 7, "force": "yes", "": {"a": 1e300}}
     answer = api.event(run_id, type_, msg=msg, payload=payload)
@@ -112,7 +114,7 @@ def test_info_and_error(api: Gateway, type_: str, msg: str | int) -> None:
         ({"exit": 0, "outputs": {"": ""}, "took": "12 s"}, {"": ""}),
     ],
 )
-def test_completed(api: Gateway, payload: Body, outputs: Body) -> None:
+def test_completed_ends_the_run_with_its_outputs_and_full_progress(api: Gateway, payload: Body, outputs: Body) -> None:
     run_id = running(api)
     answer = api.event(run_id, "COMPLETED", msg="done", payload=payload)
     run = a_run(
@@ -139,7 +141,9 @@ def test_completed(api: Gateway, payload: Body, outputs: Body) -> None:
         ({"error_message": "out of memory", "exit": 137}, "out of memory"),
     ],
 )
-def test_failed_without_budget(api: Gateway, payload: Body, error_message: str | None) -> None:
+def test_failed_without_budget_ends_the_run_with_its_error_message(
+    api: Gateway, payload: Body, error_message: str | None
+) -> None:
     run_id = running(api)
     answer = api.event(run_id, "FAILED", msg="gave up", payload=payload)
     run = a_run(
@@ -155,7 +159,7 @@ def test_failed_without_budget(api: Gateway, payload: Body, error_message: str |
     assert_run(api, answer, run)
 
 
-def test_failed_with_budget_answers_with_the_attempt_that_follows(api: Gateway) -> None:
+def test_failed_with_budget_answers_with_the_next_attempt(api: Gateway) -> None:
     run_id = running(api, retry_policy={"max_attempts": 2})
     answer = api.event(run_id, "FAILED", payload={"error_message": "out of memory"})
     run = a_run(
@@ -168,7 +172,7 @@ def test_failed_with_budget_answers_with_the_attempt_that_follows(api: Gateway) 
     assert_run(api, answer, run)
 
 
-def test_cancelled(api: Gateway) -> None:
+def test_cancelled_ends_a_pending_run(api: Gateway) -> None:
     run_id = pending(api)
     answer = api.event(run_id, "CANCELLED", msg="never mind")
     run = a_run(
@@ -180,7 +184,7 @@ def test_cancelled(api: Gateway) -> None:
     assert_run(api, answer, run)
 
 
-def test_retried_by_the_worker_that_gives_it_back(api: Gateway) -> None:
+def test_retried_gives_an_assigned_run_back_as_the_next_attempt(api: Gateway) -> None:
     run_id = pending(api)
     api.event(run_id, "ASSIGNED")
     answer = api.event(run_id, "RETRIED", msg="no disk left here", payload={"disk": 0})
@@ -194,7 +198,7 @@ def test_retried_by_the_worker_that_gives_it_back(api: Gateway) -> None:
 
 
 @pytest.mark.parametrize("ending", ["FAILED", "CANCELLED"])
-def test_retried_from_the_end_needs_budget_or_force(api: Gateway, stored: Stored, ending: str) -> None:
+def test_retried_of_an_ended_run_without_budget_needs_force(api: Gateway, stored: Stored, ending: str) -> None:
     run_id = running(api)
     api.event(run_id, ending)
     before = stored()
@@ -205,7 +209,7 @@ def test_retried_from_the_end_needs_budget_or_force(api: Gateway, stored: Stored
     assert api.event(run_id, "RETRIED", payload={"force": True}).json["current_attempt"] == 2
 
 
-def test_retried_from_cancelled_within_the_budget(api: Gateway) -> None:
+def test_retried_of_a_cancelled_run_with_budget_needs_no_force(api: Gateway) -> None:
     run_id = running(api, retry_policy={"max_attempts": 2})
     api.event(run_id, "CANCELLED")
     assert api.event(run_id, "RETRIED").json["current_attempt"] == 2
@@ -381,13 +385,13 @@ def test_a_field_that_does_not_fit_is_named_and_changes_nothing(
     assert stored() == before
 
 
-def test_a_body_that_does_not_fit_is_told_before_the_run_is_looked_for(api: Gateway) -> None:
+def test_a_body_that_does_not_fit_is_refused_before_the_run_is_read(api: Gateway) -> None:
     assert_does_not_fit(api.post("/runs/x/events", {"type": "STOPPED"}), "body", "type")
 
 
 @pytest.mark.parametrize("type_", ["ASSIGNED", "STARTED"])
 @pytest.mark.parametrize("worker_id", ["", "w" * 128, "🥟" * 128])
-def test_a_worker_s_id_may_have_128_characters(api: Gateway, type_: str, worker_id: str) -> None:
+def test_a_worker_id_of_128_characters_is_accepted(api: Gateway, type_: str, worker_id: str) -> None:
     run_id = pending(api)
     answer = api.event(run_id, type_, payload={"worker_id": worker_id})
     assert answer.json["execution_summary"] == summary(worker_id=worker_id)
@@ -403,7 +407,7 @@ def a_payload(size: int, character: str = "x", **rest: Any) -> Body:
 
 @pytest.mark.parametrize("type_", ["INFO", "PROGRESS", "COMPLETED", "FAILED", "CANCELLED"])
 @pytest.mark.parametrize("character", ["x", "🥟"])
-def test_a_payload_may_have_16_kib(api: Gateway, type_: str, character: str) -> None:
+def test_a_payload_of_16_kib_is_accepted(api: Gateway, type_: str, character: str) -> None:
     run_id = running(api)
     payload = a_payload(KIB_16, character)
     answer = api.event(run_id, type_, payload=payload, msg=5)

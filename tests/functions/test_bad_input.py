@@ -98,7 +98,7 @@ def test_a_body_that_is_no_json_object_we_can_keep_is_refused(
 
 @every_writing_route
 @pytest.mark.parametrize("body", list(NO_JSON.values()), ids=list(NO_JSON))
-def test_so_it_is_when_the_gateway_hands_it_on_as_text(
+def test_a_body_that_is_no_json_object_we_can_keep_is_refused_as_text_too(
     api: Gateway, stored: Stored, method: str, path: str, body: bytes
 ) -> None:
     assert_body_refused(api, stored, method, path, body.decode())
@@ -111,14 +111,14 @@ def test_text_with_half_a_character_in_it_is_refused(api: Gateway, stored: Store
 
 @every_route_with_a_body
 @pytest.mark.parametrize("body", [None, "", b"", b"null"], ids=["none", "empty text", "empty bytes", "null"])
-def test_where_a_body_is_needed_none_is_refused(
+def test_a_route_that_needs_a_body_refuses_a_request_without_one(
     api: Gateway, stored: Stored, method: str, path: str, body: object
 ) -> None:
     assert_body_refused(api, stored, method, path, body)
 
 
 @every_route_with_a_body
-def test_a_type_of_content_changes_nothing(api: Gateway, method: str, path: str) -> None:
+def test_a_body_is_read_as_json_under_every_content_type(api: Gateway, method: str, path: str) -> None:
     path = path.replace("{id}", assigned(api))
     for content_type in ("text/plain", "application/x-www-form-urlencoded", "application/octet-stream", ""):
         body = json.dumps({"type": "INFO"} if path.endswith("events") else {"image": "i"} if path == "/runs" else {})

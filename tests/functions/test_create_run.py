@@ -156,7 +156,7 @@ def test_every_field_that_does_not_fit_is_named(api: Gateway) -> None:
 
 
 @pytest.mark.parametrize("topic", ["t", "T" * 120, "T" * 120 + ".fifo", "a-b_c-9", "a.fifo", "-", "fifo"])
-def test_a_topic_may_be_named(api: Gateway, topic: str) -> None:
+def test_a_topic_of_the_allowed_form_is_accepted(api: Gateway, topic: str) -> None:
     assert api.create(event_delivery={"topic": topic})["event_delivery"] == {"topic": topic, "attributes": {}}
 
 
@@ -193,7 +193,7 @@ def test_a_run_without_delivery_needs_no_topic(api: Gateway, monkeypatch: pytest
 @pytest.mark.parametrize(
     "topic", ["", "T" * 121, "T" * 121 + ".fifo", ".fifo", "a.b", "a.fifo.fifo", "a.FIFO", "ä", "a b", "a\n", "a/b", 5]
 )
-def test_a_topic_may_not_be_named(api: Gateway, stored: Stored, topic: object) -> None:
+def test_a_topic_of_another_form_is_refused(api: Gateway, stored: Stored, topic: object) -> None:
     answer = api.post("/runs", {"image": "busybox:1", "event_delivery": {"topic": topic}})
     assert_does_not_fit(answer, "body", "event_delivery", "topic")
     assert stored() == []
@@ -202,7 +202,7 @@ def test_a_topic_may_not_be_named(api: Gateway, stored: Stored, topic: object) -
 @pytest.mark.parametrize(
     "name", ["a", "a.b.c", "x" * 100, "AWS", "awsome", "Amazonia.x", "_", "-", "9", "Type", "seq_"]
 )
-def test_an_attribute_may_be_named(api: Gateway, name: str) -> None:
+def test_an_attribute_with_an_allowed_name_is_accepted(api: Gateway, name: str) -> None:
     delivery = {"topic": "t", "attributes": {name: "x"}}
     assert api.create(event_delivery=delivery)["event_delivery"] == delivery
 
@@ -215,7 +215,7 @@ def test_an_attribute_may_be_named(api: Gateway, name: str) -> None:
         *["run_id", "type", "state", "attempt", "seq"],
     ],
 )
-def test_an_attribute_may_not_be_named(api: Gateway, stored: Stored, name: str) -> None:
+def test_an_attribute_with_another_name_is_refused(api: Gateway, stored: Stored, name: str) -> None:
     delivery = {"topic": "t", "attributes": {name: "x"}}
     answer = api.post("/runs", {"image": "busybox:1", "event_delivery": delivery})
     assert_does_not_fit(answer, "body", "event_delivery", "attributes")
@@ -226,7 +226,7 @@ def test_an_attribute_may_not_be_named(api: Gateway, stored: Stored, name: str) 
     "value",
     ["x", " ", "y" * 256, "🥟" * 256, "März", True, False, 0, -1, 1.5, -0.0, 5e-324, 10**15 - 1, -(10**15) + 1, 999e12],
 )
-def test_an_attribute_may_be(api: Gateway, value: object) -> None:
+def test_an_attribute_value_within_the_limits_comes_back_as_it_was_sent(api: Gateway, value: object) -> None:
     delivery = {"topic": "t", "attributes": {"a": value}}
     run_id = api.create(event_delivery=delivery)["id"]
     assert json.dumps(api.get(f"/runs/{run_id}").json["event_delivery"]) == json.dumps(delivery)
@@ -252,14 +252,14 @@ def test_an_attribute_may_be(api: Gateway, value: object) -> None:
         ["x"],
     ],
 )
-def test_an_attribute_may_not_be(api: Gateway, stored: Stored, value: object) -> None:
+def test_an_attribute_value_beyond_the_limits_is_refused(api: Gateway, stored: Stored, value: object) -> None:
     delivery = {"topic": "t", "attributes": {"a": value}}
     answer = api.post("/runs", {"image": "busybox:1", "event_delivery": delivery})
     assert_does_not_fit(answer, "body", "event_delivery", "attributes")
     assert stored() == []
 
 
-def test_a_run_may_carry_five_attributes_but_not_six(api: Gateway) -> None:
+def test_five_attributes_are_accepted_and_six_are_refused(api: Gateway) -> None:
     five = {f"a{number}": number for number in range(5)}
     assert api.create(event_delivery={"topic": "t", "attributes": five})["event_delivery"]["attributes"] == five
     answer = api.post("/runs", {"image": "i", "event_delivery": {"topic": "t", "attributes": five | {"a5": 5}}})
@@ -274,7 +274,7 @@ def inputs_of(size: int, character: str = "x") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("character", ["x", "🥟"])
-def test_inputs_may_have_256_kib(api: Gateway, character: str) -> None:
+def test_inputs_of_256_kib_are_accepted(api: Gateway, character: str) -> None:
     inputs = inputs_of(KIB_256, character)
     body = json.dumps({"image": "busybox:1", "inputs": inputs}, indent=8, ensure_ascii=True)
     answer = api.post("/runs", body)

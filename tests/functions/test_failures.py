@@ -128,7 +128,9 @@ def test_a_run_that_keeps_changing_is_409_and_safe_to_send_again(
 @pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("error", [lost_race(), client_error("TransactionConflictException")], ids=["version", "lock"])
 @pytest.mark.parametrize("route", WRITING_TO_A_RUN)
-def test_a_lost_race_is_run_again(api: Gateway, failing: Failing, route: str, error: Exception) -> None:
+def test_a_write_that_loses_three_races_is_decided_again_and_succeeds(
+    api: Gateway, failing: Failing, route: str, error: Exception
+) -> None:
     run_id = assigned(api)
     failing(error, operation="TransactWriteItems", times=3)
     answer = ROUTES[route](api, run_id)

@@ -61,7 +61,9 @@ SECOND = [
     ],
     ids=str,
 )
-def test_events_after_what_was_seen(api: Gateway, run_id: str, query: dict[str, int], events: list[Any]) -> None:
+def test_a_poll_shows_exactly_the_events_after_the_given_one(
+    api: Gateway, run_id: str, query: dict[str, int], events: list[Any]
+) -> None:
     answer = api.get(f"/runs/{run_id}/events", **query)
     page = {"events": events, "has_more": False, "state": "RUNNING", "current_attempt": 2, "last_seq": 4}
     assert (answer.status, answer.json) == (200, page)

@@ -257,7 +257,7 @@ def test_state_and_status_are_one_filter_and_an_empty_one_is_none(api: Gateway, 
 
 
 @pytest.mark.parametrize("query", [{"state": ""}, {"status": ""}, {"image": ""}, {"op_definition": ""}])
-def test_an_empty_filter_is_none(api: Gateway, query: dict[str, str]) -> None:
+def test_an_empty_filter_filters_nothing(api: Gateway, query: dict[str, str]) -> None:
     runs = create(api, 2)
     assert ids(api.get("/runs", **query).json) == runs
 
@@ -356,12 +356,14 @@ def test_nothing_lies_beyond_the_calendar_s_ends(api: Gateway, query: dict[str, 
     ],
     ids=str,
 )
-def test_what_names_nothing_is_400(api: Gateway, query: dict[str, str], code: str) -> None:
+def test_unknown_states_and_cursors_and_contradictory_filters_are_400(
+    api: Gateway, query: dict[str, str], code: str
+) -> None:
     create(api, 1)
     assert_refused(api.get("/runs", **query), 400, code, *(["HEAD"] if "META#HEAD" in query.values() else []))
 
 
-def test_a_cursor_that_names_no_run_is_told(api: Gateway) -> None:
+def test_the_refusal_of_an_unknown_cursor_repeats_it(api: Gateway) -> None:
     for name in ("starting_after", "ending_before"):
         assert UNKNOWN in api.get("/runs", **{name: UNKNOWN}).json["detail"]
 

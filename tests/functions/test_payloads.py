@@ -110,13 +110,13 @@ def test_played_in_order_the_payloads_are_the_life_of_a_run() -> None:
     assert attempts[0]["execution_summary"] == summary(worker_id="worker-7", gpu_id=0, duration_ms=2_000)
 
 
-def test_the_least_that_makes_a_run(api: Gateway) -> None:
+def test_a_body_with_only_an_image_creates_a_run(api: Gateway) -> None:
     status, run = invoke("create_run.image_only")
     assert (status, run["image"]) == (201, "registry.example/thumbnails:1.4.2")
     assert api.get(f"/runs/{run['id']}").json == run
 
 
-def test_what_makes_no_run(api: Gateway) -> None:
+def test_a_body_without_an_image_creates_no_run(api: Gateway) -> None:
     status, refusal = invoke("create_run.without_image")
     assert (status, refusal["detail"][0]["loc"]) == (422, ["body", "image"])
     assert refusal["request_id"] == payload("create_run.without_image")["requestContext"]["requestId"]

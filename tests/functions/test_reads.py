@@ -52,7 +52,9 @@ WRITES: dict[str, tuple[Request, Request]] = {
 
 @pytest.mark.parametrize("read", READS)
 @pytest.mark.parametrize("write", WRITES)
-def test_an_answer_is_of_one_version(api: Gateway, monkeypatch: pytest.MonkeyPatch, write: str, read: str) -> None:
+def test_an_answer_never_mixes_two_versions_of_a_run(
+    api: Gateway, monkeypatch: pytest.MonkeyPatch, write: str, read: str
+) -> None:
     """A read of one call has no place for a write; it is checked to be one."""
     lead_up, change = WRITES[write]
     run_id = api.create(retry_policy={"max_attempts": 2})["id"]

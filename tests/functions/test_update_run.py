@@ -74,7 +74,9 @@ def test_a_state_is_set_past_the_rules_and_nothing_else_changes(api: Gateway, st
         ("CANCELLED", "ASSIGNED", None),
     ],
 )
-def test_the_current_attempt_follows(api: Gateway, before: str, after: str, finished_at: str | None) -> None:
+def test_a_patched_state_is_that_of_the_current_attempt_too(
+    api: Gateway, before: str, after: str, finished_at: str | None
+) -> None:
     run_id = api.create()["id"]
     api.patch(f"/runs/{run_id}", {"state": before})
     api.patch(f"/runs/{run_id}", {"state": after})
@@ -100,7 +102,7 @@ def test_outputs_are_replaced_in_run_and_attempt_and_the_timeline_stays(api: Gat
     )
 
 
-def test_outputs_may_be_set_before_there_are_any_and_again(api: Gateway) -> None:
+def test_patched_outputs_replace_those_of_an_earlier_patch(api: Gateway) -> None:
     run_id = api.create()["id"]
     for number in (1, 2):
         api.patch(f"/runs/{run_id}", {"outputs": {"n": number}})
@@ -108,14 +110,14 @@ def test_outputs_may_be_set_before_there_are_any_and_again(api: Gateway) -> None
 
 
 @pytest.mark.parametrize("priority", [0, 9999])
-def test_priority(api: Gateway, priority: int) -> None:
+def test_a_patch_of_the_priority_changes_only_the_priority(api: Gateway, priority: int) -> None:
     run_id = api.create()["id"]
     answer = api.patch(f"/runs/{run_id}", {"priority": priority})
     assert answer.json == a_run(run_id, priority=priority, updated_at=at(1))
     assert api.get(f"/runs/{run_id}").json == answer.json
 
 
-def test_all_three_at_once(api: Gateway) -> None:
+def test_one_patch_sets_state_outputs_and_priority_together(api: Gateway) -> None:
     run_id = api.create()["id"]
     fields = {"state": "COMPLETED", "outputs": {"by": "hand"}, "priority": 1}
     assert api.patch(f"/runs/{run_id}", fields).json == a_run(run_id, **fields, updated_at=at(1))
@@ -123,7 +125,7 @@ def test_all_three_at_once(api: Gateway) -> None:
 
 @pytest.mark.parametrize("body", [{}, {"state": None, "outputs": None, "priority": None}, {"note": None}])
 @pytest.mark.parametrize("is_minimal", [True, False])
-def test_nothing_to_change_changes_nothing(api: Gateway, stored: Stored, body: Body, is_minimal: bool) -> None:
+def test_a_patch_without_values_writes_nothing(api: Gateway, stored: Stored, body: Body, is_minimal: bool) -> None:
     run_id = completed(api)
     before = stored()
     headers = {"Prefer": "return=minimal"} if is_minimal else {}
@@ -231,7 +233,7 @@ def test_a_field_that_does_not_fit_is_named_and_changes_nothing(
     assert stored() == before
 
 
-def test_outputs_may_have_256_kib_and_no_more(api: Gateway, stored: Stored) -> None:
+def test_outputs_of_256_kib_are_accepted_and_one_byte_more_is_refused(api: Gateway, stored: Stored) -> None:
     run_id = api.create()["id"]
     outputs = {"a": "🥟" * ((KIB_256 - len('{"a":""}')) // 4)}
     assert api.patch(f"/runs/{run_id}", {"outputs": outputs}).json["outputs"] == outputs

@@ -203,13 +203,13 @@ def test_progress_is_within_the_limits_that_are_read() -> None:
     assert limits_of(schemas()["Progress"]) == read_by(bodies._ProgressBody)[0]["msg"]
 
 
-def test_what_an_event_says_is_as_long_as_is_read() -> None:
+def test_msg_and_error_message_have_the_limits_that_are_read() -> None:
     assert schemas()["PostedMsg"]["maxLength"] == bodies.MAX_MSG_BYTES
     assert schemas()["PostedMsg"]["default"] == bodies.AddEventBody.model_fields["msg"].default
     assert schemas()["ExecutionSummary"]["properties"]["error_message"]["maxLength"] == bodies.MAX_ERROR_MESSAGE_BYTES
 
 
-def test_where_events_go_is_limited_as_is_read() -> None:
+def test_topics_and_attributes_have_the_limits_that_are_read() -> None:
     attributes = schemas()["Attributes"]
     text, number, _ = attributes["additionalProperties"]["anyOf"]
     assert schemas()["Topic"]["pattern"] == f"^{bodies._TOPIC.pattern}$"
@@ -443,7 +443,7 @@ SUBJECT = Subject(RUN_ID, "t", {"team": "media", "tier": Decimal(2)}, "busybox:1
     ],
     ids=lambda message: message.id,
 )
-def test_a_message_is_described(message: Any) -> None:
+def test_a_pushed_message_fits_its_schema_and_has_no_other_field(message: Any) -> None:
     validator({"$ref": "#/components/schemas/RunEventMessage"}, closed=True).validate(json.loads(message.body))
 
 
