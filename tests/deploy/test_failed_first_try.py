@@ -1,4 +1,4 @@
-"""What is told of a first deployment that failed, and of the table that it left."""
+"""Tests the advice after a failed first deployment and about the table that it left."""
 
 from typing import Any
 

@@ -34,7 +34,7 @@ _LIMIT_S = 600
 
 @dataclass
 class Figures:
-    """What a report of schemathesis says came to pass."""
+    """The figures of a schemathesis report."""
 
     requests: Counter[str] = field(default_factory=Counter)
     """By phase."""

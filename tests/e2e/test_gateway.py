@@ -1,4 +1,4 @@
-"""What a client meets before a function does."""
+"""Tests the gateway's own part of a request, before any function runs."""
 
 import pytest
 

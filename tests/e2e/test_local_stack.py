@@ -32,7 +32,7 @@ class Running:
         self._log = log
 
     def endpoint(self) -> Endpoint:
-        """How it is reached, once it is up."""
+        """Wait until the stack is up. Returns its endpoint."""
         self.until(self.file.exists)
         return Endpoint(**json.loads(self.file.read_text()))
 

@@ -1,4 +1,4 @@
-"""What each request may cost: DynamoDB calls, and units by AWS's rules from the sizes of the items sent."""
+"""Limits the cost of each request: its DynamoDB calls, and its units by AWS's rules and the items' sizes."""
 
 from typing import Any
 

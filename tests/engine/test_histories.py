@@ -19,7 +19,7 @@ def types_of(events: Any) -> list[str]:
 
 
 def codes_of(recorder: Recorder) -> Counter[str]:
-    """How often each refusal was answered."""
+    """The number of answers with each refusal."""
     return Counter(exchange.code for exchange in recorder.exchanges if exchange.code is not None)
 
 

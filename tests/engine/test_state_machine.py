@@ -48,7 +48,7 @@ PAYLOADS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
 TYPES = ("ASSIGNED", "STARTED", "PROGRESS", "INFO", "ERROR", "COMPLETED", "FAILED", "CANCELLED", "RETRIED")
 
 MOVES = ("ASSIGNED", "STARTED", "FAILED", "RETRIED")
-"""What takes a run from attempt to attempt."""
+"""The events that take a run from attempt to attempt."""
 
 
 @cache
@@ -157,7 +157,7 @@ class Run:
         return {name: value for name, value in self.shown().items() if name in names}
 
     def events(self, attempt: int | None = None) -> list[dict[str, Any]]:
-        """Of one attempt or of all, as they are read now."""
+        """The events of one attempt or of all, as a client reads them now."""
         attempts = self.replay.attempts if attempt is None else [self.replay.attempts[attempt - 1]]
         return [{**event, "state": self.state} for some in attempts for event in some.events]
 

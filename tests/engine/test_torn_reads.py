@@ -181,7 +181,7 @@ def read_all(api: Gateway, case: Case, run_id: str, image: str) -> dict[str, Ans
 def problems_of(
     before: Mapping[str, Answer], half: Mapping[str, Answer], after: Mapping[str, Answer], *, may_give_up: bool
 ) -> Iterator[str]:
-    """What is wrong with the answers to a half, each beside the same read before and after the write."""
+    """The contradictions between reads of a half-visible write and the same reads before and after it."""
     was_shown = False
     for name, answer in half.items():
         if answer.status == 503 and may_give_up:
@@ -399,7 +399,7 @@ def test_of_two_workers_one_starts_a_run_whose_start_is_half_visible(
 def test_an_event_beside_one_that_is_half_visible_is_written_once_or_not_at_all(
     api: Gateway, pauses: Pauses, reads: int | None, shows: Choose
 ) -> None:
-    """Where the answer needs what is not there yet, it says so and where to look: the write may stand."""
+    """If the answer needs an item that is not visible yet, it says how to check whether the write took effect."""
     assert pauses
     run_id = started(api, retry_policy={"max_attempts": 2})
     with torn() as table:
@@ -539,7 +539,7 @@ def push(monkeypatch: pytest.MonkeyPatch) -> Push:
 
 
 def new_records(seen: set[str]) -> list[Json]:
-    """What the event source mapping lets through of the table's stream, but for what was seen before."""
+    """The new records of the stream that pass the event source mapping."""
     mapping = resources_of_type(load_template(), "AWS::Serverless::Function")["PublishEvents"]["Events"]["Stream"]
     patterns = [json.loads(each["Pattern"]) for each in mapping["Properties"]["FilterCriteria"]["Filters"]]
     table = boto3.client("dynamodb").describe_table(TableName=os.environ["GYOZA_TABLE"])["Table"]

@@ -78,7 +78,7 @@ class Lambdas(Gateway):
 
 @dataclass
 class Shown:
-    """What answers have shown of a run so far."""
+    """The part of a run that answers have shown so far."""
 
     created_s: float
     attempt: int = 1
@@ -90,7 +90,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Floor:
-    """What answers have shown of a run before a request begins, which its answer must show."""
+    """The part of a run that answers showed before a request began. Its answer must show it too."""
 
     attempt: int = 1
     last_seq: int = -1
@@ -260,7 +260,7 @@ class World:
 def _problems_of_attempt(
     shown: Json, event_count: int, last_seq: int, *, has_events: bool, newest: int = 100
 ) -> Iterator[str]:
-    """What does not fit together in a run or an attempt; no request here edits a state."""
+    """The contradictions in a run or an attempt. No request here edits a state."""
     state, outputs, summary = shown["state"], shown["outputs"], shown["execution_summary"]
     fits = {
         "PENDING": summary["worker_id"] is None,

@@ -252,7 +252,7 @@ def test_no_item_goes_back_and_the_last_write_stays(api: Gateway) -> None:
 
 
 def test_a_page_made_anew_is_the_engines_own(table: TornTable) -> None:
-    """Of items of any size, in both directions, with limits, filters, projections and starts."""
+    """Items of any size are read in both directions, with limits, filters, projections and starts."""
     for n in range(30):
         write(put(f"s{n:02d}", v="x" * (90_000 if n % 3 else 10), w="odd" if n % 2 else "even"))
     engine = boto3.client("dynamodb")

@@ -82,7 +82,7 @@ class StubApi:
 
     @property
     def types(self) -> list[str]:
-        """Of the events taken."""
+        """The types of the accepted events."""
         return [event["type"] for event in self.events]
 
     def keys(self, name: str) -> list[str]:

@@ -100,7 +100,7 @@ def an_attempt(run_id: str, number: int, **fields: Any) -> Body:
 
 
 def minimal(run: Body) -> Body:
-    """What is left of a run with ``Prefer: return=minimal``."""
+    """The fields of a run with ``Prefer: return=minimal``."""
     return {name: run[name] for name in ("id", "state", "current_attempt", "event_count", "last_seq", "updated_at")}
 
 
@@ -134,7 +134,7 @@ def bytes_as_sent(answer: Answer) -> int:
 
 
 INSIDE = ("arn:", "Traceback", "botocore", "boto3", "DynamoDB", "dynamodb", "pydantic", "gyoza_domain", "HEAD#", "RUN#")
-"""What an answer would hold if it told of the inside."""
+"""Words that an answer holds only if it reveals internals."""
 
 
 def assert_error_shape(answer: Answer, *words: str) -> None:

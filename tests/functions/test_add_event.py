@@ -248,7 +248,7 @@ ACCEPTED = {
 }
 
 LEAST: dict[str, Body] = {"STARTED": STARTED, "PROGRESS": {"msg": 5}}
-"""What a type asks for."""
+"""The fields that a type of event needs."""
 
 
 @pytest.mark.parametrize("state", REACHED_BY)

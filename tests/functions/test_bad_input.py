@@ -1,4 +1,4 @@
-"""What no route may choke on: bodies that are no JSON or none it can keep, ids that are none, numbers at every edge.
+"""Tests bad input on every route: bodies that are not JSON or cannot be kept, wrong ids, numbers at every limit.
 
 What one route alone takes and refuses stands with that route.
 """

@@ -1,4 +1,4 @@
-"""What is ours to answer for: a table that is busy, a run under contention, and defects."""
+"""Tests the answers to a busy table, to a run under contention and to defects."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +34,7 @@ def client_error(code: str) -> ClientError:
 
 
 def lost_race() -> ClientError:
-    """What a transaction answers whose first write met another version."""
+    """The error of a transaction whose first write found another version."""
     error = client_error("TransactionCanceledException")
     reasons: Any = [{"Code": "ConditionalCheckFailed", "Message": INSIDE}, {"Code": "None"}]
     error.response["CancellationReasons"] = reasons

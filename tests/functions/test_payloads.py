@@ -27,7 +27,7 @@ CONTEXT_FIELDS = {
     *("resourceId", "resourcePath", "httpMethod", "extendedRequestId", "requestTime", "path", "accountId", "protocol"),
     *("stage", "domainPrefix", "requestTimeEpoch", "requestId", "identity", "domainName", "deploymentId", "apiId"),
 }
-"""Of the REST API's Lambda proxy integration, payload version 1.0."""
+"""The members of the REST API's Lambda proxy event, payload version 1.0."""
 
 
 def payload(name: str) -> dict[str, Any]:

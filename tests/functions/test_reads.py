@@ -47,7 +47,7 @@ WRITES: dict[str, tuple[Request, Request]] = {
     ),
     "outputs patched again": (patched, lambda api, run_id: api.patch(f"/runs/{run_id}", {"outputs": {"c": 2}})),
 }
-"""What leads up to the write, and the write."""
+"""The preparation of each write, and the write."""
 
 
 @pytest.mark.parametrize("read", READS)

@@ -14,7 +14,7 @@ STEPS = {
     "FAILED": ["STARTED", "FAILED"],
     "CANCELLED": ["CANCELLED"],
 }
-"""How a run gets to a state that retry leads out of."""
+"""The events that bring a run to each state that a retry leaves."""
 
 
 def a_run_in(api: Gateway, state: str) -> str:

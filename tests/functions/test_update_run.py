@@ -34,7 +34,7 @@ def completed(api: Gateway) -> str:
 
 
 def a_completed_run(run_id: str, state: str = "COMPLETED", **fields: Any) -> Body:
-    """What that is, patched at decision 3."""
+    """A completed run that was patched at decision 3."""
     run = a_run(
         run_id,
         outputs={"a": 1},

@@ -1,4 +1,4 @@
-"""What the handlers take and answer is what the document says: a tour over every route, status and code."""
+"""Checks requests and answers of the handlers against docs/openapi.yaml, for every route, status and code."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What each function asks of AWS while it handles requests, as the permissions that IAM wants for it."""
+"""Records the AWS calls of each function as the permissions that IAM requires for them."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -81,7 +81,7 @@ class RecordingGateway(Gateway):
 
 
 def permissions(service: str, operation: str, params: Mapping[str, Any]) -> set[Permission]:
-    """What a role needs for one call. Raises NotImplementedError for an operation that no function is known to use."""
+    """The permissions for one call. Raises NotImplementedError for an operation that no function is known to use."""
     match service:
         case "dynamodb":
             return {(f"dynamodb:{action}", resource) for action, resource in _dynamodb(operation, params)}

@@ -1,4 +1,4 @@
-"""What CloudFormation makes of intrinsic functions, for a stack named ``gyoza`` in one account and region."""
+"""Evaluates intrinsic functions as CloudFormation does, for a stack ``gyoza`` in one account and region."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What an operator hears of, and that docs/operations.md says what to do about it."""
+"""Checks the alarms, and that docs/operations.md tells an operator how to react to each."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the gateway does before and without the functions."""
+"""Checks the gateway's settings and its own answers."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What invokes the publishing function, and what tells an operator that it is in trouble."""
+"""Checks the stream of the publishing function, and the signals of its failures."""
 
 import json
 from typing import Any

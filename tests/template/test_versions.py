@@ -1,4 +1,4 @@
-"""Which deployments give the functions a new version, and so reach the API."""
+"""Checks which deployments give the functions a new version and so reach the API."""
 
 import shutil
 from dataclasses import dataclass, field

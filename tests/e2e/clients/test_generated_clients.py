@@ -118,7 +118,7 @@ def _node_tool(script: str, *arguments: str | Path) -> str:
 
 
 def _run(command: str | Path, *arguments: str | Path, **environment: str | Path) -> str:
-    """What the command prints; with an error it fails the test and shows all it said."""
+    """The output of the command. If the command fails, the test fails and shows the output."""
     assert PYTHON_TOOLS.exists() and NODE_TOOLS.exists(), "make .local/generators/ready installs the generators"  # noqa: PT018
     ended = subprocess.run(
         [command, *arguments],
