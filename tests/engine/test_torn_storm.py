@@ -33,7 +33,7 @@ from testing.gateway import Answer, Gateway, Query
 from testing.table import create_table, forget_clients
 from tests.support.history import REPLAYED, TERMINAL, Recorder
 from tests.support.push import ARN_PREFIX, QUEUE_URL, Context, Json, SimulatedSns, SimulatedSqs, aged, matching
-from tests.support.torn import LONGEST_DELAY_S, TornTable, TransactGet, at_random, torn
+from tests.support.torn import MAX_DELAY_S, TornTable, TransactGet, at_random, torn
 
 WRITERS = 6
 RUNS_A_WRITER = 25
