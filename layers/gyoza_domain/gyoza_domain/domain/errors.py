@@ -4,16 +4,21 @@
 
     GyozaError
     ├── RunNotFound            no run has that id
+    ├── RunExpired             the run that the idempotency key names was deleted after its retention
     ├── Refused                the state of the run does not allow the request
     │   ├── RunLocked          the run is terminal
     │   ├── InvalidTransition  the state does not allow the event
-    │   └── RetryBudgetSpent   the retry needs ``force``, because the budget is spent
+    │   ├── RetryBudgetSpent   the retry needs ``force``, because the budget is spent
+    │   ├── AttemptRequired    the attempt is leased, and the event does not say which attempt it means
+    │   ├── NotYet             the run may not be taken before an instant that it waits for
+    │   └── NotLeased          the attempt has no lease to renew
     ├── InvalidRequest         the request names something that does not exist
     │   ├── InvalidState
     │   ├── InvalidFilter
     │   └── InvalidCursor
     ├── IdempotencyKeyReused   the key was used before, with another body
     ├── StaleAttempt           the fencing token is not the current attempt
+    ├── NotClaimant            another worker holds the lease
     ├── RunBusy                other requests kept changing the run; nothing was written
     └── StorageUnavailable     the table did not take the request; nothing was written
         ├── OutcomeUnknown     the table did not answer a write; it may have taken effect
@@ -23,6 +28,9 @@
 states, but no keys, no table names and no texts of other systems. It repeats at most 200 characters of the request.
 """
 
+from datetime import datetime
+
+from .instants import instant_to_text
 from .run import EventType, State
 
 MAX_REPEATED_CHARACTERS = 200
@@ -62,16 +70,23 @@ class RunNotFound(GyozaError):
         self.run_id = run_id
 
 
+class RunExpired(GyozaError):
+    def __init__(self) -> None:
+        super().__init__("The run of this Idempotency-Key was deleted. Send a new request with a new key")
+
+
 class Refused(GyozaError):
     """A base class: the state of the run does not allow the request."""
 
 
 class RunLocked(Refused):
-    def __init__(self, state: State, event_type: EventType) -> None:
+    """``refused`` names the event, or another message of a worker, that the run does not take."""
+
+    def __init__(self, state: State, refused: str) -> None:
         advice = "create a new run" if state is State.COMPLETED else "use POST /runs/{id}/retry"
-        super().__init__(f"The run is locked: it is {state} and takes no {event_type} event. To run it again, {advice}")
+        super().__init__(f"The run is locked: it is {state} and takes no {refused} event. To run it again, {advice}")
         self.state = state
-        self.event_type = event_type
+        self.refused = refused
 
 
 class InvalidTransition(Refused):
@@ -91,6 +106,28 @@ class RetryBudgetSpent(Refused):
         )
         self.state = state
         self.max_attempts = max_attempts
+
+
+class AttemptRequired(Refused):
+    def __init__(self, event_type: EventType, current_attempt: int) -> None:
+        super().__init__(
+            f"A worker holds a lease on the run, so {event_type} needs the field attempt: the number of the attempt "
+            f"that you work on. The run is at attempt {current_attempt}"
+        )
+
+
+class NotYet(Refused):
+    def __init__(self, not_before: datetime) -> None:
+        super().__init__(f"The run waits and may not be taken before {instant_to_text(not_before)}")
+        self.not_before = not_before
+
+
+class NotLeased(Refused):
+    def __init__(self, state: State) -> None:
+        super().__init__(
+            f"The current attempt has no lease: the run is {state}. Claim a run, or send lease_s with ASSIGNED or STARTED"
+        )
+        self.state = state
 
 
 class InvalidRequest(GyozaError):
@@ -124,6 +161,12 @@ class StaleAttempt(GyozaError):
         )
         self.attempt = attempt
         self.current_attempt = current_attempt
+
+
+class NotClaimant(GyozaError):
+    def __init__(self, claimant: str) -> None:
+        super().__init__(f"Worker '{shortened(claimant)}' holds the lease of the current attempt. Stop the work on it")
+        self.claimant = claimant
 
 
 class RunBusy(GyozaError):

@@ -4,8 +4,8 @@ Instants are aware datetimes in UTC with microseconds. Documents (inputs, output
 the request to the answer, so no number in them is rounded.
 """
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 
@@ -63,6 +63,55 @@ class Constraints:
     vram_mb: int | None = None
 
 
+DEFAULT_QUEUE = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The waits between automatic retries, in seconds. None stands for the default and is not shown to clients.
+
+    After the n-th failure the wait is ``initial_s * factor ** (n - 1)``, at most ``max_s``.
+    """
+
+    initial_s: float | None = None
+    factor: float | None = None
+    max_s: float | None = None
+
+    def wait_s(self, failures: int) -> float:
+        """The wait after so many failures, at least one, without its random part."""
+        initial_s = 0.0 if self.initial_s is None else self.initial_s
+        factor = 2.0 if self.factor is None else self.factor
+        max_s = 3_600.0 if self.max_s is None else self.max_s
+        try:
+            return min(initial_s * factor ** (failures - 1), max_s)
+        except OverflowError:
+            return max_s
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The part of the request that says when a run may start, how long it may take, and who may claim it.
+
+    It never changes. Unlike the spec it is read with every decision. Durations are in seconds; None sets no limit.
+    """
+
+    queue: str = DEFAULT_QUEUE
+    needs: Constraints = field(default_factory=Constraints)
+    """The constraints of the run, which a claim compares with the capacity of its worker."""
+    start_at: datetime | None = None
+    queue_ttl_s: int | None = None
+    """The longest time that an attempt waits for a worker, from the instant from which it may be claimed."""
+    attempt_timeout_s: int | None = None
+    """The longest time from STARTED to the end of the attempt."""
+    backoff: Backoff = field(default_factory=Backoff)
+    max_lost: int | None = None
+    """The number of losses that do not use the retry budget; None stands for 0."""
+    retain_s: int | None = None
+    """The time that a terminal run is kept; None leaves it to the deployment."""
+    is_delivering: bool = False
+    """True if the run has an event_delivery, and so is kept for a day at least."""
+
+
 @dataclass(frozen=True, slots=True)
 class EventDelivery:
     """The destination of a run's events: a topic's local name, and message attributes as a JSON object."""
@@ -91,6 +140,57 @@ class Claim:
     gpu_id: int | None = None
 
 
+class Reason(StrEnum):
+    """Says why an attempt ended other than by its work."""
+
+    LOST = "lost"
+    TIMED_OUT = "timed_out"
+    EXPIRED = "expired"
+    INTERRUPTED = "interrupted"
+    CANCEL_NOT_ACKNOWLEDGED = "cancel_not_acknowledged"
+
+
+LOSSES = frozenset({Reason.LOST, Reason.INTERRUPTED})
+"""The reasons of a FAILED attempt that count as a loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The time for which a worker holds the current attempt. It ends with the attempt.
+
+    ``worker_id`` is the claimant: the worker of the event that began the lease. ``until`` never moves back.
+    """
+
+    lease_s: int
+    worker_id: str
+    until: datetime
+
+    def renewed(self, now: datetime) -> "Lease":
+        return Lease(self.lease_s, self.worker_id, max(self.until, now + timedelta(seconds=self.lease_s)))
+
+
+class CancelOutcome(StrEnum):
+    ACKNOWLEDGED = "acknowledged"
+    """The worker stopped its work."""
+    COMPLETED = "completed"
+    """The worker completed its work first."""
+    FORCED = "forced"
+    """The run was cancelled without the worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """The request to the current attempt's worker to stop until ``cancel_by``.
+
+    ``by`` is the id of the API key that asked first. ``outcome`` is None until the attempt has ended.
+    """
+
+    requested_at: datetime
+    cancel_by: datetime
+    by: str | None = None
+    outcome: CancelOutcome | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
     """The outputs of an attempt, and the error message and duration from its last event."""
@@ -117,6 +217,20 @@ class OpAttempt:
     result_source: ResultSource | None = None
     outputs_bytes: int = 0
     """The size of the result's outputs. It is known even if the result was not loaded."""
+    began_at: datetime | None = None
+    """The instant at which the attempt began to wait; None for the creation of the run."""
+    assigned_at: datetime | None = None
+    reason: Reason | None = None
+    not_before: datetime | None = None
+    """The instant from which a waiting attempt may be claimed; None if it may be claimed from its beginning."""
+    is_offered: bool = True
+    """False once a PATCH has made the attempt PENDING. No claim takes it then."""
+    is_indexed: bool = False
+    """True if the index of claims holds the run: the attempt waits and may be claimed now or in two minutes."""
+    deadline: datetime | None = None
+    """The end of ``queue_ttl_s`` in PENDING and of ``attempt_timeout_s`` in RUNNING; None if there is none."""
+    lease: Lease | None = None
+    cancel: CancelRequest | None = None
 
     @property
     def event_count(self) -> int:
@@ -133,8 +247,17 @@ class OpRun:
     attempt: OpAttempt
     priority: int = 5
     max_attempts: int = 1
+    terms: Terms = field(default_factory=Terms)
     given_back: int = 0
     """The number of attempts that went from ASSIGNED back to PENDING. They do not use the retry budget."""
+    failures: int = 0
+    """The number of attempts that ended FAILED."""
+    losses: int = 0
+    """The number of attempts that ended FAILED with a reason of LOSSES."""
+    returns: int = 0
+    """The number of the last attempts, without one between them, whose lease ran out before they were started."""
+    expires_at: datetime | None = None
+    """The instant from which a terminal run is deleted; None if it is kept for ever."""
     created_by: str | None = None
     """Id of the API key that created the run; never the key itself."""
     shard: int = 0
@@ -152,7 +275,9 @@ class OpRun:
 
     @property
     def has_retry_budget(self) -> bool:
-        return self.attempt.number - self.given_back < self.max_attempts
+        """True if a retry without ``force`` may begin another attempt."""
+        spared = min(self.losses, self.terms.max_lost or 0)
+        return self.attempt.number - self.given_back - spared < self.max_attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +326,17 @@ class Change:
     events: tuple[Event, ...] = ()
     closed: OpAttempt | None = None
     """The attempt that a retry ended."""
+    overrules_lease: bool = False
+    """True if the lease of ``before`` ran out. A renewal since then refuses the change."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True if the change leaves everything but the version as it was."""
+        return not self.events and replace(self.after, version=self.before.version) == self.before
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """The decision to delete a run whose retention has ended."""
+
+    run: OpRun

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from ..domain.errors import GyozaError, RunBusy, StorageUnavailable
-from ..domain.run import Change, OpRun, RunSpec
+from ..domain.run import Change, Lease, OpRun, Removal, RunSpec
 from .views import AttemptPage, EventPage, RowShape, RunPage, RunQuery, RunView
 
 
@@ -14,7 +14,7 @@ class Extent(Enum):
     """The part of a run that is loaded."""
 
     SMALL = auto()
-    """State, counters and claim."""
+    """State, counters, lease and claim."""
     CLOSING = auto()
     """Also a result that a PATCH wrote, because a change that closes the attempt moves it."""
     RESULT = auto()
@@ -45,6 +45,14 @@ class IdempotencyKey:
 
     digest: str
     fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimKey(IdempotencyKey):
+    """The key of a claim, which names no run. It lives until ``expires_at`` and keeps the run that the claim got."""
+
+    worker_id: str
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ class RunStore(Protocol):
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
         """Store a new run and the key that asked for it.
 
-        Raises KeyUsed if the run exists by that key, NotWritten and OutcomeUnknown.
+        Raises KeyUsed if the run exists by that key, RunExpired if it existed, NotWritten and OutcomeUnknown.
         """
 
     def load(self, run_id: str, extent: Extent, *, at_least: int = 0) -> Loaded:
@@ -112,6 +120,19 @@ class RunStore(Protocol):
         """Write the change whole, with the key that asked for it. ``loaded``: the reading that the change rests on.
 
         Raises KeyUsed, NotWritten and OutcomeUnknown.
+        """
+
+    def renew(self, loaded: Loaded, lease: Lease) -> Lease:
+        """Write the renewed lease of the current attempt, and nothing else of the run.
+
+        Returns the lease as it stands; another renewal may have made it longer. Raises ChangedMeanwhile if the lease
+        has ended since ``loaded`` was read, Overloaded and OutcomeUnknown.
+        """
+
+    def remove(self, removal: Removal, loaded: Loaded) -> None:
+        """Make the run unknown to every reader at once. What remains of it is deleted later.
+
+        Raises NotWritten and OutcomeUnknown.
         """
 
     def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
