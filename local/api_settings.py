@@ -24,8 +24,9 @@ def apply_usage_limits(apigateway: Any, parameters: dict[str, str]) -> None:
     limits = {
         "/throttle/rateLimit": parameters["ThrottleRate"],
         "/throttle/burstLimit": parameters["ThrottleBurst"],
-        "/quota/limit": parameters["QuotaPerDay"],
     }
+    if parameters["QuotaPerDay"]:
+        limits["/quota/limit"] = parameters["QuotaPerDay"]
     [plan] = apigateway.get_usage_plans()["items"]
     apigateway.update_usage_plan(
         usagePlanId=plan["id"],

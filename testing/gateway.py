@@ -18,11 +18,13 @@ REQUEST_ID = "00000000-0000-4000-8000-000000000000"
 FUNCTION_OF_ROUTE = {
     ("POST", "/runs"): "create_run",
     ("GET", "/runs"): "list_runs",
+    ("POST", "/runs/claim"): "claim_run",
     ("GET", "/runs/{id}"): "get_run",
     ("PATCH", "/runs/{id}"): "update_run",
     ("POST", "/runs/{id}/retry"): "retry_run",
     ("POST", "/runs/{id}/cancel"): "cancel_run",
     ("POST", "/runs/{id}/events"): "add_event",
+    ("POST", "/runs/{id}/heartbeat"): "heartbeat_run",
     ("GET", "/runs/{id}/events"): "list_events",
     ("GET", "/runs/{id}/attempts"): "list_attempts",
 }
@@ -41,6 +43,14 @@ class Answer:
         return json.loads(self.text)
 
 
+def resource_of(method: str, path: str) -> str:
+    """The resource that the gateway finds for the path: one without a parameter comes first."""
+    parts = path.split("/")
+    if (method, path) in FUNCTION_OF_ROUTE or len(parts) == 2:
+        return path
+    return "/".join(["", "runs", "{id}", *parts[3:]])
+
+
 def proxy_event(
     method: str,
     path: str,
@@ -51,9 +61,8 @@ def proxy_event(
     base_path: str = "",
 ) -> dict[str, Any]:
     """The event that a function gets. A body of bytes is base64-encoded, text is kept, the rest becomes JSON."""
-    parts = path.split("/")
-    run_id = unquote(parts[2]) if len(parts) > 2 else None
-    resource = "/".join(["", "runs", *(["{id}"] if run_id is not None else []), *parts[3:]])
+    resource = resource_of(method, path)
+    run_id = unquote(path.split("/")[2]) if "{id}" in resource else None
     text = b64encode(body).decode() if isinstance(body, bytes) else body
     values = {name: value if isinstance(value, list) else [str(value)] for name, value in (query or {}).items()}
     return {

@@ -1,6 +1,7 @@
 """POST /runs: creates a run in PENDING.
 
-201 with the run, or the minimal answer with ``Prefer: return=minimal``. 413 and 422 for the body.
+201 with the run, or the minimal answer with ``Prefer: return=minimal``. 410 if the run of the Idempotency-Key expired,
+413 and 422 for the body.
 Makes one transaction, with HEAD, SPEC and a separate item for large inputs. A replay of an Idempotency-Key makes one
 query for the run.
 """
@@ -29,12 +30,13 @@ def create_run() -> Response[str]:
         clock(),
         ids(),
         body.spec(topics=allowed_topics()),
+        body.terms(clock().now),
         priority=body.priority,
         max_attempts=body.retry_policy.max_attempts,
         created_by=api_key_id(event),
         key=idempotency_key(event),
     )
-    return outcome_response(outcome, minimal=prefers_minimal(event), status=201)
+    return outcome_response(outcome, clock().now, minimal=prefers_minimal(event), status=201)
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap.api import reader
+from gyoza_domain.bootstrap.api import clock, reader
 from gyoza_domain.http.request import checked_run_id
 from gyoza_domain.http.resolver import route_resolver
 from gyoza_domain.http.responses import run_response
@@ -19,7 +19,7 @@ app = route_resolver()
 
 @app.get("/runs/<run_id>")
 def get_run(run_id: str) -> Response[str]:
-    return run_response(reader().view(checked_run_id(run_id)))
+    return run_response(reader().view(checked_run_id(run_id)), clock().now)
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap.api import lists
+from gyoza_domain.bootstrap.api import clock, lists
 from gyoza_domain.http.resolver import route_resolver
 from gyoza_domain.http.responses import run_page_response
 from gyoza_domain.http.runs_query import RUNS_QUERY, row_shape, runs_query
@@ -22,7 +22,7 @@ app = route_resolver(query=RUNS_QUERY)
 def list_runs() -> Response[str]:
     query = runs_query(app.current_event)
     shape = row_shape(app.current_event)
-    return run_page_response(lists().page(query, shape), query, shape)
+    return run_page_response(lists().page(query, shape), query, shape, clock().now)
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

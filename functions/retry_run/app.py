@@ -27,7 +27,7 @@ def retry_run(run_id: str) -> Response[str]:
     outcome = commands.add_event(
         store(), clock(), checked_run_id(run_id), MANUAL_RETRY, whole=not minimal, key=idempotency_key(event)
     )
-    return outcome_response(outcome, minimal=minimal)
+    return outcome_response(outcome, clock().now, minimal=minimal)
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gyoza_domain.bootstrap.api import clock, store
+from gyoza_domain.bootstrap.api import clock, default_retain_s, store
 from gyoza_domain.http.bodies import UpdateRunBody, body_as
 from gyoza_domain.http.request import checked_run_id, prefers_minimal
 from gyoza_domain.http.resolver import route_resolver
@@ -24,8 +24,10 @@ def update_run(run_id: str) -> Response[str]:
     event = app.current_event
     edit = body_as(UpdateRunBody, event).patch()
     minimal = prefers_minimal(event)
-    outcome = commands.patch_run(store(), clock(), checked_run_id(run_id), edit, whole=not minimal)
-    return outcome_response(outcome, minimal=minimal)
+    outcome = commands.patch_run(
+        store(), clock(), checked_run_id(run_id), edit, whole=not minimal, default_retain_s=default_retain_s()
+    )
+    return outcome_response(outcome, clock().now, minimal=minimal)
 
 
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

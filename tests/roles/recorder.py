@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.client import BaseClient
 
-from testing.gateway import FUNCTION_OF_ROUTE, Answer, Gateway
+from testing.gateway import FUNCTION_OF_ROUTE, Answer, Gateway, resource_of
 from tests.template.intrinsics import ACCOUNT, REGION, STACK
 
 Permission = tuple[str, str]
@@ -71,9 +71,7 @@ class RecordingGateway(Gateway):
         self._recorder = recorder
 
     def call(self, method: str, path: str, *arguments: Any, **options: Any) -> Answer:
-        parts = path.split("/")
-        resource = "/".join(["", "runs", *(["{id}"] if len(parts) > 2 else []), *parts[3:]])
-        function = FUNCTION_OF_ROUTE[method, resource]
+        function = FUNCTION_OF_ROUTE[method, resource_of(method, path)]
         answer: Answer = self._recorder.during(
             function, lambda: Gateway.call(self, method, path, *arguments, **options)
         )

@@ -9,11 +9,13 @@ from tests.template.transformed import transformed
 ROUTES = {
     "CreateRun": ("POST", "/runs"),
     "ListRuns": ("GET", "/runs"),
+    "ClaimRun": ("POST", "/runs/claim"),
     "GetRun": ("GET", "/runs/{id}"),
     "UpdateRun": ("PATCH", "/runs/{id}"),
     "RetryRun": ("POST", "/runs/{id}/retry"),
     "CancelRun": ("POST", "/runs/{id}/cancel"),
     "AddEvent": ("POST", "/runs/{id}/events"),
+    "HeartbeatRun": ("POST", "/runs/{id}/heartbeat"),
     "ListEvents": ("GET", "/runs/{id}/events"),
     "ListAttempts": ("GET", "/runs/{id}/attempts"),
 }
@@ -76,6 +78,16 @@ def test_lists_read_as_many_shards_as_their_parameter_says_and_creations_write_t
 def test_a_creation_knows_which_topics_runs_may_name() -> None:
     assert FUNCTIONS["CreateRun"]["Environment"]["Variables"]["GYOZA_TOPICS"] == {"Ref": "Topics"}
     assert TEMPLATE["Parameters"]["Topics"]["Default"] == "any"
+
+
+def test_each_function_that_may_end_a_run_knows_how_long_runs_are_kept() -> None:
+    variables = {name: function.get("Environment", {}).get("Variables", {}) for name, function in FUNCTIONS.items()}
+    days = {
+        name for name, values in variables.items() if values.get("GYOZA_RETENTION_DAYS") == {"Ref": "RetentionDays"}
+    }
+    assert days >= {"AddEvent", "CancelRun", "ClaimRun", "UpdateRun"}
+    assert not days & {"CreateRun", "GetRun", "HeartbeatRun", "ListAttempts", "ListEvents", "ListRuns", "RetryRun"}
+    assert TEMPLATE["Parameters"]["RetentionDays"]["Default"] == 0
 
 
 def test_publishing_shares_the_concurrency_of_the_account_unless_some_is_reserved() -> None:

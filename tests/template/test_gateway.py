@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from testing.cloudformation import access_log_setting, load_template, resources_of_type
+from tests.template.intrinsics import Stack
+from tests.template.transformed import transformed
 
 TEMPLATE = load_template()
 API: dict[str, Any] = resources_of_type(TEMPLATE, "AWS::Serverless::Api")["RunApi"]
@@ -42,8 +44,26 @@ def test_every_route_needs_a_key_within_a_usage_plan() -> None:
     assert API["Auth"]["UsagePlan"] == {
         "CreateUsagePlan": "PER_API",
         "Throttle": {"RateLimit": {"Ref": "ThrottleRate"}, "BurstLimit": {"Ref": "ThrottleBurst"}},
-        "Quota": {"Limit": {"Ref": "QuotaPerDay"}, "Period": "DAY"},
+        "Quota": {
+            "Fn::If": [
+                "LimitsRequestsPerDay",
+                {"Limit": {"Ref": "QuotaPerDay"}, "Period": "DAY"},
+                {"Ref": "AWS::NoValue"},
+            ]
+        },
     }
+
+
+@pytest.mark.parametrize(
+    ("parameters", "quota"),
+    [({}, {}), ({"QuotaPerDay": "5000"}, {"Quota": {"Limit": "5000", "Period": "DAY"}})],
+    ids=["by default", "limited"],
+)
+def test_a_day_s_requests_are_limited_only_if_the_operator_says_so(
+    parameters: dict[str, str], quota: dict[str, Any]
+) -> None:
+    plan = Stack(transformed(parameters), parameters).properties("RunApiUsagePlan")
+    assert {name: value for name, value in plan.items() if name == "Quota"} == quota
 
 
 def test_bodies_reach_the_functions_byte_for_byte() -> None:

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
@@ -19,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ..domain.errors import shortened
-from ..domain.run import Constraints, EventDelivery, EventType, RunSpec
+from ..domain.run import DEFAULT_QUEUE, Backoff, Constraints, EventDelivery, EventType, Reason, RunSpec, Terms
 from ..domain.transitions import EventDraft
 from ..runs.commands import RunPatch
 from .errors import MAX_MISFITS, misfit, misfit_error, misfits_error
@@ -45,6 +46,26 @@ _RESERVED_PREFIX = re.compile(r"(aws|amazon)\.", re.IGNORECASE)
 _MAX_ATTRIBUTES = 5
 _MAX_ATTRIBUTE_CHARACTERS = 256
 _MAX_ATTRIBUTE_NUMBER = 1e15
+
+MAX_DAYS_AHEAD = 366
+"""The latest ``start_at`` of a run, in days from its creation."""
+
+MAX_WAIT_S = 14 * 86_400
+"""The longest ``queue_ttl_s`` and ``attempt_timeout_s``."""
+
+MAX_RETENTION_S = 3_650 * 86_400
+
+MIN_LEASE_S, MAX_LEASE_S, DEFAULT_LEASE_S = 15, 3_600, 90
+
+MAX_CAPACITY = 10**12
+"""The largest amount of a claim's capacity. A run that needs more fits only a worker without that limit."""
+
+QUEUE_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
+
+_INSTANT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])",
+    re.ASCII,
+)
 
 _LEFT_OUT = "left out"
 
@@ -84,6 +105,10 @@ class ConstraintsBody(_Body):
 
 class RetryPolicyBody(_Body):
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 1
+    backoff_s: Annotated[float, Field(ge=0, le=3_600)] | None = None
+    backoff_factor: Annotated[float, Field(ge=1, le=10)] | None = None
+    max_backoff_s: Annotated[float, Field(ge=0, le=86_400)] | None = None
+    max_lost: Annotated[int, Field(ge=0, le=100)] | None = None
 
 
 def _check_topic(value: Any) -> Any:
@@ -125,6 +150,22 @@ class EventDeliveryBody(_Body):
 
 
 Priority = Annotated[int, Field(ge=0, le=9999)]
+Queue = Annotated[str, Field(pattern=QUEUE_PATTERN)]
+Wait = Annotated[int, Field(ge=10, le=MAX_WAIT_S)]
+LeaseLength = Annotated[int, Field(ge=MIN_LEASE_S, le=MAX_LEASE_S)]
+
+
+def _parse_instant(value: Any) -> Any:
+    """The instant in UTC, of an RFC 3339 text with an offset or Z. Digits beyond the microsecond are dropped."""
+    if not isinstance(value, str) or not _INSTANT.fullmatch(value):
+        raise PydanticCustomError("instant", "Input should be an RFC 3339 instant, such as 2026-03-02T20:00:01Z")
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise PydanticCustomError("instant", "Input should be an instant of the calendar") from None
+
+
+Instant = Annotated[datetime, BeforeValidator(_parse_instant)]
 
 
 class CreateRunBody(_Body):
@@ -136,6 +177,29 @@ class CreateRunBody(_Body):
     constraints: ConstraintsBody = Field(default_factory=ConstraintsBody)
     retry_policy: RetryPolicyBody = Field(default_factory=RetryPolicyBody)
     event_delivery: EventDeliveryBody | None = None
+    queue: Queue = DEFAULT_QUEUE
+    start_at: Instant | None = None
+    queue_ttl_s: Wait | None = None
+    attempt_timeout_s: Wait | None = None
+    retain_s: Annotated[int, Field(ge=0, le=MAX_RETENTION_S)] | None = None
+
+    def terms(self, now: Callable[[], datetime]) -> Terms:
+        """The terms of the run. Raises RequestError 422 for a ``start_at`` that lies too far ahead of ``now``."""
+        if self.start_at is not None and self.start_at > now() + timedelta(days=MAX_DAYS_AHEAD):
+            msg = f"Input should be at most {MAX_DAYS_AHEAD} days ahead"
+            raise misfit_error(["body", "start_at"], msg, "too_far_ahead")
+        retry, constraints = self.retry_policy, self.constraints
+        return Terms(
+            queue=self.queue,
+            needs=Constraints(constraints.cpu, constraints.ram_mb, constraints.vram_mb),
+            start_at=self.start_at,
+            queue_ttl_s=self.queue_ttl_s,
+            attempt_timeout_s=self.attempt_timeout_s,
+            backoff=Backoff(retry.backoff_s, retry.backoff_factor, retry.max_backoff_s),
+            max_lost=retry.max_lost,
+            retain_s=self.retain_s,
+            is_delivering=self.event_delivery is not None,
+        )
 
     def spec(self, *, topics: Collection[str] | None = None) -> RunSpec:
         """The spec of the run. ``topics`` are the topics that the deployment allows; None allows any.
@@ -177,6 +241,8 @@ class _Payload(_Body):
 
 
 WorkerId = Annotated[str, Field(max_length=128)]
+Claimant = Annotated[str, Field(min_length=1, max_length=128)]
+"""The worker that holds a lease."""
 
 
 def _at_most_bytes(limit: int) -> AfterValidator:
@@ -196,11 +262,13 @@ def _check_msg(value: Any) -> Any:
 
 class _AssignedPayload(_Payload):
     worker_id: WorkerId | None = None
+    lease_s: LeaseLength | None = None
 
 
 class _StartedPayload(_Payload):
     worker_id: WorkerId
     gpu_id: int | None = None
+    lease_s: LeaseLength | None = None
 
 
 class _CompletedPayload(_Payload):
@@ -241,12 +309,47 @@ class AddEventBody(_Body):
             _validated(_ProgressBody, {"msg": self.msg}, ())
         read = _validated(_PAYLOADS.get(self.type, _Payload), self.payload, ("payload",))
         fields = {name: getattr(read, name) for name in read.model_fields_set}
+        if "lease_s" in fields and not fields.get("worker_id"):
+            loc = ["body", "payload", "worker_id"]
+            raise misfit_error(loc, "A lease needs the id of the worker that holds it", "missing")
         rest = {name: value for name, value in self.payload.items() if name not in fields or name not in _KEPT_APART}
         measured = {name: value for name, value in self.payload.items() if name != "outputs" or name not in fields}
         dump_within(measured, MAX_PAYLOAD_BYTES, ["payload"])
         if "outputs" in fields:
             fields["outputs"] = dump_within(fields["outputs"], MAX_DOCUMENT_BYTES, ["payload", "outputs"])
-        return EventDraft(self.type, self.msg, dump(rest), attempt=self.attempt, **fields)
+        is_interrupted = self.type is EventType.FAILED and self.payload.get("reason") == Reason.INTERRUPTED
+        reason = Reason.INTERRUPTED if is_interrupted else None
+        return EventDraft(self.type, self.msg, dump(rest), attempt=self.attempt, reason=reason, **fields)
+
+
+class HeartbeatBody(_Body):
+    """The body of ``POST /runs/{id}/heartbeat``."""
+
+    attempt: int
+    worker_id: Claimant
+
+
+CapacityAmount = Annotated[int, Field(ge=0, le=MAX_CAPACITY)]
+
+
+class CapacityBody(_Body):
+    cpu: CapacityAmount | None = None
+    ram_mb: CapacityAmount | None = None
+    vram_mb: CapacityAmount | None = None
+
+    def amounts(self) -> Constraints:
+        """The capacity, in which None stands for any amount."""
+        return Constraints(self.cpu, self.ram_mb, self.vram_mb)
+
+
+class ClaimBody(_Body):
+    """The body of ``POST /runs/claim``."""
+
+    worker_id: Claimant
+    queues: Annotated[list[Queue], Field(min_length=1, max_length=5)] = Field(default_factory=lambda: [DEFAULT_QUEUE])
+    capacity: CapacityBody = Field(default_factory=CapacityBody)
+    lease_s: LeaseLength = DEFAULT_LEASE_S
+    start: bool = False
 
 
 class _ProgressBody(_Body):

@@ -1,38 +1,46 @@
 """Renders runs, attempts, events and pages as JSON text.
 
 Documents are JSON text already. They are copied and never parsed, so that only the other fields cost time.
+``now`` gives the instant of the answer. It is asked only for a run that waits for an instant.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from ..domain.instants import instant_to_text
 from ..domain.json_parts import json_array, json_object, json_scalar
-from ..domain.run import AttemptResult, Claim, Constraints, Event, OpAttempt, OpRun, RunSpec, State
+from ..domain.run import AttemptResult, Claim, Constraints, Event, Lease, OpAttempt, OpRun, RunSpec, State
 from ..runs.views import AttemptView, EventPage, RowShape, RunView
 
 MAX_ANSWER_BYTES = 5_000_000
 """The most bytes of an answer as Lambda sends it, with the body as one JSON string. Lambda itself allows 6 MB."""
 
 
+Now = Callable[[], datetime]
+
 _NO_CLAIM = Claim(seq=-1, worker_id=None)
 _NO_RESULT = AttemptResult()
 
 
-def run_json(view: RunView) -> str:
+def run_json(view: RunView, now: Now) -> str:
     """The OpRun of docs/openapi.yaml, with its events."""
-    return json_object(_whole_fields(view) | {"events": _events_json(view.events, view.run.state)})
+    fields = _row_fields(view, now) | _lease_fields(view.run.attempt.lease)
+    return json_object(fields | {"events": _events_json(view.events, view.run.state)})
 
 
-def row_json(view: RunView, shape: RowShape) -> str:
-    """A row of a list: an OpRun without events, an OpRun with events, or a summary."""
+def row_json(view: RunView, shape: RowShape, now: Now) -> str:
+    """A row of a list: an OpRun without its lease, and without its events unless they are asked for; or a summary."""
+    if shape is RowShape.SUMMARY:
+        return json_object(_summary_fields(view))
+    fields = _row_fields(view, now)
     if shape is RowShape.WITH_EVENTS:
-        return run_json(view)
-    return json_object(_whole_fields(view) if shape is RowShape.WHOLE else _summary_fields(view))
+        fields["events"] = _events_json(view.events, view.run.state)
+    return json_object(fields)
 
 
-def _whole_fields(view: RunView) -> dict[str, str]:
-    run, spec, attempt = view.run, view.spec, view.run.attempt
+def _row_fields(view: RunView, now: Now) -> dict[str, str]:
+    run, spec, terms, attempt = view.run, view.spec, view.run.terms, view.run.attempt
     return {
         "id": json_scalar(run.id),
         "state": json_scalar(run.state),
@@ -45,10 +53,21 @@ def _whole_fields(view: RunView) -> dict[str, str]:
         "retry_policy": _retry_policy_json(run),
         "event_delivery": _event_delivery_json(spec),
         "op_definition": json_scalar(spec.op_definition),
+        "queue": json_scalar(terms.queue),
+        "start_at": _instant_json(terms.start_at),
+        "queue_ttl_s": json_scalar(terms.queue_ttl_s),
+        "attempt_timeout_s": json_scalar(terms.attempt_timeout_s),
+        "retain_s": json_scalar(terms.retain_s),
+        "executor": "null",
+        "report": "null",
         "current_attempt": str(attempt.number),
         "event_count": str(attempt.event_count),
         "last_seq": str(run.last_seq),
         "execution_summary": _execution_summary_json(attempt),
+        "not_before": _not_before_json(attempt, now),
+        "deadline": _instant_json(attempt.deadline),
+        "cancel": _cancel_json(attempt),
+        "cancel_by": _cancel_by_json(attempt),
         "created_at": _instant_json(run.created_at),
         "updated_at": _instant_json(run.updated_at),
     }
@@ -68,7 +87,7 @@ def _summary_fields(view: RunView) -> dict[str, str]:
         "current_attempt": str(attempt.number),
         "event_count": str(attempt.event_count),
         "last_seq": str(run.last_seq),
-        "reason": "null",
+        "reason": json_scalar(attempt.reason),
         "started_at": _instant_json(attempt.started_at),
         "finished_at": _instant_json(attempt.finished_at),
         "created_at": _instant_json(run.created_at),
@@ -85,7 +104,22 @@ def minimal_json(run: OpRun) -> str:
             "current_attempt": str(run.attempt.number),
             "event_count": str(run.attempt.event_count),
             "last_seq": str(run.last_seq),
+            **_lease_fields(run.attempt.lease),
+            "cancel_by": _cancel_by_json(run.attempt),
             "updated_at": _instant_json(run.updated_at),
+        }
+    )
+
+
+def heartbeat_json(run: OpRun, lease: Lease) -> str:
+    """The answer to a heartbeat, with the lease as it stands after it."""
+    return json_object(
+        {
+            "id": json_scalar(run.id),
+            "state": json_scalar(run.state),
+            "current_attempt": str(run.attempt.number),
+            **_lease_fields(lease),
+            "cancel_by": _cancel_by_json(run.attempt),
         }
     )
 
@@ -131,6 +165,8 @@ def attempt_json(run: OpRun, spec: RunSpec, view: AttemptView) -> str:
             "outputs": _result_of(attempt).outputs,
             "execution_summary": _execution_summary_json(attempt),
             "constraints": _constraints_json(spec.constraints),
+            "created_at": _instant_json(attempt.began_at or run.created_at),
+            "assigned_at": _instant_json(attempt.assigned_at),
             "started_at": _instant_json(attempt.started_at),
             "finished_at": _instant_json(attempt.finished_at),
         }
@@ -173,6 +209,7 @@ def _execution_summary_json(attempt: OpAttempt) -> str:
             "gpu_id": json_scalar(claim.gpu_id),
             "duration_ms": json_scalar(result.duration_ms),
             "error_message": json_scalar(result.error_message),
+            "reason": json_scalar(attempt.reason),
         }
     )
 
@@ -182,7 +219,49 @@ def _result_of(attempt: OpAttempt) -> AttemptResult:
 
 
 def _retry_policy_json(run: OpRun) -> str:
-    return json_object({"max_attempts": str(run.max_attempts)})
+    """The policy with those of its optional members that were given."""
+    backoff = run.terms.backoff
+    optional = {
+        "backoff_s": backoff.initial_s,
+        "backoff_factor": backoff.factor,
+        "max_backoff_s": backoff.max_s,
+        "max_lost": run.terms.max_lost,
+    }
+    given = {name: _number_json(value) for name, value in optional.items() if value is not None}
+    return json_object({"max_attempts": str(run.max_attempts)} | given)
+
+
+def _number_json(value: float) -> str:
+    """The number, without a fraction if it is integral."""
+    return str(int(value)) if value == int(value) else json.dumps(value)
+
+
+def _lease_fields(lease: Lease | None) -> dict[str, str]:
+    if lease is None:
+        return {"lease_s": "null", "lease_until": "null"}
+    return {"lease_s": str(lease.lease_s), "lease_until": _instant_json(lease.until)}
+
+
+def _not_before_json(attempt: OpAttempt, now: Now) -> str:
+    not_before = attempt.not_before
+    return "null" if not_before is None or not_before <= now() else _instant_json(not_before)
+
+
+def _cancel_json(attempt: OpAttempt) -> str:
+    cancel = attempt.cancel
+    if cancel is None:
+        return "null"
+    return json_object(
+        {
+            "requested_at": _instant_json(cancel.requested_at),
+            "by": json_scalar(cancel.by),
+            "outcome": json_scalar(cancel.outcome),
+        }
+    )
+
+
+def _cancel_by_json(attempt: OpAttempt) -> str:
+    return _instant_json(None if attempt.cancel is None else attempt.cancel.cancel_by)
 
 
 def _constraints_json(constraints: Constraints) -> str:

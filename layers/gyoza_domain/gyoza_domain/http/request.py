@@ -3,7 +3,8 @@
 import json
 import re
 from base64 import b64decode
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, unquote
@@ -12,7 +13,7 @@ from uuid import UUID
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from ..domain.errors import RunNotFound
-from ..runs.ports import IdempotencyKey
+from ..runs.ports import Extent, IdempotencyKey, RunStore
 from . import json_text
 from .errors import MAX_MISFITS, RequestError, misfit, misfit_error, misfits_error
 
@@ -100,18 +101,36 @@ def json_body(event: APIGatewayProxyEvent) -> Any:
     return json_text.parse(b64decode(body) if event.is_base64_encoded else body.encode("utf-8", "surrogatepass"))
 
 
-def refuse_body_fields(event: APIGatewayProxyEvent) -> None:
-    """Raises RequestError 422 if the body has a field that is not null. A missing body, ``null`` and ``{}`` pass."""
-    if not event.body:
-        return
-    body = json_body(event)
-    if body is None or body == {}:
-        return
+def object_body(event: APIGatewayProxyEvent) -> dict[str, Any]:
+    """The object in the body; an empty one for a missing body and for ``null``. Raises RequestError 422."""
+    body = json_body(event) if event.body else None
+    if body is None:
+        return {}
     if not isinstance(body, dict):
         raise misfit_error(["body"], "Input should be an object", "object_type")
-    fields = [name for name, value in body.items() if value is not None]
+    return body
+
+
+def refuse_body_fields(event: APIGatewayProxyEvent) -> None:
+    """Raises RequestError 422 if the body has a field that is not null. A missing body, ``null`` and ``{}`` pass."""
+    fields = [name for name, value in object_body(event).items() if value is not None]
     if fields:
-        raise _unknown("body", fields, "Extra inputs are not permitted")
+        raise unknown_fields_error(fields)
+
+
+def unknown_fields_error(names: Sequence[str]) -> RequestError:
+    """The 422 for fields of the body that the route does not know."""
+    return _unknown("body", names, "Extra inputs are not permitted")
+
+
+@contextmanager
+def missing_run_first(store: RunStore, run_id: str) -> Iterator[None]:
+    """Refuses a request inside as RunNotFound if the run does not exist, and as the misfit it is if it does."""
+    try:
+        yield
+    except RequestError:
+        store.load(run_id, Extent.SMALL)
+        raise
 
 
 def refuse_unknown_query(event: APIGatewayProxyEvent, known: Collection[str]) -> None:

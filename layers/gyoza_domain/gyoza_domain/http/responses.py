@@ -1,14 +1,18 @@
-"""Builds the responses of the routes and cuts lists so that Lambda can send every answer."""
+"""Builds the responses of the routes and cuts lists so that Lambda can send every answer.
+
+``now`` is as in ``rendering``.
+"""
 
 from collections.abc import Iterable
 from typing import TypeVar
 
 from aws_lambda_powertools.event_handler import Response
 
-from ..runs.commands import Outcome
+from ..runs.commands import Beat, Outcome
 from ..runs.views import AttemptPage, Direction, EventPage, RowShape, RunPage, RunQuery, RunView
 from . import rendering
 from .metrics import count_unreadable_runs
+from .rendering import Now
 
 Key = TypeVar("Key")
 
@@ -20,25 +24,33 @@ def json_response(status: int, body: str, headers: dict[str, str] | None = None)
     return Response(status_code=status, content_type="application/json", body=body, headers=dict(headers or {}))
 
 
-def run_response(view: RunView) -> Response[str]:
-    return json_response(200, rendering.run_json(view))
+def run_response(view: RunView, now: Now) -> Response[str]:
+    return json_response(200, rendering.run_json(view, now))
 
 
-def outcome_response(outcome: Outcome, *, minimal: bool, status: int = 200) -> Response[str]:
+def beat_response(beat: Beat) -> Response[str]:
+    return json_response(200, rendering.heartbeat_json(beat.run, beat.lease))
+
+
+def nothing_to_claim_response(retry_after_s: int) -> Response[str]:
+    return Response(status_code=204, body="", headers={"Retry-After": str(retry_after_s)})
+
+
+def outcome_response(outcome: Outcome, now: Now, *, minimal: bool, status: int = 200) -> Response[str]:
     """The whole run, or the minimal answer if the request asks for it. A header marks a replay."""
     headers = {"Idempotent-Replayed": "true"} if outcome.is_replay else {}
     if outcome.view is not None and not minimal:
-        return json_response(status, rendering.run_json(outcome.view), headers)
+        return json_response(status, rendering.run_json(outcome.view, now), headers)
     return json_response(
         status, rendering.minimal_json(outcome.run), headers | {"Preference-Applied": "return=minimal"}
     )
 
 
-def run_page_response(page: RunPage, query: RunQuery, shape: RowShape) -> Response[str]:
+def run_page_response(page: RunPage, query: RunQuery, shape: RowShape, now: Now) -> Response[str]:
     """The rows, newest first. If not all of them fit one answer, those nearest the cursor stay."""
     if page.unreadable:
         count_unreadable_runs(page.unreadable)
-    rows = ((view.run.id, rendering.row_json(view, shape)) for view in page.rows)
+    rows = ((view.run.id, rendering.row_json(view, shape, now)) for view in page.rows)
     shown, is_cut = _within_answer(rows)
     next_cursor = shown[-1][0] if is_cut else page.next_cursor
     if query.direction is Direction.NEWER:

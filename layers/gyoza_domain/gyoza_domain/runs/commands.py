@@ -3,11 +3,16 @@
 Handlers read through the reader and the lists, without a command.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from random import SystemRandom
 
+from ..domain import transitions
 from ..domain.errors import (
     GyozaError,
     IdempotencyKeyReused,
+    NotClaimant,
     OutcomeUnknown,
     Refused,
     RunBusy,
@@ -15,8 +20,8 @@ from ..domain.errors import (
     StorageUnavailable,
     UnreadableRun,
 )
-from ..domain.run import EventType, JsonText, OpAttempt, OpRun, RunSpec, State
-from ..domain.transitions import EventDraft, append_event, patch
+from ..domain.run import Change, EventType, JsonText, Lease, OpRun, RunSpec, State, Terms
+from ..domain.transitions import USER_CANCEL, EventDraft, append_event, ask_cancel, new_attempt, patch
 from .ports import (
     ChangedMeanwhile,
     Clock,
@@ -35,8 +40,11 @@ from .views import RunView
 _CLOSING_TYPES = frozenset({EventType.FAILED, EventType.RETRIED})
 """Events that may close an attempt."""
 
-_KEY_MAY_BE_USED = (Refused, StaleAttempt, RunBusy, OutcomeUnknown)
+_KEY_MAY_BE_USED = (Refused, StaleAttempt, NotClaimant, RunBusy, OutcomeUnknown)
 """Errors that a repeat may meet because the first request has been there, or whose own write may stand."""
+
+_system_random = SystemRandom()
+"""The operating system's random source. SnapStart would clone the state of a seeded generator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +66,37 @@ class Outcome:
     """True if an earlier request with the same idempotency key had the effect. This request changed nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The lease after a heartbeat, and the run as it stood before it."""
+
+    run: OpRun
+    lease: Lease
+
+
 def create_run(
     store: RunStore,
     clock: Clock,
     ids: IdSource,
     spec: RunSpec,
+    terms: Terms,
     *,
     priority: int,
     max_attempts: int,
     created_by: str | None,
     key: IdempotencyKey | None = None,
 ) -> Outcome:
-    """A new run in PENDING, attempt 1, without events. Raises IdempotencyKeyReused and OutcomeUnknown."""
+    """A new run in PENDING, attempt 1, without events. Raises IdempotencyKeyReused, RunExpired and OutcomeUnknown."""
     now = clock.now()
     run_id = ids.new_run_id() if key is None else ids.run_id_for(key)
     run = OpRun(
         id=run_id,
         created_at=now,
         updated_at=now,
-        attempt=OpAttempt(1),
+        attempt=new_attempt(terms, now),
         priority=priority,
         max_attempts=max_attempts,
+        terms=terms,
         created_by=created_by,
         shard=ids.shard_of(run_id),
     )
@@ -107,6 +125,7 @@ def add_event(
     *,
     whole: bool,
     key: IdempotencyKey | None = None,
+    default_retain_s: int | None = None,
 ) -> Outcome:
     """Append the event.
 
@@ -114,16 +133,104 @@ def add_event(
     changing for 8 seconds.
     """
     extent = _extent(whole, Extent.CLOSING if draft.type in _CLOSING_TYPES else Extent.SMALL)
+    jitter = _system_random.random()
+
+    def decide(run: OpRun, now: datetime) -> Change:
+        return append_event(run, draft, now, jitter=jitter, default_retain_s=default_retain_s)
+
+    return _save_once(store, clock, run_id, decide, extent=extent, key=key)
+
+
+def cancel_run(
+    store: RunStore,
+    clock: Clock,
+    run_id: str,
+    *,
+    grace_s: int | None,
+    by: str | None,
+    whole: bool,
+    key: IdempotencyKey | None = None,
+    default_retain_s: int | None = None,
+) -> Outcome:
+    """Cancel the run at once, or with ``grace_s`` ask its worker to stop within so many seconds.
+
+    A request that changes nothing is written only for its key. ``by`` is the id of the API key that asks. Raises
+    RunLocked and what ``add_event`` raises.
+    """
+
+    def decide(run: OpRun, now: datetime) -> Change:
+        if grace_s is None:
+            return append_event(run, USER_CANCEL, now, default_retain_s=default_retain_s)
+        return ask_cancel(run, grace_s, by, now, default_retain_s=default_retain_s)
+
+    return _save_once(store, clock, run_id, decide, extent=_extent(whole, Extent.SMALL), key=key)
+
+
+def patch_run(
+    store: RunStore,
+    clock: Clock,
+    run_id: str,
+    edit: RunPatch,
+    *,
+    whole: bool,
+    default_retain_s: int | None = None,
+) -> Outcome:
+    """Edit the run past its rules; an empty edit changes nothing. Raises RunNotFound, OutcomeUnknown and RunBusy."""
+    edits_result = edit.state is not None or edit.outputs is not None
+    extent = _extent(whole, Extent.RESULT if edits_result else Extent.SMALL)
+    if edit == RunPatch():
+        loaded = store.load(run_id, extent)
+        return Outcome(loaded.run, loaded.view)
+
+    def decide(run: OpRun, now: datetime) -> Change:
+        return patch(
+            run,
+            now,
+            state=edit.state,
+            outputs=edit.outputs,
+            priority=edit.priority,
+            default_retain_s=default_retain_s,
+        )
+
+    patience = Patience(clock)
+    loaded, change = save_decision(store, clock, lambda: store.load(run_id, extent), decide, patience=patience)
+    return Outcome(change.after, loaded.view and loaded.view.after(change))
+
+
+def heartbeat(store: RunStore, clock: Clock, run_id: str, attempt: int, worker_id: str) -> Beat:
+    """Renew the lease of the worker that holds the attempt. Appends no event.
+
+    Raises what ``transitions.heartbeat`` raises, RunNotFound, OutcomeUnknown, and RunBusy if the lease kept changing
+    for 8 seconds.
+    """
+    patience = Patience(clock)
+    loaded = store.load(run_id, Extent.SMALL)
+    while True:
+        lease = transitions.heartbeat(loaded.run, attempt, worker_id, clock.now())
+        try:
+            return Beat(loaded.run, store.renew(loaded, lease))
+        except NotWritten as reason:
+            patience.pause(reason)
+            if isinstance(reason, ChangedMeanwhile):
+                loaded = store.load(run_id, Extent.SMALL)
+
+
+def _save_once(
+    store: RunStore,
+    clock: Clock,
+    run_id: str,
+    decide: Callable[[OpRun, datetime], Change],
+    *,
+    extent: Extent,
+    key: IdempotencyKey | None,
+) -> Outcome:
+    """Decide and save, but only once for each key. Raises what ``add_event`` says, and what ``decide`` raises."""
+    whole = extent is Extent.WHOLE
     patience = Patience(clock)
     while True:
         try:
             loaded, change = save_decision(
-                store,
-                clock,
-                lambda: store.load(run_id, extent),
-                lambda run, now: append_event(run, draft, now),
-                patience=patience,
-                key=key,
+                store, clock, lambda: store.load(run_id, extent), decide, patience=patience, key=key
             )
         except KeyUsed as used:
             return _replay(store, run_id, key, used.use, whole=whole)
@@ -136,28 +243,11 @@ def add_event(
             if isinstance(refusal, RunBusy | OutcomeUnknown):
                 raise
             # The refusal counts only if the run also refuses at an instant at which the key was unused.
-            append_event(latest.run, draft, clock.now())
-            # The run takes the event now, and another read may still show the run as it was.
+            decide(latest.run, clock.now())
+            # The run takes the request now, and another read may still show the run as it was.
             patience.pause(ChangedMeanwhile(run_id))
         else:
             return Outcome(change.after, loaded.view and loaded.view.after(change))
-
-
-def patch_run(store: RunStore, clock: Clock, run_id: str, edit: RunPatch, *, whole: bool) -> Outcome:
-    """Edit the run past its rules; an empty edit changes nothing. Raises RunNotFound, OutcomeUnknown and RunBusy."""
-    edits_result = edit.state is not None or edit.outputs is not None
-    extent = _extent(whole, Extent.RESULT if edits_result else Extent.SMALL)
-    if edit == RunPatch():
-        loaded = store.load(run_id, extent)
-        return Outcome(loaded.run, loaded.view)
-    loaded, change = save_decision(
-        store,
-        clock,
-        lambda: store.load(run_id, extent),
-        lambda run, now: patch(run, now, state=edit.state, outputs=edit.outputs, priority=edit.priority),
-        patience=Patience(clock),
-    )
-    return Outcome(change.after, loaded.view and loaded.view.after(change))
 
 
 def _load_with_key(

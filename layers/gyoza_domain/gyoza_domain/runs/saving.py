@@ -50,7 +50,7 @@ def save_decision(
     patience: Patience,
     key: IdempotencyKey | None = None,
 ) -> tuple[Loaded, Change]:
-    """Decide and save. Returns the run as it was read and the saved change.
+    """Decide and save. Returns the run as it was read and the change. An empty change is saved only with a key.
 
     Raises what ``load`` and ``decide`` raise, KeyUsed, OutcomeUnknown, and after 8 seconds RunBusy or
     StorageUnavailable.
@@ -58,6 +58,8 @@ def save_decision(
     loaded = load()
     while True:
         change = decide(loaded.run, clock.now())
+        if change.is_empty and key is None:
+            return loaded, change
         try:
             store.save(change, loaded, key)
         except NotWritten as reason:
