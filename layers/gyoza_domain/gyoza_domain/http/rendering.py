@@ -22,6 +22,8 @@ Now = Callable[[], datetime]
 _NO_CLAIM = Claim(seq=-1, worker_id=None)
 _NO_RESULT = AttemptResult()
 
+_NOT_IN_SUMMARY = frozenset({"inputs", "outputs", "constraints", "execution_summary"})
+
 
 def run_json(view: RunView, now: Now) -> str:
     """The OpRun of docs/openapi.yaml, with its events."""
@@ -32,7 +34,7 @@ def run_json(view: RunView, now: Now) -> str:
 def row_json(view: RunView, shape: RowShape, now: Now) -> str:
     """A row of a list: an OpRun without its lease, and without its events unless they are asked for; or a summary."""
     if shape is RowShape.SUMMARY:
-        return json_object(_summary_fields(view))
+        return json_object(_summary_fields(view, now))
     fields = _row_fields(view, now)
     if shape is RowShape.WITH_EVENTS:
         fields["events"] = _events_json(view.events, view.run.state)
@@ -73,25 +75,13 @@ def _row_fields(view: RunView, now: Now) -> dict[str, str]:
     }
 
 
-def _summary_fields(view: RunView) -> dict[str, str]:
-    run, spec, attempt = view.run, view.spec, view.run.attempt
-    return {
-        "id": json_scalar(run.id),
-        "state": json_scalar(run.state),
-        "priority": str(run.priority),
-        "image": json_scalar(spec.image),
-        "progress": str(attempt.progress),
-        "retry_policy": _retry_policy_json(run),
-        "event_delivery": _event_delivery_json(spec),
-        "op_definition": json_scalar(spec.op_definition),
-        "current_attempt": str(attempt.number),
-        "event_count": str(attempt.event_count),
-        "last_seq": str(run.last_seq),
+def _summary_fields(view: RunView, now: Now) -> dict[str, str]:
+    attempt = view.run.attempt
+    fields = {name: value for name, value in _row_fields(view, now).items() if name not in _NOT_IN_SUMMARY}
+    return fields | {
         "reason": json_scalar(attempt.reason),
         "started_at": _instant_json(attempt.started_at),
         "finished_at": _instant_json(attempt.finished_at),
-        "created_at": _instant_json(run.created_at),
-        "updated_at": _instant_json(run.updated_at),
     }
 
 
