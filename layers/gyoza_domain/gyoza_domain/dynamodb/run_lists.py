@@ -48,7 +48,7 @@ class DynamoDBRunLists:
         return RunPage(rows, listed.next_cursor, unreadable=len(found) - len(heads))
 
     def _read_ahead(self, run_ids: Sequence[str], shape: RowShape, pauses: Pauses) -> dict[ItemKey, StoredItem]:
-        """The HEADs, and for summaries the SPECs, which need no HEAD to find them. They are read again while one is missing.
+        """The HEADs, and for summaries the SPECs too. They are read again while one is missing.
 
         An item that is missing when the time is up is left out.
         """
