@@ -131,7 +131,7 @@ def lease_from(item: StoredItem) -> Lease:
 
 
 def renewal_attributes(beat: StoredItem, lease: Lease, now: datetime) -> Item:
-    """The attributes of BEAT that a renewal sets. It moves the entry of the timer's index at most once in half a lease."""
+    """The attributes of BEAT that a renewal sets. Its entry in the timer's index moves at most once in half a lease."""
     renewed = attributes(until=lease.until)
     due_at = instant_from_text(text(beat, "due_at"))
     if due_at - now < timedelta(seconds=lease.lease_s) / 2:

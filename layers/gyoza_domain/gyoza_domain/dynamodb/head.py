@@ -56,7 +56,8 @@ class Head:
     """The values of HEAD. ``run`` has neither lease nor claim nor result.
 
     ``lease_version``, ``claim_version`` and ``result_version`` are the versions of the run that last wrote the lease,
-    the claim and the result; None if the current attempt has none. ``is_deleted`` is true if the run is being deleted; no reader shows it.
+    the claim and the result; None if the current attempt has none. ``is_deleted`` is true if the run is being deleted;
+    no reader shows it.
     """
 
     run: OpRun

@@ -108,7 +108,7 @@ class DynamoDBRunStore:
             return codec.lease_from(latest)
         return lease
 
-    def remove(self, removal: Removal, loaded: Loaded) -> None:
+    def remove(self, removal: Removal) -> None:
         run = removal.run
         unknown = OutcomeUnknown(run.id, is_keyed=False)
         try:

@@ -129,7 +129,7 @@ class RunStore(Protocol):
         has ended since ``loaded`` was read, Overloaded and OutcomeUnknown.
         """
 
-    def remove(self, removal: Removal, loaded: Loaded) -> None:
+    def remove(self, removal: Removal) -> None:
         """Make the run unknown to every reader at once. What remains of it is deleted later.
 
         Raises NotWritten and OutcomeUnknown.
