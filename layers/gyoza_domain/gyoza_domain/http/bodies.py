@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ..domain.errors import shortened
-from ..domain.run import DEFAULT_QUEUE, Backoff, Constraints, EventDelivery, EventType, Reason, RunSpec, Terms
+from ..domain.run import DEFAULT_QUEUE, MAX_CAPACITY, Backoff, Constraints, EventDelivery, EventType, Reason, RunSpec, Terms
 from ..domain.transitions import EventDraft
 from ..runs.commands import RunPatch
 from .errors import MAX_MISFITS, misfit, misfit_error, misfits_error
@@ -56,9 +56,6 @@ MAX_WAIT_S = 14 * 86_400
 MAX_RETENTION_S = 3_650 * 86_400
 
 MIN_LEASE_S, MAX_LEASE_S, DEFAULT_LEASE_S = 15, 3_600, 90
-
-MAX_CAPACITY = 10**12
-"""The largest amount of a claim's capacity. A run that needs more fits only a worker without that limit."""
 
 QUEUE_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
 
@@ -195,7 +192,7 @@ class CreateRunBody(_Body):
             start_at=self.start_at,
             queue_ttl_s=self.queue_ttl_s,
             attempt_timeout_s=self.attempt_timeout_s,
-            backoff=Backoff(retry.backoff_s, retry.backoff_factor, retry.max_backoff_s),
+            backoff=Backoff(_rounded(retry.backoff_s), _rounded(retry.backoff_factor), _rounded(retry.max_backoff_s)),
             max_lost=retry.max_lost,
             retain_s=self.retain_s,
             is_delivering=self.event_delivery is not None,
@@ -216,6 +213,11 @@ class CreateRunBody(_Body):
             constraints=Constraints(constraints.cpu, constraints.ram_mb, constraints.vram_mb),
             event_delivery=None if delivery is None else EventDelivery(delivery.topic, dump(delivery.attributes)),
         )
+
+
+def _rounded(number: float | None) -> float | None:
+    """The number with as many decimals as a Backoff keeps."""
+    return None if number is None else round(number, 6)
 
 
 class UpdateRunBody(_Body):

@@ -4,12 +4,13 @@ Handlers read through the reader and the lists, without a command.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from random import SystemRandom
 
 from ..domain import transitions
 from ..domain.errors import (
+    AttemptRequired,
     GyozaError,
     IdempotencyKeyReused,
     NotClaimant,
@@ -42,6 +43,9 @@ _CLOSING_TYPES = frozenset({EventType.FAILED, EventType.RETRIED})
 
 _KEY_MAY_BE_USED = (Refused, StaleAttempt, NotClaimant, RunBusy, OutcomeUnknown)
 """Errors that a repeat may meet because the first request has been there, or whose own write may stand."""
+
+_OF_THE_LEASE = (AttemptRequired, NotClaimant)
+"""Errors that only a leased run raises."""
 
 _system_random = SystemRandom()
 """The operating system's random source. SnapStart would clone the state of a seeded generator."""
@@ -97,9 +101,9 @@ def create_run(
         priority=priority,
         max_attempts=max_attempts,
         terms=terms,
-        created_by=created_by,
         shard=ids.shard_of(run_id),
     )
+    spec = replace(spec, created_by=created_by)
     patience = Patience(clock)
     unknown: OutcomeUnknown | None = None
     while True:
@@ -255,7 +259,7 @@ def _load_with_key(
 ) -> tuple[Loaded, KeyUse | None]:
     """``load_with_key``; the refusal, if the table does not take this read and a write may stand."""
     try:
-        return store.load_with_key(run_id, key)
+        return store.load_with_key(run_id, key, with_lease=isinstance(refusal, _OF_THE_LEASE))
     except StorageUnavailable:
         if isinstance(refusal, OutcomeUnknown):
             raise refusal from None
