@@ -17,7 +17,7 @@
     │   ├── InvalidFilter
     │   └── InvalidCursor
     ├── IdempotencyKeyReused   the key was used before, with another body
-    ├── StaleAttempt           the fencing token is not the current attempt
+    ├── StaleAttempt           the worker's attempt is not the current one, or another worker has it
     ├── NotClaimant            another worker holds the lease
     ├── RunBusy                other requests kept changing the run; nothing was written
     └── StorageUnavailable     the table did not take the request; nothing was written
@@ -155,11 +155,15 @@ class IdempotencyKeyReused(GyozaError):
 
 
 class StaleAttempt(GyozaError):
+    """The two numbers are equal if the attempt was taken from the worker that names it."""
+
     def __init__(self, attempt: int, current_attempt: int) -> None:
-        super().__init__(
-            f"Attempt {shortened(str(attempt))} is not the current one: the run is at attempt {current_attempt}. "
-            "Stop the work on it"
-        )
+        if attempt == current_attempt:
+            fact = f"Attempt {attempt} is the current one, but this worker does not have it"
+        else:
+            named = shortened(str(attempt))
+            fact = f"Attempt {named} is not the current one: the run is at attempt {current_attempt}"
+        super().__init__(f"{fact}. Stop the work on it")
         self.attempt = attempt
         self.current_attempt = current_attempt
 

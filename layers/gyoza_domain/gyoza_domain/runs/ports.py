@@ -63,6 +63,16 @@ class KeyUse:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimUse(KeyUse):
+    """The claim that a ClaimKey came with: the run that it got, and the attempt and the worker that it got it for."""
+
+    run_id: str
+    attempt: int
+    worker_id: str
+    expires_at: datetime
+
+
 class KeyUsed(Exception):
     """A write found its idempotency key used; nothing was written."""
 
@@ -119,7 +129,7 @@ class RunStore(Protocol):
     def save(self, change: Change, loaded: Loaded, key: IdempotencyKey | None = None) -> None:
         """Write the change whole, with the key that asked for it. ``loaded``: the reading that the change rests on.
 
-        Raises KeyUsed, NotWritten and OutcomeUnknown.
+        Raises KeyUsed, whose use is a ClaimUse if the key is a ClaimKey, NotWritten and OutcomeUnknown.
         """
 
     def renew(self, loaded: Loaded, lease: Lease) -> Lease:
