@@ -28,7 +28,7 @@ def at(decision: int) -> str:
     return (BEGINNING + timedelta(seconds=decision)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-NOBODY: Body = {"worker_id": None, "gpu_id": None, "duration_ms": None, "error_message": None}
+NOBODY: Body = {"worker_id": None, "gpu_id": None, "duration_ms": None, "error_message": None, "reason": None}
 
 
 def summary(**known: Any) -> Body:
@@ -50,11 +50,24 @@ def a_run(run_id: str, **fields: Any) -> Body:
         "retry_policy": {"max_attempts": 1},
         "event_delivery": None,
         "op_definition": None,
+        "queue": "default",
+        "start_at": None,
+        "queue_ttl_s": None,
+        "attempt_timeout_s": None,
+        "retain_s": None,
+        "executor": None,
+        "report": None,
         "current_attempt": 1,
         "events": [],
         "event_count": len(fields.get("events", [])),
         "last_seq": fields["events"][-1]["seq"] if fields.get("events") else -1,
         "execution_summary": NOBODY,
+        "not_before": None,
+        "deadline": None,
+        "cancel": None,
+        "cancel_by": None,
+        "lease_s": None,
+        "lease_until": None,
         "created_at": at(0),
         "updated_at": at(0),
     }
@@ -92,6 +105,8 @@ def an_attempt(run_id: str, number: int, **fields: Any) -> Body:
         "outputs": {},
         "execution_summary": NOBODY,
         "constraints": {"cpu": None, "ram_mb": None, "vram_mb": None},
+        "created_at": at(0),
+        "assigned_at": None,
         "started_at": None,
         "finished_at": None,
     }
@@ -99,9 +114,24 @@ def an_attempt(run_id: str, number: int, **fields: Any) -> Body:
     return attempt | fields
 
 
+OF_THE_LEASE = ("lease_s", "lease_until")
+
+MINIMAL = (
+    *("id", "state", "current_attempt", "event_count", "last_seq"),
+    *OF_THE_LEASE,
+    *("cancel_by", "updated_at"),
+)
+"""The fields of a run with ``Prefer: return=minimal``."""
+
+
+def a_row(run: Body, *, with_events: bool = False) -> Body:
+    """The row of a list for the run."""
+    left_out = OF_THE_LEASE if with_events else (*OF_THE_LEASE, "events")
+    return {name: value for name, value in run.items() if name not in left_out}
+
+
 def minimal(run: Body) -> Body:
-    """The fields of a run with ``Prefer: return=minimal``."""
-    return {name: run[name] for name in ("id", "state", "current_attempt", "event_count", "last_seq", "updated_at")}
+    return {name: run[name] for name in MINIMAL}
 
 
 def assert_minimal(answer: Answer, run: Body, *, status: int = 200) -> None:

@@ -339,10 +339,6 @@ class CapacityBody(_Body):
     ram_mb: CapacityAmount | None = None
     vram_mb: CapacityAmount | None = None
 
-    def amounts(self) -> Constraints:
-        """The capacity, in which None stands for any amount."""
-        return Constraints(self.cpu, self.ram_mb, self.vram_mb)
-
 
 class ClaimBody(_Body):
     """The body of ``POST /runs/claim``."""

@@ -32,10 +32,6 @@ def beat_response(beat: Beat) -> Response[str]:
     return json_response(200, rendering.heartbeat_json(beat.run, beat.lease))
 
 
-def nothing_to_claim_response(retry_after_s: int) -> Response[str]:
-    return Response(status_code=204, body="", headers={"Retry-After": str(retry_after_s)})
-
-
 def outcome_response(outcome: Outcome, now: Now, *, minimal: bool, status: int = 200) -> Response[str]:
     """The whole run, or the minimal answer if the request asks for it. A header marks a replay."""
     headers = {"Idempotent-Replayed": "true"} if outcome.is_replay else {}
