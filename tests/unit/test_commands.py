@@ -5,23 +5,49 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from gyoza_domain.domain.errors import (
+    AttemptRequired,
     GyozaError,
     IdempotencyKeyReused,
     InvalidTransition,
+    NotClaimant,
+    NotLeased,
     OutcomeUnknown,
     RunBusy,
     RunLocked,
     RunNotFound,
+    StaleAttempt,
     StorageUnavailable,
 )
-from gyoza_domain.domain.run import Change, Event, EventType, JsonText, OpAttempt, OpRun, RunSpec, State
-from gyoza_domain.domain.transitions import EventDraft, append_event, patch
-from gyoza_domain.runs import saving
-from gyoza_domain.runs.commands import Outcome, RunPatch, add_event, create_run, patch_run
+from gyoza_domain.domain.run import (
+    Backoff,
+    Change,
+    Event,
+    EventType,
+    JsonText,
+    Lease,
+    OpAttempt,
+    OpRun,
+    RunSpec,
+    State,
+    Terms,
+)
+from gyoza_domain.domain.transitions import USER_CANCEL, EventDraft, append_event, ask_cancel, patch
+from gyoza_domain.runs import commands, saving
+from gyoza_domain.runs.commands import (
+    Beat,
+    Outcome,
+    RunPatch,
+    add_event,
+    cancel_run,
+    create_run,
+    heartbeat,
+    patch_run,
+)
 from gyoza_domain.runs.ports import (
     ChangedMeanwhile,
     Extent,
@@ -39,6 +65,7 @@ NOW = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
 RUN_ID = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 KEYED_RUN_ID = "0a1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 SPEC = RunSpec("busybox:1", JsonText('{"a":1}'))
+TERMS = Terms(queue_ttl_s=60)
 NEWEST = [Event(0, 0, 1, EventType.INFO, NOW, State.PENDING)]
 KEY = IdempotencyKey("0a1b", "the body")
 
@@ -95,6 +122,7 @@ class OneRun:
         at_that_instant: OpRun | None = None,
     ) -> None:
         self.run = run
+        self.renewed: list[Lease] = []
         self.calls: list[str] = []
         self.saved: list[Change] = []
         self.added: list[tuple[OpRun, RunSpec, IdempotencyKey | None]] = []
@@ -125,9 +153,18 @@ class OneRun:
         self.saved.append(change)
         self.run = change.after
 
-    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
+    def renew(self, loaded: Loaded, lease: Lease) -> Lease:
+        self.calls.append("renew")
+        assert loaded.origin == self.run
+        self.fail_if_told()
+        self.renewed.append(lease)
+        return lease
+
+    def load_with_key(
+        self, run_id: str, key: IdempotencyKey, *, with_lease: bool = False
+    ) -> tuple[Loaded, KeyUse | None]:
         assert (run_id, key) == (RUN_ID, KEY)
-        self.calls.append("load with key")
+        self.calls.append("load with key" + " and lease" * with_lease)
         if self._at_that_instant is not None:
             self.run = self._at_that_instant
         use = None if self._fingerprint is None else KeyUse(self._fingerprint, self.run.version)
@@ -204,7 +241,7 @@ def post(
 
 
 def create(store: OneRun, clock: FakeClock, key: IdempotencyKey | None = None) -> Outcome:
-    return create_run(store, clock, FixedIds(), SPEC, priority=7, max_attempts=3, created_by="key-1", key=key)
+    return create_run(store, clock, FixedIds(), SPEC, TERMS, priority=7, max_attempts=3, created_by="key-1", key=key)
 
 
 # -- events
@@ -493,9 +530,11 @@ class TakesItOnlyWithItsKey(NeverWritten):
         self.run = a_run(State.COMPLETED, self.run.version + 1)
         raise ChangedMeanwhile(RUN_ID)
 
-    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
+    def load_with_key(
+        self, run_id: str, key: IdempotencyKey, *, with_lease: bool = False
+    ) -> tuple[Loaded, KeyUse | None]:
         self.run = a_run(State.RUNNING, self.run.version + 1)
-        return super().load_with_key(run_id, key)
+        return super().load_with_key(run_id, key, with_lease=with_lease)
 
 
 # -- patches
@@ -535,6 +574,130 @@ def test_an_empty_patch_saves_nothing(clock: FakeClock, whole: bool, extent: str
     assert store.calls == [f"load {extent}"]
 
 
+@pytest.mark.parametrize("default_retain_s", [None, 60])
+def test_the_deployment_s_retention_counts_where_a_patch_or_an_event_ends_a_run(
+    clock: FakeClock, default_retain_s: int | None
+) -> None:
+    stores = [OneRun(a_run(State.RUNNING)) for _ in range(3)]
+    patch_run(stores[0], clock, RUN_ID, RunPatch(State.FAILED), whole=False, default_retain_s=default_retain_s)
+    add_event(stores[1], clock, RUN_ID, COMPLETED, whole=False, default_retain_s=default_retain_s)
+    cancel_run(stores[2], clock, RUN_ID, grace_s=None, by=None, whole=False, default_retain_s=default_retain_s)
+    expected = None if default_retain_s is None else clock.now() + timedelta(seconds=default_retain_s)
+    assert [store.run.expires_at for store in stores] == [expected] * 3
+
+
+def test_an_automatic_retry_waits_for_its_backoff_and_a_random_part_of_it(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands._system_random, "random", lambda: 0.5)
+    run = replace(a_run(State.RUNNING), max_attempts=2, terms=Terms(backoff=Backoff(100)))
+    failed = post(OneRun(run), clock, EventDraft(EventType.FAILED)).run
+    assert failed.attempt.not_before == clock.now() + timedelta(seconds=105)
+
+
+# -- heartbeats
+
+LEASE = Lease(60, "worker-7", NOW + timedelta(seconds=1_030))
+
+
+def a_leased_run(**fields: Any) -> OpRun:
+    return replace(a_run(), attempt=OpAttempt(**({"number": 1, "state": State.RUNNING, "lease": LEASE} | fields)))
+
+
+def beat(store: OneRun, clock: FakeClock, attempt: int = 1, worker_id: str = "worker-7") -> Beat:
+    return heartbeat(store, clock, RUN_ID, attempt, worker_id)
+
+
+def test_a_heartbeat_is_one_load_and_one_renewal(clock: FakeClock) -> None:
+    store = OneRun(a_leased_run())
+    renewed = replace(LEASE, until=clock.now() + timedelta(seconds=60))
+    assert beat(store, clock) == Beat(a_leased_run(), renewed)
+    assert (store.calls, store.renewed) == (["load SMALL", "renew"], [renewed])
+
+
+@pytest.mark.parametrize(
+    ("run", "attempt", "worker_id", "refusal"),
+    [
+        (a_leased_run(state=State.FAILED, lease=None), 2, "worker-8", StaleAttempt),
+        (a_leased_run(state=State.FAILED, lease=None), 1, "worker-8", RunLocked),
+        (a_leased_run(lease=None), 1, "worker-8", NotLeased),
+        (a_run(), 1, "worker-7", NotLeased),
+        (a_leased_run(), 1, "worker-8", NotClaimant),
+    ],
+)
+def test_a_refused_heartbeat_renews_nothing(
+    clock: FakeClock, run: OpRun, attempt: int, worker_id: str, refusal: type[GyozaError]
+) -> None:
+    store = OneRun(run)
+    with pytest.raises(refusal):
+        beat(store, clock, attempt, worker_id)
+    assert store.calls == ["load SMALL"]
+
+
+def test_a_heartbeat_whose_lease_ended_meanwhile_is_decided_on_anew(clock: FakeClock) -> None:
+    store = OneRun(a_leased_run(), [ChangedMeanwhile(RUN_ID)], [a_leased_run(number=2)])
+    with pytest.raises(StaleAttempt):
+        beat(store, clock)
+    assert store.calls == ["load SMALL", "renew", "load SMALL"]
+
+
+def test_a_heartbeat_that_was_refused_for_load_is_sent_again_with_a_later_end(clock: FakeClock) -> None:
+    store = OneRun(a_leased_run(), [Overloaded(), Overloaded()])
+    assert beat(store, clock).lease.until == clock.now() + timedelta(seconds=60)
+    assert store.calls == ["load SMALL", "renew", "renew", "renew"]
+
+
+# -- cancels
+
+
+def ask(store: OneRun, clock: FakeClock, grace_s: int | None = 30, key: IdempotencyKey | None = None) -> Outcome:
+    return cancel_run(store, clock, RUN_ID, grace_s=grace_s, by="key-1", whole=False, key=key)
+
+
+def test_a_cancel_that_asks_is_one_load_and_one_save(clock: FakeClock) -> None:
+    store = OneRun(a_leased_run())
+    change = ask_cancel(a_leased_run(), 30, "key-1", clock.now())
+    assert ask(store, clock) == Outcome(change.after, None)
+    assert (store.saved, store.calls) == ([change], ["load SMALL", "save"])
+
+
+def test_an_immediate_cancel_is_the_event_of_that_route(clock: FakeClock) -> None:
+    store = OneRun(a_leased_run())
+    assert ask(store, clock, grace_s=None).run == append_event(a_leased_run(), USER_CANCEL, clock.now()).after
+
+
+def test_asking_again_for_longer_writes_nothing_and_answers_the_run(clock: FakeClock) -> None:
+    store = OneRun(ask_cancel(a_leased_run(), 30, "key-1", clock.now()).after)
+    asked = store.run
+    outcome = ask(store, clock, grace_s=31)
+    assert replace(outcome.run, version=asked.version) == asked
+    assert store.calls == ["load SMALL"]
+
+
+def test_asking_again_with_a_key_writes_the_key(clock: FakeClock) -> None:
+    store = OneRun(ask_cancel(a_leased_run(), 30, "key-1", clock.now()).after)
+    ask(store, clock, grace_s=31, key=KEY)
+    assert (store.calls, store.keys) == (["load SMALL", "save"], [KEY])
+
+
+def test_a_repeat_of_a_cancel_on_a_run_that_has_ended_is_a_replay(clock: FakeClock) -> None:
+    store = OneRun(a_run(State.CANCELLED), fingerprint=KEY.fingerprint)
+    assert ask(store, clock, key=KEY).is_replay
+    assert store.calls == ["load SMALL", "load with key", "load SMALL known"]
+
+
+def test_a_repeat_that_the_lease_refuses_looks_for_its_key_and_the_lease_at_one_instant(clock: FakeClock) -> None:
+    store = OneRun(a_leased_run())
+    with pytest.raises(AttemptRequired):
+        post(store, clock, COMPLETED, key=KEY)
+    assert store.calls == ["load SMALL", "load with key and lease"]
+
+
+def test_a_repeat_of_a_start_is_a_replay_though_another_worker_has_the_lease(clock: FakeClock) -> None:
+    store = OneRun(a_leased_run(state=State.ASSIGNED), fingerprint=KEY.fingerprint)
+    assert post(store, clock, replace(STARTED, worker_id="worker-8", attempt=1), key=KEY).is_replay
+
+
 # -- creations
 
 
@@ -547,14 +710,15 @@ def test_a_new_run_is_pending_in_its_first_attempt_without_events(
         id=run_id,
         created_at=clock.now(),
         updated_at=clock.now(),
-        attempt=OpAttempt(1),
+        attempt=OpAttempt(1, deadline=clock.now() + timedelta(seconds=60), is_indexed=True),
         priority=7,
         max_attempts=3,
-        created_by="key-1",
+        terms=TERMS,
         shard=shard,
     )
-    assert create(store, clock, key) == Outcome(run, RunView(run, SPEC))
-    assert store.added == [(run, SPEC, key)]
+    spec = replace(SPEC, created_by="key-1")
+    assert create(store, clock, key) == Outcome(run, RunView(run, spec))
+    assert store.added == [(run, spec, key)]
     assert store.calls == ["add"]
 
 
@@ -566,7 +730,7 @@ def test_a_creation_that_was_not_written_pauses_and_tries_the_same_run_again(
     store = OneRun(a_run(), [failure, failure])
     outcome = create(store, clock, key)
     assert store.calls == ["add"] * 3
-    assert store.added == [(outcome.run, SPEC, key)]
+    assert store.added == [(outcome.run, replace(SPEC, created_by="key-1"), key)]
     assert len(clock.pauses) == 2
 
 

@@ -1,5 +1,7 @@
 """Every error has a status and a code, and a text for clients."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from gyoza_domain.domain import errors
@@ -22,14 +24,19 @@ def test_every_error_that_can_be_raised_has_a_status_and_no_other_has() -> None:
 def test_codes_are_stable_names_and_a_client_tells_apart_all_but_the_unavailable_ones() -> None:
     assert {error.__name__: answer for error, answer in STATUS_AND_CODE.items()} == {
         "RunNotFound": (404, "run_not_found"),
+        "RunExpired": (410, "run_expired"),
         "RunLocked": (400, "run_locked"),
         "InvalidTransition": (400, "invalid_transition"),
         "RetryBudgetSpent": (400, "retry_budget_spent"),
+        "AttemptRequired": (400, "attempt_required"),
+        "NotYet": (400, "not_yet"),
+        "NotLeased": (400, "not_leased"),
         "InvalidState": (400, "invalid_state"),
         "InvalidFilter": (400, "invalid_filter"),
         "InvalidCursor": (400, "invalid_cursor"),
         "IdempotencyKeyReused": (422, "idempotency_key_reused"),
         "StaleAttempt": (409, "stale_attempt"),
+        "NotClaimant": (409, "not_claimant"),
         "RunBusy": (409, "run_busy"),
         "StorageUnavailable": (503, "unavailable"),
         "OutcomeUnknown": (503, "unavailable"),
@@ -84,6 +91,36 @@ UNKNOWN = "The service does not know whether the request took effect"
             "Attempt 1 is not the current one: the run is at attempt 2. Stop the work on it",
         ),
         (
+            errors.RunExpired(),
+            "The run of this Idempotency-Key was deleted. Send a new request with a new key",
+        ),
+        (
+            errors.AttemptRequired(EventType.PROGRESS, 2),
+            (
+                "A worker holds a lease on the run, so PROGRESS needs the field attempt: "
+                "the number of the attempt that you work on. The run is at attempt 2"
+            ),
+        ),
+        (
+            errors.NotYet(datetime(2026, 3, 2, 20, 0, 1, tzinfo=UTC)),
+            "The run waits and may not be taken before 2026-03-02T20:00:01.000000Z",
+        ),
+        (
+            errors.NotLeased(State.PENDING),
+            (
+                "The current attempt has no lease: the run is PENDING. "
+                "Claim a run, or send lease_s with ASSIGNED or STARTED"
+            ),
+        ),
+        (
+            errors.NotClaimant("worker-8"),
+            "Worker 'worker-8' holds the lease of the current attempt. Stop the work on it",
+        ),
+        (
+            errors.RunLocked(State.FAILED, "heartbeat"),
+            "The run is locked: it is FAILED and takes no heartbeat event. To run it again, use POST /runs/{id}/retry",
+        ),
+        (
             errors.RunBusy(RUN_ID),
             f"Other requests kept changing OpRun '{RUN_ID}'. Nothing was written; send the request again",
         ),
@@ -127,6 +164,7 @@ def test_an_event_that_a_state_does_not_allow_comes_with_advice(state: State, ev
         errors.InvalidState("x" * 1_000),
         errors.InvalidState("\0" * 1_000),
         errors.StaleAttempt(10**1_000, 2),
+        errors.NotClaimant("x" * 1_000),
     ],
 )
 def test_an_error_repeats_at_most_200_characters_of_a_request(error: errors.GyozaError) -> None:
