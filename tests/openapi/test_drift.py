@@ -11,17 +11,18 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import BaseModel, ValidationError
 
 from functions.list_attempts.app import MAX_LIMIT as MAX_ATTEMPTS_LISTED
 from gyoza_domain.domain.errors import RunNotFound
 from gyoza_domain.domain.run import Event, EventType, JsonText, State
-from gyoza_domain.http import bodies, request, runs_query
+from gyoza_domain.http import bodies, cancel_body, request, runs_query
 from gyoza_domain.http.errors import STATUS_AND_CODE, RequestError
 from gyoza_domain.publishing.messages import Subject, creation_message, event_message
 from gyoza_domain.runs import views
 from testing.cloudformation import ROOT, load_template, resources_of_type
-from testing.gateway import FUNCTION_OF_ROUTE, Gateway
+from testing.gateway import FUNCTION_OF_ROUTE, Gateway, proxy_event
 from tests.support.openapi import (
     Node,
     Operation,
@@ -142,6 +143,9 @@ BODIES: dict[str, type[BaseModel]] = {
     "RetryPolicyRequest": bodies.RetryPolicyBody,
     "EventDeliveryRequest": bodies.EventDeliveryBody,
     "UpdateRunRequest": bodies.UpdateRunBody,
+    "HeartbeatRequest": bodies.HeartbeatBody,
+    "ClaimRequest": bodies.ClaimBody,
+    "CapacityRequest": bodies.CapacityBody,
 }
 EVENTS = {f"{type_.capitalize()}Event": type_ for type_ in EventType}
 
@@ -182,6 +186,8 @@ def test_a_default_is_the_one_that_is_taken(name: str) -> None:
         default = fields[field].get_default(call_default_factory=True)
         if "default" in resolved(schema):
             assert default == resolved(schema)["default"]
+        elif isinstance(default, list):
+            assert f"Absent or null is the queue `{default[0]}` alone." in schema["description"]
         elif default == {}:
             assert "Absent or null is `{}`." in schema["description"]
 
@@ -244,6 +250,13 @@ def varied(base: Node, where: str, *values: Any) -> list[Node]:
 
 
 IMAGE = {"image": "i"}
+QUEUES = ("q", "A-b_9", "x" * 64, "x" * 65, "", "a b", "ä", "a\n", None, 1)
+STARTS = (
+    *("2026-03-02T20:00:01Z", "2026-03-02t20:00:01z", "2026-03-02T20:00:01.042+02:00", "0001-01-01T00:00:00Z", None),
+    *("2026-03-02T20:00:01.123456789-23:59", "2026-03-02", "2026-03-02T20:00:01", "2026-03-02 20:00:01Z", "", 1, True),
+    *("2026-03-02T20:00:01+24:00", "2026-03-02T20:00:01+02", "2026-13-02T20:00:01Z", "2026-03-32T20:00:01Z"),
+    *("2026-03-02T24:00:01Z", "2026-03-02T20:60:01Z", "2026-03-02T20:00:60Z", "2026-03-02T20:00:01.Z", "now\n"),
+)
 DELIVERY = IMAGE | {"event_delivery": {"topic": "t"}}
 TOPICS = ("t", "A-b_9.fifo", "", ".fifo", "t.other", "t.fifo.fifo", "x" * 120, "x" * 121, "ä", "t\n", None, 1)
 ATTRIBUTE_NAMES = (
@@ -262,6 +275,17 @@ CREATIONS = [
     *varied(IMAGE, "constraints", {}, {"disk": 1}, [], None),
     *varied(IMAGE, "constraints/cpu", 0, 10**30, -1, None, "1", False),
     *varied(IMAGE, "retry_policy/max_attempts", 1, 100, 0, 101, None, "1"),
+    *varied(IMAGE, "retry_policy/backoff_s", 0, 0.5, 3_600, 3_600.0, -1, -0.1, 3_600.1, None, "1", True),
+    *varied(IMAGE, "retry_policy/backoff_factor", 1, 1.5, 10, 0.9, 10.1, 10**400, None, "1", False),
+    *varied(IMAGE, "retry_policy/max_backoff_s", 0, 0.5, 86_400, -1, 86_401, None, "1", True),
+    *varied(IMAGE, "retry_policy/max_lost", 0, 100, -1, 101, 0.5, None, "1", False),
+    *varied(IMAGE, "queue", *QUEUES),
+    *varied(IMAGE, "start_at", *STARTS),
+    *varied(IMAGE, "queue_ttl_s", 10, 1_209_600, 9, 1_209_601, 10.5, None, "10", True),
+    *varied(IMAGE, "attempt_timeout_s", 10, 1_209_600, 9, 1_209_601, 10.5, None, "10", True),
+    *varied(IMAGE, "retain_s", 0, 315_360_000, -1, 315_360_001, 0.5, None, "0", False),
+    IMAGE | {"executor": "batch"},
+    IMAGE | {"report": "exit_code"},
     *varied(IMAGE, "event_delivery", None, {}, {"topic": "t", "x": 1}),
     *varied(IMAGE, "event_delivery/topic", *TOPICS),
     *varied(DELIVERY, "event_delivery/attributes", *[{name: 1} for name in ATTRIBUTE_NAMES]),
@@ -289,6 +313,22 @@ POSTS = [
     *varied({"type": "STARTED"}, "payload/worker_id", "w", "", "x" * 128, "x" * 129, None, 1),
     *varied({"type": "STARTED", "payload": {"worker_id": "w"}}, "payload/gpu_id", 0, -1, None, "0", False),
     *varied({"type": "STARTED"}, "payload", {}, None),
+    *(
+        body
+        for type_ in ("ASSIGNED", "STARTED")
+        for body in varied(
+            {"type": type_, "payload": {"worker_id": "w"}},
+            "payload/lease_s",
+            15,
+            3_600,
+            14,
+            3_601,
+            60.5,
+            None,
+            "60",
+            True,
+        )
+    ),
     *varied({"type": "COMPLETED"}, "payload/outputs", {}, {"a": 1}, None, [], 1),
     *varied({"type": "FAILED"}, "payload/error_message", "", "x" * 9_000, "x" * 16_385, None, 1),
     *varied({"type": "CANCELLED"}, "payload", {}, {"a": 1}, None, []),
@@ -298,14 +338,38 @@ POSTS = [
 ]
 
 
+WORKER = {"worker_id": "w"}
+WORKERS = ("w", "w" * 128, "", "w" * 129, None, 1)
+BEAT = WORKER | {"attempt": 1}
+BEATS = [
+    *varied(BEAT, "worker_id", *WORKERS),
+    *varied(BEAT, "attempt", 1, 0, -1, 10**30, None, "1", True, 1.5),
+    WORKER,
+    {"attempt": 1},
+    BEAT | {"lease_s": 60},
+]
+CLAIMS = [
+    *varied(WORKER, "worker_id", *WORKERS),
+    *varied(WORKER, "queues", ["a"], list("abcde"), ["a", "a"], [], list("abcdef"), ["a b"], [""], [None], "a", None),
+    *varied(WORKER, "capacity", {}, {"cpu": 1, "ram_mb": 2, "vram_mb": 3}, {"gpu": 1}, [], None),
+    *varied(WORKER, "capacity/cpu", 0, 10**12, 10**12 + 1, -1, None, "1", True, 0.5),
+    *varied(WORKER, "lease_s", 15, 3_600, 14, 3_601, 60.5, None, "60", True),
+    *varied(WORKER, "start", True, False, None, 1, "true"),
+    WORKER | {"attempt": 1},
+    {},
+]
+
+
 @pytest.mark.parametrize(
     ("route", "model", "values"),
     [
         (("POST", "/runs"), bodies.CreateRunBody, CREATIONS),
         (("PATCH", "/runs/{id}"), bodies.UpdateRunBody, EDITS),
         (("POST", "/runs/{id}/events"), bodies.AddEventBody, POSTS),
+        (("POST", "/runs/{id}/heartbeat"), bodies.HeartbeatBody, BEATS),
+        (("POST", "/runs/claim"), bodies.ClaimBody, CLAIMS),
     ],
-    ids=["createRun", "updateRun", "addEvent"],
+    ids=["createRun", "updateRun", "addEvent", "heartbeatRun", "claimRun"],
 )
 def test_a_body_fits_the_document_exactly_where_it_is_read(
     route: tuple[str, str], model: type[BaseModel], values: list[Node]
@@ -326,6 +390,32 @@ def is_read(model: type[BaseModel], value: Node) -> bool:
     except (ValidationError, RequestError):
         return False
     return True
+
+
+ASKED = {"mode": "ask", "grace_s": 30}
+CANCELS = [
+    {},
+    *varied(ASKED, "mode", "ask", "tell", "", 1, []),
+    *varied(ASKED, "grace_s", 1, 3_600, 0, 3_601, 0.5, "30", True),
+    {"mode": "ask"},
+    {"grace_s": 30},
+    ASKED | {"msg": "x"},
+    {"msg": "x"},
+]
+
+
+def test_a_cancel_fits_the_document_exactly_where_it_is_read() -> None:
+    described = validator({"$ref": "#/components/schemas/CancelRequest"})
+
+    def is_taken(body: Node) -> bool:
+        try:
+            cancel_body.grace_s(APIGatewayProxyEvent(proxy_event("POST", f"/runs/{RUN_ID}/cancel", body)))
+        except RequestError:
+            return False
+        return True
+
+    assert [body for body in CANCELS if described.is_valid(body) is not is_taken(body)] == []
+    assert {is_taken(body) for body in CANCELS} == {True, False}
 
 
 # --- queries and headers
