@@ -17,7 +17,17 @@ WITH_BODY = {
     "create_run": ("POST", "/runs"),
     "update_run": ("PATCH", "/runs/{id}"),
     "add_event": ("POST", "/runs/{id}/events"),
+    "heartbeat_run": ("POST", "/runs/{id}/heartbeat"),
+    "claim_run": ("POST", "/runs/claim"),
 }
+FITTING: dict[str, Any] = {
+    "/runs": {"image": "i"},
+    "/runs/{id}/events": {"type": "INFO"},
+    "/runs/{id}/heartbeat": {"attempt": 1, "worker_id": "w"},
+    "/runs/claim": {"worker_id": "w"},
+}
+"""A body for each route that takes no empty one."""
+
 WITHOUT_BODY = {
     "retry_run": ("POST", "/runs/{id}/retry"),
     "cancel_run": ("POST", "/runs/{id}/cancel"),
@@ -37,7 +47,7 @@ every_route_with_a_body = pytest.mark.parametrize(("method", "path"), list(WITH_
 def assigned(api: Gateway) -> str:
     """A run that every writing route would take a fitting request for."""
     run_id: str = api.create()["id"]
-    api.event(run_id, "ASSIGNED")
+    api.event(run_id, "ASSIGNED", payload={"worker_id": "w", "lease_s": 60})
     return run_id
 
 
@@ -119,11 +129,11 @@ def test_a_route_that_needs_a_body_refuses_a_request_without_one(
 
 @every_route_with_a_body
 def test_a_body_is_read_as_json_under_every_content_type(api: Gateway, method: str, path: str) -> None:
+    body = json.dumps(FITTING.get(path, {})).encode()
     path = path.replace("{id}", assigned(api))
     for content_type in ("text/plain", "application/x-www-form-urlencoded", "application/octet-stream", ""):
-        body = json.dumps({"type": "INFO"} if path.endswith("events") else {"image": "i"} if path == "/runs" else {})
-        answer = api.call(method, path, body.encode(), headers={"Content-Type": content_type})
-        assert answer.status in {200, 201}
+        answer = api.call(method, path, body, headers={"Content-Type": content_type})
+        assert answer.status in {200, 201, 204}
 
 
 def test_base64_encoded_bodies_are_taken_like_any_other(api: Gateway) -> None:
@@ -182,6 +192,7 @@ ROUTES_OF_A_RUN = {
     **WITHOUT_BODY,
     "update_run": WITH_BODY["update_run"],
     "add_event": WITH_BODY["add_event"],
+    "heartbeat_run": WITH_BODY["heartbeat_run"],
 }
 
 
@@ -192,8 +203,8 @@ def test_an_id_that_names_no_run_is_not_found(
 ) -> None:
     api.create()
     before = stored()
-    body = {"type": "INFO"} if path.endswith("events") else {}
-    answer = api.call(method, path.replace("{id}", quote(run_id, safe="")), body if method != "GET" else None)
+    body = None if method == "GET" else FITTING.get(path, {})
+    answer = api.call(method, path.replace("{id}", quote(run_id, safe="")), body)
     assert_not_found(answer, run_id)
     assert stored() == before
 

@@ -8,14 +8,21 @@ from testing.gateway import FUNCTION_OF_ROUTE, Gateway
 from tests.functions.conftest import Stored
 
 BASE_PATHS = ["", "/base", "/a/b", "/runs", "/runs/6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"]
-BODIES: dict[str, Any] = {"create_run": {"image": "busybox:1"}, "add_event": {"type": "INFO"}, "update_run": {}}
+BODIES: dict[str, Any] = {
+    "create_run": {"image": "busybox:1"},
+    "add_event": {"type": "INFO"},
+    "update_run": {},
+    "heartbeat_run": {"attempt": 1, "worker_id": "w"},
+    "claim_run": {"worker_id": "w"},
+}
 
 
 @pytest.mark.parametrize("base_path", BASE_PATHS)
 @pytest.mark.parametrize(("method", "resource"), FUNCTION_OF_ROUTE)
 def test_a_route_answers_below_any_base_path(api: Gateway, method: str, resource: str, base_path: str) -> None:
     run_id = api.create()["id"]
-    api.event(run_id, "ASSIGNED")
+    api.event(run_id, "ASSIGNED", payload={"worker_id": "w", "lease_s": 60})
+    api.create()
     body = BODIES.get(FUNCTION_OF_ROUTE[method, resource])
     answer = api.call(method, resource.replace("{id}", run_id), body, base_path=base_path)
     assert answer.status == (201 if resource == "/runs" and method == "POST" else 200), answer.text
@@ -28,6 +35,7 @@ def test_a_repeat_by_another_base_path_is_a_repeat(api: Gateway, stored: Stored)
         (f"/runs/{run_id}/events", {"type": "ASSIGNED"}),
         (f"/runs/{run_id}/retry", None),
         (f"/runs/{run_id}/cancel", None),
+        ("/runs/claim", {"worker_id": "w"}),
     ):
         first = api.call("POST", path, body, headers={"Idempotency-Key": "key"}, base_path="/base")
         assert "Idempotent-Replayed" not in first.headers

@@ -7,7 +7,7 @@ import pytest
 
 from testing.gateway import API_KEY_ID, Gateway
 from tests.functions.conftest import Stored
-from tests.functions.expected import a_run, assert_does_not_fit, assert_minimal, assert_refused
+from tests.functions.expected import a_row, a_run, assert_does_not_fit, assert_minimal, assert_refused, at
 
 KIB_256 = 256 * 1024
 
@@ -30,6 +30,40 @@ def test_a_run_keeps_every_field_it_was_given(api: Gateway) -> None:
     answer = api.post("/runs", fields)
     assert (answer.status, answer.json) == (201, a_run(answer.json["id"], **fields))
     assert api.get(f"/runs/{answer.json['id']}").json == answer.json
+
+
+def test_a_run_keeps_its_terms_and_shows_the_instants_that_follow(api: Gateway) -> None:
+    fields = {
+        "queue": "gpu-1",
+        "queue_ttl_s": 60,
+        "attempt_timeout_s": 1_209_600,
+        "retain_s": 0,
+        "retry_policy": {"max_attempts": 3, "backoff_s": 0.5, "backoff_factor": 2, "max_backoff_s": 60, "max_lost": 0},
+    }
+    run = api.create(start_at="2026-03-02T21:01:00+01:00", **fields)
+    start = "2026-03-02T20:01:00.000000Z"
+    deadline = "2026-03-02T20:02:00.000000Z"
+    # The clock was asked once before: the start is compared with it.
+    began = {"created_at": at(1), "updated_at": at(1)}
+    assert run == a_run(run["id"], start_at=start, not_before=start, deadline=deadline, **began, **fields)
+    assert api.get(f"/runs/{run['id']}").json == run
+    assert api.get("/runs").json["data"] == [a_row(run)]
+
+
+@pytest.mark.parametrize(("given", "told"), [(2.0, "2"), (0.5, "0.5"), (0, "0"), (3_600, "3600"), (0.000_001, "1e-06")])
+def test_a_number_without_a_fraction_is_shown_without_one(api: Gateway, given: float, told: str) -> None:
+    answer = api.post("/runs", {"image": "i", "retry_policy": {"backoff_s": given}})
+    policy = f'"retry_policy":{{"max_attempts":1,"backoff_s":{told}}}'
+    assert policy in answer.text
+    assert policy in api.get(f"/runs/{answer.json['id']}").text
+
+
+def test_a_start_that_is_past_delays_nothing(api: Gateway) -> None:
+    run = api.create(start_at="2026-03-02T19:59:00Z", queue_ttl_s=10)
+    past = "2026-03-02T19:59:00.000000Z"
+    expected = a_run(run["id"], start_at=past, queue_ttl_s=10, deadline=at(11), created_at=at(1), updated_at=at(1))
+    assert run == expected
+    assert api.start(run["id"]).status == 200
 
 
 def test_each_run_has_an_id_of_its_own(api: Gateway) -> None:
@@ -70,6 +104,15 @@ def test_what_an_object_leaves_out_has_its_default(api: Gateway, given: dict[str
         ("retry_policy", [{"max_attempts": 1}, {"max_attempts": 100}]),
         ("constraints", [{"cpu": 0, "ram_mb": 0, "vram_mb": 0}]),
         ("inputs", [{"": ""}, {"a": {}}]),
+        ("queue", ["q", "A-z_9" + "x" * 59]),
+        ("queue_ttl_s", [10, 1_209_600]),
+        ("attempt_timeout_s", [10, 1_209_600]),
+        ("retain_s", [0, 315_360_000]),
+        ("retry_policy", [{"max_attempts": 1, "backoff_s": 0, "backoff_factor": 1, "max_backoff_s": 0, "max_lost": 0}]),
+        (
+            "retry_policy",
+            [{"max_attempts": 1, "backoff_s": 3_600, "backoff_factor": 10, "max_backoff_s": 86_400, "max_lost": 100}],
+        ),
     ],
 )
 def test_the_ends_of_a_range_are_within_it(api: Gateway, field: str, values: list[Any]) -> None:
@@ -87,6 +130,9 @@ def test_the_ends_of_a_range_are_within_it(api: Gateway, field: str, values: lis
         {"retry_policy": {"max_attempts": None}},
         {"event_delivery": None},
         {"note": None},
+        {"queue": None, "start_at": None, "queue_ttl_s": None, "attempt_timeout_s": None, "retain_s": None},
+        {"retry_policy": {"backoff_s": None, "backoff_factor": None, "max_backoff_s": None, "max_lost": None}},
+        {"executor": None, "report": None},
     ],
 )
 def test_a_field_given_as_null_is_as_if_absent(api: Gateway, fields: dict[str, Any]) -> None:
@@ -116,6 +162,23 @@ def test_a_null_within_inputs_is_a_value(api: Gateway) -> None:
         ({"priority": "5"}, ["priority"]),
         ({"priority": 5.0}, ["priority"]),
         ({"priority": True}, ["priority"]),
+        ({"queue": ""}, ["queue"]),
+        ({"queue": "a b"}, ["queue"]),
+        ({"start_at": "tomorrow"}, ["start_at"]),
+        ({"start_at": "2026-03-02T20:00:00"}, ["start_at"]),
+        ({"start_at": "2027-03-03T20:00:02Z"}, ["start_at"]),
+        ({"queue_ttl_s": 9}, ["queue_ttl_s"]),
+        ({"queue_ttl_s": 10.5}, ["queue_ttl_s"]),
+        ({"attempt_timeout_s": 1_209_601}, ["attempt_timeout_s"]),
+        ({"retain_s": -1}, ["retain_s"]),
+        ({"retry_policy": {"backoff_s": 3_600.5}}, ["retry_policy", "backoff_s"]),
+        ({"retry_policy": {"backoff_s": True}}, ["retry_policy", "backoff_s"]),
+        ({"retry_policy": {"backoff_factor": 0.5}}, ["retry_policy", "backoff_factor"]),
+        ({"retry_policy": {"backoff_factor": 10**400}}, ["retry_policy", "backoff_factor"]),
+        ({"retry_policy": {"max_backoff_s": "60"}}, ["retry_policy", "max_backoff_s"]),
+        ({"retry_policy": {"max_lost": 1.5}}, ["retry_policy", "max_lost"]),
+        ({"executor": "batch"}, ["executor"]),
+        ({"report": "worker"}, ["report"]),
         ({"inputs": []}, ["inputs"]),
         ({"inputs": "{}"}, ["inputs"]),
         ({"constraints": []}, ["constraints"]),

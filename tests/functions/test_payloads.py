@@ -97,7 +97,10 @@ def test_played_in_order_the_payloads_are_the_life_of_a_run() -> None:
         "current_attempt": 1,
         "event_count": 3,
         "last_seq": 2,
-        "updated_at": at(3),
+        "lease_s": None,
+        "lease_until": None,
+        "cancel_by": None,
+        "updated_at": at(4),
     }
 
     (_, listed), (_, filtered) = invoke("list_runs.first_page"), invoke("list_runs.pending_since")
@@ -108,6 +111,25 @@ def test_played_in_order_the_payloads_are_the_life_of_a_run() -> None:
     assert attempts[:1] == first
     assert [(attempt["state"], attempt["outputs"]) for attempt in attempts] == [("CANCELLED", {}), ("PENDING", {})]
     assert attempts[0]["execution_summary"] == summary(worker_id="worker-7", gpu_id=0, duration_ms=2_000)
+
+
+@pytest.mark.usefixtures("api", "_one_id")
+def test_played_in_order_the_payloads_are_the_work_of_a_worker_that_is_asked_to_stop() -> None:
+    invoke("create_run.every_field")
+    status, claimed = invoke("claim_run.with_a_key")
+    assert (status, claimed["id"], claimed["state"], claimed["lease_s"]) == (200, RUN_ID, "RUNNING", 60)
+    assert invoke("claim_run.with_a_key") == (200, claimed)
+    status, beat = invoke("heartbeat_run.alive")
+    assert (status, beat["lease_s"], beat["cancel_by"]) == (200, 60, None)
+    status, asked = invoke("cancel_run.ask")
+    assert (status, asked["state"], asked["events"][-1]["msg"]) == (200, "RUNNING", "Cancel requested")
+    assert invoke("heartbeat_run.alive")[1]["cancel_by"] == asked["cancel_by"]
+
+
+def test_a_claim_takes_a_run_of_the_default_queue(api: Gateway) -> None:
+    run_id = api.create()["id"]
+    status, claimed = invoke("claim_run.worker_only")
+    assert (status, claimed["id"], claimed["state"]) == (200, run_id, "ASSIGNED")
 
 
 def test_a_body_with_only_an_image_creates_a_run(api: Gateway) -> None:

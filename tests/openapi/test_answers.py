@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from gyoza_domain.bootstrap.api import store
 from gyoza_domain.domain.errors import GyozaError, RunBusy, StorageUnavailable
-from gyoza_domain.domain.run import State
+from gyoza_domain.domain.run import Removal, State
 from gyoza_domain.domain.transitions import ALLOWED_IN
 from gyoza_domain.http.bodies import MAX_DOCUMENT_BYTES
+from gyoza_domain.runs.ports import Extent
 from testing.cloudformation import load_template, resources_of_type
 from testing.gateway import FUNCTION_OF_ROUTE, Answer, Gateway, Query
+from tests.functions.expected import StepClock, at
 from tests.support.openapi import (
     Operation,
     assert_described,
@@ -47,7 +50,7 @@ class Tour:
     def __call__(self, method: str, path: str, body: Any = None, *, run_id: str = "", **options: Any) -> Answer:
         """``path`` is the route's template."""
         answer = self.api.call(method, path.format(id=run_id), body, **options)
-        assert_described(method, path, answer.status, answer.headers, answer.json)
+        assert_described(method, path, answer.status, answer.headers, answer.json if answer.text else None)
         code = answer.json["code"] if answer.status >= 400 else ""
         self.met.add((operation(method, path).name, answer.status, code))
         return answer
@@ -76,6 +79,10 @@ INTO: dict[State, list[dict[str, Any]]] = {
     State.CANCELLED: [{"type": "CANCELLED"}],
 }
 MINIMAL = {"Prefer": "return=minimal"}
+LEASED_START = {"type": "STARTED", "payload": {"worker_id": "w", "lease_s": 60}}
+BEAT = {"attempt": 1, "worker_id": "w"}
+CLAIM = {"worker_id": "w"}
+ASK = {"mode": "ask", "grace_s": 30}
 
 
 def test_runs_in_every_state_are_described_wherever_they_are_shown(tour: Tour) -> None:
@@ -129,6 +136,28 @@ def test_a_page_with_more_behind_it_is_described(tour: Tour) -> None:
     assert tour("GET", "/runs/{id}/events", run_id=run_id, query={"after_seq": 1}).json["events"]
 
 
+def test_answers_to_a_worker_with_a_lease_are_described(tour: Tour, clock: StepClock) -> None:
+    assert tour("POST", "/runs/claim", CLAIM).status == 204
+    waiting = {"queue_ttl_s": 3_600, "start_at": at(1_000), "retain_s": 60}
+    later = tour.create(**waiting, retry_policy={"backoff_s": 0.5, "max_lost": 1})
+    assert tour("GET", "/runs/{id}", run_id=later).json["not_before"] == at(1_000)
+    run_id = tour.create(attempt_timeout_s=60)
+    for extra in ({}, MINIMAL):
+        answers = [tour("POST", "/runs/claim", CLAIM, headers={"Idempotency-Key": "k"} | extra) for _ in range(2)]
+        assert [answer.json["lease_until"] for answer in answers] == [answers[0].json["lease_until"]] * 2
+    assert tour("POST", "/runs/{id}/heartbeat", BEAT, run_id=run_id).json["cancel_by"] is None
+    assert tour("POST", "/runs/{id}/events", START | {"attempt": 1}, run_id=run_id).status == 200
+    for extra in ({}, MINIMAL):
+        assert tour("POST", "/runs/{id}/cancel", ASK, run_id=run_id, headers=extra).json["cancel_by"]
+    assert tour("POST", "/runs/{id}/heartbeat", BEAT, run_id=run_id).json["cancel_by"]
+    for query in ({}, {"expand[]": "events"}, {"fields": "summary"}):
+        assert tour("GET", "/runs", query=query).status == 200
+    interrupted = FAIL | {"attempt": 1, "payload": {"reason": "interrupted"}}
+    assert tour("POST", "/runs/{id}/events", interrupted, run_id=run_id).json["cancel"]["outcome"] == "acknowledged"
+    assert tour("GET", "/runs/{id}/attempts", run_id=run_id).json[0]["assigned_at"]
+    assert tour("GET", "/runs/{id}", run_id=run_id).json["execution_summary"]["reason"] == "interrupted"
+
+
 LARGE = {"a": "x" * MAX_DOCUMENT_BYTES}
 NOBODY = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 
@@ -158,33 +187,55 @@ REFUSED: dict[str, list[Refused]] = {
         ],
         ("POST", "/runs/{id}/retry", None, {}),
         *[("POST", f"/runs/{{id}}/{command}", {"a": 1}, {}) for command in ("retry", "cancel")],
+        ("POST", "/runs/{id}/heartbeat", BEAT, {}),
+        ("POST", "/runs/{id}/heartbeat", {}, {}),
+        ("POST", "/runs/{id}/heartbeat", BEAT | {"attempt": 2}, {}),
+        ("POST", "/runs/claim", {}, {}),
+    ],
+    "later": [("POST", "/runs/{id}/events", START, {})],
+    "leased": [
+        ("POST", "/runs/{id}/events", {"type": "PROGRESS", "msg": 1}, {}),
+        ("POST", "/runs/{id}/events", START | {"attempt": 1, "payload": {"worker_id": "other"}}, {}),
+        ("POST", "/runs/{id}/heartbeat", BEAT | {"worker_id": "other"}, {}),
     ],
     "done": [
+        ("POST", "/runs/{id}/heartbeat", BEAT, {}),
         ("POST", "/runs/{id}/events", {"type": "INFO"}, {}),
         ("POST", "/runs/{id}/retry", None, {}),
         ("POST", "/runs/{id}/cancel", None, {}),
     ],
     "failed": [("POST", "/runs/{id}/events", {"type": "RETRIED"}, {})],
 }
-"""Requests that a run which is new, completed or failed refuses."""
+"""Requests that a run which is new, delayed, assigned with a lease, completed or failed refuses."""
 
 TWO_BODIES: dict[str, tuple[Any, Any]] = {
     "createRun": ({"image": "i"}, {"image": "j"}),
     "addEvent": ({"type": "INFO"}, {"type": "ERROR"}),
     "retryRun": ({}, b"null"),
     "cancelRun": ({}, b"null"),
+    "claimRun": (CLAIM, CLAIM | {"lease_s": 60}),
 }
+
+BODIES: dict[str, Any] = {"heartbeatRun": BEAT}
+"""The bodies of the routes whose key is ignored and that take no empty body."""
 
 
 def test_every_refusal_that_is_described_comes_and_comes_as_it_is_described(
     tour: Tour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = {"new": tour.create(), "done": tour.create(START, COMPLETE), "failed": tour.create(START, FAIL)}
+    runs = {
+        "new": tour.create(),
+        "later": tour.create(start_at=at(100_000)),
+        "leased": tour.create({"type": "ASSIGNED", "payload": {"worker_id": "w", "lease_s": 60}}),
+        "done": tour.create(START, COMPLETE),
+        "failed": tour.create(START, FAIL),
+    }
     for name, refused in REFUSED.items():
         for method, path, body, query in refused:
             assert tour(method, path, body, run_id=runs[name], query=query).status >= 400, (method, path, body, query)
     for each in operations():
-        body, another = TWO_BODIES.get(each.name, (None if each.method == "GET" else {}, None))
+        plain = None if each.method == "GET" else BODIES.get(each.name, {})
+        body, another = TWO_BODIES.get(each.name, (plain, None))
         unknown = tour(each.method, each.path, body, run_id=runs["new"], query={"colour": "blue"})
         assert [misfit["loc"] for misfit in unknown.json["detail"]] == [["query", "colour"]]
         assert [name for name in each.query() if name not in unknown.text] == []
@@ -202,10 +253,26 @@ def test_every_refusal_that_is_described_comes_and_comes_as_it_is_described(
             ]
             assert statuses in ([200, 422], [201, 422])
 
+    meet_what_became_of_a_key_s_run(tour)
     expected = {(each.name, code) for each in operations() for code in codes_of_operation(each) - OF_THE_GATEWAY}
-    # Only the gateway measures a request whose body is not read.
-    expected -= {("retryRun", "too_large"), ("cancelRun", "too_large")}
+    # Only the gateway measures a request whose body holds no document.
+    expected -= {(name, "too_large") for name in ("retryRun", "cancelRun", "heartbeatRun", "claimRun")}
     assert {(name, code) for name, _, code in tour.met if code} == expected
+
+
+def meet_what_became_of_a_key_s_run(tour: Tour) -> None:
+    """Repeats of keys whose run vanished by retention, or is at another attempt."""
+    headers = {"Idempotency-Key": "of a run that goes"}
+    creation = {"image": "i", "queue": "short", "retain_s": 0}
+    claim = CLAIM | {"queues": ["short"], "start": True}
+    run_id = tour("POST", "/runs", creation, headers=headers).json["id"]
+    assert tour("POST", "/runs/claim", claim, headers=headers).json["id"] == run_id
+    assert tour("POST", "/runs/{id}/retry", run_id=run_id).status == 200
+    assert tour("POST", "/runs/claim", claim, headers=headers).status == 409
+    assert tour("POST", "/runs/{id}/cancel", run_id=run_id).status == 200
+    store().remove(Removal(store().load(run_id, Extent.SMALL).run))
+    assert tour("POST", "/runs", creation, headers=headers).status == 410
+    assert tour("POST", "/runs/claim", claim, headers=headers).status == 410
 
 
 def codes_of_operation(each: Operation) -> set[str]:
@@ -230,14 +297,23 @@ def refuse_in(patch: pytest.MonkeyPatch, each: Operation, error: GyozaError) -> 
 def test_every_example_of_a_request_is_taken(tour: Tour, operation: Operation) -> None:
     headers = {each["name"]: each["example"] for each in operation.parameters if each["in"] == "header"}
     for name, body in examples_of(operation.body or {}).items():
-        allowed = ALLOWED_IN[body["type"]] if operation.name == "addEvent" else {State.ASSIGNED}
-        state = next(each for each in INTO if each in allowed)
-        run_id = tour.create(*INTO[state]) if "{id}" in operation.path else ""
         keyed = headers | ({"Idempotency-Key": name} if "Idempotency-Key" in headers else {})
         for each in (headers, keyed) if operation.path != "/runs" else (keyed,):
+            run_id = run_for_example(tour, operation, body)
             answer = tour(operation.method, operation.path, body, run_id=run_id, headers=each)
             assert answer.status in (200, 201), (name, answer.text)
-            run_id = tour.create(*INTO[state]) if "{id}" in operation.path else ""
+
+
+def run_for_example(tour: Tour, operation: Operation, body: Any) -> str:
+    """The id of a run that takes the example of a request."""
+    if operation.name == "createRun":
+        return ""
+    if operation.name == "claimRun":
+        return tour.create()
+    if operation.name == "heartbeatRun":
+        return tour.create(LEASED_START | {"payload": {"worker_id": body["worker_id"], "lease_s": 60}})
+    allowed = ALLOWED_IN[body["type"]] if operation.name == "addEvent" else {State.ASSIGNED}
+    return tour.create(*INTO[next(each for each in INTO if each in allowed)])
 
 
 def test_every_example_of_a_query_is_taken(tour: Tour) -> None:
@@ -260,7 +336,7 @@ def test_a_link_leads_to_an_answer(tour: Tour) -> None:
         member = expression.removeprefix("$response.body#/")
         source = run if member == "id" else tour("GET", "/runs", query={"limit": 1}).json
         target = by_name[link["operationId"]]
-        body = {"addEvent": {"type": "INFO"}, "updateRun": {}}.get(target.name)
+        body = {"addEvent": {"type": "INFO"}, "updateRun": {}, "heartbeatRun": BEAT}.get(target.name)
         is_path = name == "id"
         answer = tour(
             target.method,
@@ -269,7 +345,8 @@ def test_a_link_leads_to_an_answer(tour: Tour) -> None:
             run_id=source[member] if is_path else "",
             query={} if is_path else {name: source[member]},
         )
-        assert answer.status == (400 if target.name == "retryRun" else 200), link
+        # A run that waits takes neither.
+        assert answer.status == (400 if target.name in {"retryRun", "heartbeatRun"} else 200), link
 
 
 @pytest.mark.parametrize("where", [[], ["constraints"], ["events", 0]], ids=["run", "constraints", "event"])

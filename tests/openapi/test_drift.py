@@ -443,7 +443,8 @@ def test_a_query_has_the_parameters_that_are_read(
     monkeypatch.setattr(
         request, "_query_values", lambda _, name: read({"multiValueQueryStringParameters": query}, name)
     )
-    body = {"type": "INFO"} if operation.name == "addEvent" else {"image": "i"} if operation.name == "createRun" else {}
+    bodies_of = {"addEvent": {"type": "INFO"}, "createRun": {"image": "i"}, "claimRun": WORKER}
+    body = bodies_of.get(operation.name, {})
     answer = api.call(operation.method, operation.path.format(id=run_id), None if operation.method == "GET" else body)
     assert answer.status < 500
     assert query.asked == operation.query().keys()

@@ -11,7 +11,10 @@ from testing.gateway import FUNCTION_OF_ROUTE, Gateway
 
 MAX_BYTES = 64 * 1024
 PARAMETERS = ["limit", "after", "after_seq", "attempt", "state", "starting_after", "created[gte]", "expand[]", "fields"]
-FIELDS = ["image", "state", "type", "msg", "attempt", "priority", "payload", "event_delivery", "constraints", "inputs"]
+FIELDS = [
+    *("image", "state", "type", "msg", "attempt", "priority", "payload", "event_delivery", "constraints", "inputs"),
+    *("queue", "start_at", "retain_s", "retry_policy", "worker_id", "queues", "capacity", "lease_s", "mode", "grace_s"),
+]
 
 units = st.sampled_from(["x", "\0", "🥟", "\ud83e", "'", '"', "\\", "\u2028", "9", "/", "%", "{", "\n"])
 long_texts = st.builds(lambda unit, end, size: unit * size + end, units, st.text(max_size=5), st.integers(0, 30_000))

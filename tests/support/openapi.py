@@ -139,16 +139,19 @@ def validator(schema: Node, *, closed: bool = False) -> Draft202012Validator:
 def assert_described(method: str, path: str, status: int, headers: Mapping[str, str], body: Any) -> None:
     """Asserts that the answer fits the document's schema for the status and has no other field."""
     answer = operation(method, path).answer(status)
-    media = media_of(answer)
-    errors = [
-        f"{error.instance_path}: {error.message}" for error in _answer_validator(method, path, status).iter_errors(body)
-    ]
-    assert errors == [], f"{method} {path} {status}"
-    assert headers["Content-Type"] in answer["content"], media
+    if "content" in answer:
+        validator_of_body = _answer_validator(method, path, status)
+        errors = [f"{error.instance_path}: {error.message}" for error in validator_of_body.iter_errors(body)]
+        assert errors == [], f"{method} {path} {status}"
+        assert headers["Content-Type"] in answer["content"]
+    else:
+        assert body is None
+        assert "Content-Type" not in headers
     described = {name: resolved(header) for name, header in answer.get("headers", {}).items()}
     assert headers.keys() - {"Content-Type"} <= described.keys()
     for name in headers.keys() & described.keys():
-        validator(described[name]["schema"]).validate(headers[name])
+        schema = described[name]["schema"]
+        validator(schema).validate(int(headers[name]) if schema["type"] == "integer" else headers[name])
 
 
 @cache
