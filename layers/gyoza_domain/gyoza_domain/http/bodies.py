@@ -20,7 +20,17 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ..domain.errors import shortened
-from ..domain.run import DEFAULT_QUEUE, MAX_CAPACITY, Backoff, Constraints, EventDelivery, EventType, Reason, RunSpec, Terms
+from ..domain.run import (
+    DEFAULT_QUEUE,
+    MAX_CAPACITY,
+    Backoff,
+    Constraints,
+    EventDelivery,
+    EventType,
+    Reason,
+    RunSpec,
+    Terms,
+)
 from ..domain.transitions import EventDraft
 from ..runs.commands import RunPatch
 from .errors import MAX_MISFITS, misfit, misfit_error, misfits_error
@@ -159,7 +169,7 @@ def _parse_instant(value: Any) -> Any:
     try:
         return datetime.fromisoformat(value.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise PydanticCustomError("instant", "Input should be an instant of the calendar") from None
+        raise PydanticCustomError("no_such_instant", "Input should be an instant that the calendar has") from None
 
 
 Instant = Annotated[datetime, BeforeValidator(_parse_instant)]
@@ -313,7 +323,7 @@ class AddEventBody(_Body):
         fields = {name: getattr(read, name) for name in read.model_fields_set}
         if "lease_s" in fields and not fields.get("worker_id"):
             loc = ["body", "payload", "worker_id"]
-            raise misfit_error(loc, "A lease needs the id of the worker that holds it", "missing")
+            raise misfit_error(loc, "A lease needs the id of the worker that holds it", "lease_without_worker")
         rest = {name: value for name, value in self.payload.items() if name not in fields or name not in _KEPT_APART}
         measured = {name: value for name, value in self.payload.items() if name != "outputs" or name not in fields}
         dump_within(measured, MAX_PAYLOAD_BYTES, ["payload"])
