@@ -2,7 +2,8 @@
 
 200 with the list. 400 for an unknown state, cursor or instant; 422 for a parameter that does not fit.
 Makes one query for each shard of one index, one batch of HEADs, and batches of at most two items for each row (three if
-a worker claimed the run after a PATCH of its outputs, one for a summary). A cursor costs one more read.
+a worker claimed the run after a PATCH of its outputs). Summaries take one batch for HEADs and SPECs. A cursor costs one
+more read.
 """
 
 from typing import Any

@@ -8,18 +8,25 @@ from hypothesis import strategies as st
 
 from gyoza_domain.domain.run import (
     EMPTY_OBJECT,
+    MAX_CAPACITY,
     AttemptResult,
+    Backoff,
+    CancelOutcome,
+    CancelRequest,
     Claim,
     Constraints,
     Event,
     EventDelivery,
     EventType,
     JsonText,
+    Lease,
     OpAttempt,
     OpRun,
+    Reason,
     ResultSource,
     RunSpec,
     State,
+    Terms,
 )
 from gyoza_domain.http.json_text import dump
 
@@ -67,6 +74,7 @@ specs = st.builds(
     constraints=st.builds(Constraints, cpu=amounts, ram_mb=amounts, vram_mb=amounts),
     event_delivery=st.none() | st.builds(EventDelivery, topic=texts, attributes=documents),
     op_definition=st.none() | texts.filter(bool),
+    created_by=st.none() | st.text("abcdefghij0123456789", min_size=1, max_size=32),
 )
 
 events = st.builds(
@@ -83,6 +91,44 @@ events = st.builds(
     error_message=st.none() | texts,
     duration_ms=st.none() | st.integers(0, 10**12),
     will_retry=st.booleans(),
+)
+
+
+needed_amounts = st.none() | st.integers(0, MAX_CAPACITY + 1)
+"""Larger amounts are cut in HEAD, for no claim can offer them."""
+
+
+def _six_decimals(number: float) -> float:
+    return round(number, 6)
+
+
+durations = st.none() | st.integers(0, 10**9)
+
+terms = st.builds(
+    Terms,
+    queue=st.text("abcXYZ019_-", min_size=1, max_size=64),
+    needs=st.builds(Constraints, cpu=needed_amounts, ram_mb=needed_amounts, vram_mb=needed_amounts),
+    start_at=st.none() | instants,
+    queue_ttl_s=durations,
+    attempt_timeout_s=durations,
+    backoff=st.builds(
+        Backoff,
+        initial_s=st.none() | st.floats(0, 3_600).map(_six_decimals),
+        factor=st.none() | st.floats(1, 10).map(_six_decimals),
+        max_s=st.none() | st.integers(0, 86_400),
+    ),
+    max_lost=st.none() | st.integers(0, 100),
+    retain_s=durations,
+)
+
+leases = st.builds(Lease, lease_s=st.integers(15, 3_600), worker_id=texts, until=instants)
+
+cancels = st.builds(
+    CancelRequest,
+    requested_at=instants,
+    cancel_by=instants,
+    by=st.none() | texts,
+    outcome=st.none() | st.sampled_from(CancelOutcome),
 )
 
 
@@ -104,6 +150,14 @@ def attempts(draw: st.DrawFn) -> OpAttempt:
         result=result,
         result_source=result_source,
         outputs_bytes=0 if result is None else len(result.outputs.encode()),
+        began_at=draw(st.none() | instants),
+        assigned_at=draw(st.none() | instants),
+        reason=draw(st.none() | st.sampled_from(Reason)),
+        not_before=draw(st.none() | instants),
+        is_offered=draw(st.booleans()),
+        is_indexed=draw(st.booleans()),
+        deadline=draw(st.none() | instants),
+        cancel=draw(st.none() | cancels),
     )
 
 
@@ -115,8 +169,12 @@ runs = st.builds(
     attempt=attempts(),
     priority=st.integers(0, 9999),
     max_attempts=st.integers(1, 100),
+    terms=terms,
+    failures=st.integers(0, 10**6),
+    losses=st.integers(0, 10**6),
+    returns=st.integers(0, 9),
+    expires_at=st.none() | instants,
     given_back=st.integers(0, 10**6),
-    created_by=st.none() | st.text("abcdefghij0123456789", min_size=1, max_size=32),
     shard=st.integers(0, 99),
     version=st.integers(1, 10**9),
 )

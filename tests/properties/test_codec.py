@@ -6,7 +6,18 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gyoza_domain.domain.run import EMPTY_OBJECT, AttemptResult, Claim, Event, JsonText, OpAttempt, OpRun, RunSpec
+from gyoza_domain.domain.instants import instant_to_text
+from gyoza_domain.domain.run import (
+    EMPTY_OBJECT,
+    AttemptResult,
+    Claim,
+    Event,
+    JsonText,
+    Lease,
+    OpAttempt,
+    OpRun,
+    RunSpec,
+)
 from gyoza_domain.dynamodb import codec, keys
 from gyoza_domain.dynamodb.attributes import Item, version_of
 from gyoza_domain.dynamodb.head import (
@@ -20,7 +31,7 @@ from gyoza_domain.dynamodb.head import (
 from gyoza_domain.dynamodb.transactions import creation
 from gyoza_domain.runs.ports import IdempotencyKey, KeyUse
 from testing.capacity import item_bytes
-from tests.properties.strategies import attempts, claims, events, results, run_ids, runs, seqs, specs, texts
+from tests.properties.strategies import attempts, claims, events, leases, results, run_ids, runs, seqs, specs, texts
 
 HEAD_BYTES = 1_024
 """A write unit: HEAD stays below it, whatever the run's documents and timeline hold."""
@@ -42,10 +53,15 @@ def without_documents(attempt: OpAttempt) -> OpAttempt:
     return replace(attempt, claim=None, result=None)
 
 
+def with_terms_of(spec: RunSpec, run: OpRun) -> OpRun:
+    return replace(run, terms=replace(run.terms, is_delivering=spec.event_delivery is not None))
+
+
 @given(runs, any_specs)
 def test_a_run_at_its_creation(run: OpRun, spec: RunSpec) -> None:
     assert head_from(new_head(run, spec)) == Head(
-        run=replace(run, attempt=without_documents(run.attempt)),
+        run=with_terms_of(spec, replace(run, attempt=without_documents(run.attempt))),
+        lease_version=None,
         claim_version=None,
         result_version=None,
         inputs_bytes=len(spec.inputs.encode()),
@@ -54,25 +70,33 @@ def test_a_run_at_its_creation(run: OpRun, spec: RunSpec) -> None:
     )
 
 
-@given(runs, runs, any_specs, versions, versions)
+@given(runs, runs, any_specs, versions, versions, versions)
 def test_a_run_after_a_change(
-    before: OpRun, later: OpRun, spec: RunSpec, claim_version: int | None, result_version: int | None
+    before: OpRun,
+    later: OpRun,
+    spec: RunSpec,
+    lease_version: int | None,
+    claim_version: int | None,
+    result_version: int | None,
 ) -> None:
     """A change keeps the attributes that it may not touch, and takes away those that the run has no more."""
     after = replace(
         later,
         id=before.id,
         created_at=before.created_at,
-        created_by=before.created_by,
         max_attempts=before.max_attempts,
+        terms=before.terms,
         shard=before.shard,
     )
     item = new_head(before, spec)
-    changed = changing_attributes(after, claim_version, result_version)
+    changed = changing_attributes(
+        after, lease_version=lease_version, claim_version=claim_version, result_version=result_version
+    )
     kept = {name: value for name, value in item.items() if name not in OPTIONAL_ATTRIBUTES}
     assert head_from(kept | changed) == replace(
         head_from(item),
-        run=replace(after, attempt=without_documents(after.attempt)),
+        run=with_terms_of(spec, replace(after, attempt=without_documents(after.attempt))),
+        lease_version=lease_version,
         claim_version=claim_version,
         result_version=result_version,
     )
@@ -123,9 +147,25 @@ def test_a_result(result: AttemptResult) -> None:
 
 @given(runs, attempts())
 def test_an_attempt_that_another_followed(run: OpRun, attempt: OpAttempt) -> None:
-    """The size of its outputs went with the run's next attempt."""
+    """The size of its outputs went with the run's next attempt, and what only a current attempt has ended with it."""
     item = codec.closed_attempt_item(run, attempt)
-    assert codec.closed_attempt_from(item) == replace(attempt, result=None, outputs_bytes=0)
+    assert codec.closed_attempt_from(item) == replace(
+        attempt,
+        result=None,
+        outputs_bytes=0,
+        not_before=None,
+        is_offered=True,
+        is_indexed=False,
+        deadline=None,
+        cancel=None,
+    )
+
+
+@given(runs, leases)
+def test_a_lease(run: OpRun, lease: Lease) -> None:
+    item = codec.beat_item(run, lease)
+    assert codec.lease_from(item) == lease
+    assert item["due_at"]["S"] == instant_to_text(lease.until)
 
 
 @given(run_ids, events)

@@ -100,7 +100,7 @@ def head_item(run: OpRun, spec: RunSpec = SPEC) -> Item:
     result_version = None if attempt.result_source is None else RESULT_VERSION
     if run is CLAIMED_AFTERWARDS:
         claim_version = RESULT_VERSION + 1
-    return new_head(run, spec) | changing_attributes(run, claim_version, result_version)
+    return new_head(run, spec) | changing_attributes(run, claim_version=claim_version, result_version=result_version)
 
 
 def stored(run: OpRun, spec: RunSpec = SPEC, events: Iterable[Event] | None = None) -> dict[str, Item]:

@@ -74,7 +74,6 @@ def a_run(state: State = State.RUNNING, *, max_attempts: int = SPENT, given_back
         priority=7,
         max_attempts=max_attempts,
         given_back=given_back,
-        created_by="key-1",
         shard=3,
         version=12,
     )

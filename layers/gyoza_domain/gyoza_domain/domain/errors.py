@@ -125,7 +125,8 @@ class NotYet(Refused):
 class NotLeased(Refused):
     def __init__(self, state: State) -> None:
         super().__init__(
-            f"The current attempt has no lease: the run is {state}. Claim a run, or send lease_s with ASSIGNED or STARTED"
+            f"The current attempt has no lease: the run is {state}. "
+            "Claim a run, or send lease_s with ASSIGNED or STARTED"
         )
         self.state = state
 

@@ -65,10 +65,15 @@ class Constraints:
 
 DEFAULT_QUEUE = "default"
 
+MAX_CAPACITY = 10**12
+"""The most of each kind of hardware that a claim may offer (docs/openapi.yaml, Capacity)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """The waits between automatic retries, in seconds. None stands for the default and is not shown to clients.
+
+    Six decimals are kept.
 
     After the n-th failure the wait is ``initial_s * factor ** (n - 1)``, at most ``max_s``.
     """
@@ -129,6 +134,8 @@ class RunSpec:
     constraints: Constraints = field(default_factory=Constraints)
     event_delivery: EventDelivery | None = None
     op_definition: str | None = None
+    created_by: str | None = None
+    """Id of the API key that created the run; never the key itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +265,6 @@ class OpRun:
     """The number of the last attempts, without one between them, whose lease ran out before they were started."""
     expires_at: datetime | None = None
     """The instant from which a terminal run is deleted; None if it is kept for ever."""
-    created_by: str | None = None
-    """Id of the API key that created the run; never the key itself."""
     shard: int = 0
     """The part of the index of runs that lists the run. It is set at creation and never changes."""
     version: int = 1

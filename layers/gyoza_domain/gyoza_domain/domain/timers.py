@@ -61,9 +61,7 @@ def wake(
             change = _lease_ran_out(run, at, jitter, default_retain_s)
             return replace(change, overrules_lease=True)
         case _Alarm.CANCEL:
-            draft = server_event(
-                EventType.CANCELLED, "The worker did not stop in time", Reason.CANCEL_NOT_ACKNOWLEDGED
-            )
+            draft = server_event(EventType.CANCELLED, "The worker did not stop in time", Reason.CANCEL_NOT_ACKNOWLEDGED)
             return end_by_server(run, draft, at, CancelOutcome.FORCED, default_retain_s=default_retain_s)
         case _:
             return _deadline_passed(run, at, jitter, default_retain_s)

@@ -68,9 +68,7 @@ ALLOWED_IN: Mapping[EventType, frozenset[State]] = {
 }
 """The states that allow each type of event. With ``force``, RUNNING allows RETRIED too."""
 
-_FENCED = frozenset(
-    {EventType.STARTED, EventType.RETRIED, EventType.PROGRESS, EventType.COMPLETED, EventType.FAILED}
-)
+_FENCED = frozenset({EventType.STARTED, EventType.RETRIED, EventType.PROGRESS, EventType.COMPLETED, EventType.FAILED})
 """The types of posted events that must carry ``attempt`` if the attempt is leased."""
 
 _TAKING = frozenset({EventType.ASSIGNED, EventType.STARTED})

@@ -65,7 +65,7 @@ def integer(item: StoredItem, name: str) -> int:
 
 
 def instant(item: StoredItem, name: str) -> datetime:
-    return _EPOCH + integer(item, name) * _TICK
+    return instant_from_ticks(integer(item, name))
 
 
 def optional_text(item: StoredItem, name: str) -> str | None:
@@ -80,6 +80,15 @@ def optional_instant(item: StoredItem, name: str) -> datetime | None:
     return instant(item, name) if name in item else None
 
 
+def ticks(instant: datetime) -> int:
+    """The microseconds since 1970 that stand for an instant."""
+    return (instant - _EPOCH) // _TICK
+
+
+def instant_from_ticks(microseconds: int) -> datetime:
+    return _EPOCH + microseconds * _TICK
+
+
 def version_of(item: StoredItem | None) -> int:
     """The run's version that wrote the item; 0 if there is no item."""
     return 0 if item is None else integer(item, "version")
@@ -92,4 +101,4 @@ def _attribute(value: str | int | datetime) -> dict[str, Any]:
         return {"BOOL": value}
     if isinstance(value, int):
         return {"N": str(value)}
-    return {"N": str((value - _EPOCH) // _TICK)}
+    return {"N": str(ticks(value))}

@@ -30,7 +30,8 @@ UNKNOWN_CODES = frozenset({"InternalServerError", "ServiceUnavailable", "Transac
 class WriteConflict(Exception):
     """Another write was faster.
 
-    ``items`` holds, for each write of the transaction, the item that its failed condition returned, or None.
+    ``items`` holds, for each write, the item that its failed condition returned, or None. It is empty if a transaction
+    was in flight.
     ``was_resent`` is true if the client had sent the same write before; that sending may still arrive.
     """
 
@@ -82,6 +83,8 @@ def translated_write() -> Iterator[None]:
             raise WriteConflict([reason.get("Item") for reason in _reasons(error)], was_resent=was_resent) from None
         if code == "TransactionConflictException":
             raise WriteConflict([], was_resent=was_resent) from None
+        if code == "ConditionalCheckFailedException":
+            raise WriteConflict([error.response.get("Item")], was_resent=was_resent) from None  # type: ignore[list-item]
         if code in THROTTLING_CODES or (reasons and reasons <= CONFLICT_REASONS | BUSY_REASONS):
             raise WriteThrottled(was_resent=was_resent) from error
         if code in UNKNOWN_CODES:

@@ -5,7 +5,9 @@ most 38 digits.
 """
 
 import json
+from datetime import datetime, timedelta
 
+from ..domain.instants import instant_from_text, instant_to_text
 from ..domain.run import (
     EMPTY_OBJECT,
     AttemptResult,
@@ -15,6 +17,7 @@ from ..domain.run import (
     EventDelivery,
     EventType,
     JsonText,
+    Lease,
     OpAttempt,
     OpRun,
     ResultSource,
@@ -37,7 +40,7 @@ from .attributes import (
     sk_of,
     text,
 )
-from .head import MAX_INPUTS_IN_SPEC_BYTES
+from .head import MAX_INPUTS_IN_SPEC_BYTES, reason_from
 
 # -- what is fixed
 
@@ -71,6 +74,7 @@ def _spec_item(run_id: str, sk: str, spec: RunSpec) -> Item:
         topic=None if delivery is None else delivery.topic,
         topic_attributes=None if delivery is None else delivery.attributes,
         op_definition=spec.op_definition,
+        created_by=spec.created_by,
     )
 
 
@@ -81,6 +85,7 @@ def _spec_from(item: StoredItem) -> RunSpec:
         constraints=Constraints(*json.loads(text(item, "constraints"))),
         event_delivery=delivery_from(item),
         op_definition=optional_text(item, "op_definition"),
+        created_by=optional_text(item, "created_by"),
     )
 
 
@@ -100,6 +105,38 @@ def idempotency_item(run: OpRun, key: IdempotencyKey) -> Item:
 def key_use_from(item: StoredItem) -> KeyUse:
     """Raises UnreadableItem."""
     return readable(item, lambda item: KeyUse(text(item, "fingerprint"), integer(item, "version")))
+
+
+# -- leases
+
+
+def beat_item(run: OpRun, lease: Lease) -> Item:
+    """BEAT of a lease that the run's version begins. It is due at the end of the lease."""
+    return new_item(
+        run.id,
+        keys.BEAT,
+        attempt=run.attempt.number,
+        worker_id=lease.worker_id,
+        lease_s=lease.lease_s,
+        until=lease.until,
+        version=run.version,
+        due_shard=keys.due_shard(run.id),
+        due_at=instant_to_text(lease.until),
+    )
+
+
+def lease_from(item: StoredItem) -> Lease:
+    """Raises UnreadableItem."""
+    return readable(item, lambda item: Lease(integer(item, "lease_s"), text(item, "worker_id"), instant(item, "until")))
+
+
+def renewal_attributes(beat: StoredItem, lease: Lease, now: datetime) -> Item:
+    """The attributes of BEAT that a renewal sets. Its entry in the timer's index moves at most once in half a lease."""
+    renewed = attributes(until=lease.until)
+    due_at = instant_from_text(text(beat, "due_at"))
+    if due_at - now < timedelta(seconds=lease.lease_s) / 2:
+        renewed |= attributes(due_at=instant_to_text(lease.until))
+    return renewed
 
 
 # -- claims and results
@@ -165,6 +202,9 @@ def closed_attempt_item(run: OpRun, attempt: OpAttempt) -> Item:
         started_at=attempt.started_at,
         finished_at=attempt.finished_at,
         result_source=attempt.result_source,
+        began_at=attempt.began_at,
+        assigned_at=attempt.assigned_at,
+        reason=attempt.reason,
     ) | claim_attributes(attempt.claim)
 
 
@@ -185,6 +225,9 @@ def _closed_attempt_from(item: StoredItem) -> OpAttempt:
         finished_at=optional_instant(item, "finished_at"),
         claim=_claim_from(item),
         result_source=None if source is None else ResultSource(source),
+        began_at=optional_instant(item, "began_at"),
+        assigned_at=optional_instant(item, "assigned_at"),
+        reason=reason_from(item),
     )
 
 

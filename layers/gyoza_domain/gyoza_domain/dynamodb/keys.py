@@ -15,6 +15,10 @@ EVENT    ``EVENT#<seq>``            a line of the timeline; the last    an event
 HEAD     ``HEAD``                   state, counters and index keys      every write; its       everything
                                                                         ``version`` guards
                                                                         the whole run
+BEAT     ``HEAD#BEAT``              the lease of the current attempt    the event that begins  decisions, the run,
+                                                                        it, heartbeats; the    the timer
+                                                                        attempt's end deletes
+                                                                        it
 CLAIM    ``HEAD#CLAIM``             the current attempt's worker        ASSIGNED, STARTED;     decisions, the run
                                                                         a retry deletes it
 OUTPUTS  ``OUTPUTS``                the current attempt's result, if a  PATCH, and an event    the run
@@ -40,17 +44,27 @@ index                 hash key              serves
 ``by_op_definition``  ``<hash>#<shard>``    ``op_definition``
 ====================  ====================  ==============================
 
-Two more indexes have no entries: ``by_due`` and ``claimable`` (docs/adr/0009-indexes-for-time-and-claims.md).
+Two sparse indexes serve time and claims (docs/adr/0009-indexes-for-time-and-claims.md). HEAD and BEAT enter the first,
+HEAD the second.
+
+=============  =======================  ==========================================  ==============================
+index          hash key                 range key                                   serves
+=============  =======================  ==========================================  ==============================
+``by_due``     ``<0 to 3>``             an instant as text                          the timer
+``claimable``  ``<queue>#cpu`` or gpu   ``<9999 - priority>#<instant as text>``     claims
+=============  =======================  ==========================================  ==============================
 """
 
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
+from uuid import UUID
 
 from ..domain.instants import instant_to_text
 
 HEAD = "HEAD"
+BEAT = "HEAD#BEAT"
 CLAIM = "HEAD#CLAIM"
 OUTPUTS = "OUTPUTS"
 SPEC = "SPEC"
@@ -66,6 +80,13 @@ BY_CREATED = "by_created"
 BY_STATE = "by_state"
 BY_IMAGE = "by_image"
 BY_OP_DEFINITION = "by_op_definition"
+BY_DUE = "by_due"
+CLAIMABLE = "claimable"
+
+DUE_SHARDS = 4
+"""The partitions of ``by_due``. One takes 1,000 writes a second (docs/adr/0009-indexes-for-time-and-claims.md)."""
+
+MAX_PRIORITY = 9_999
 
 HASH_KEY_OF_INDEX = {
     BY_CREATED: "index_all",
@@ -123,6 +144,21 @@ def index_hash_key(value: str, shard: int) -> str:
 def digest(value: str) -> str:
     """128 bits, in 22 characters, of a value that may be longer than the 2,048 bytes a key may have."""
     return urlsafe_b64encode(sha256(value.encode()).digest()[:16]).decode().rstrip("=")
+
+
+def due_shard(run_id: str) -> str:
+    """The partition of ``by_due`` for a run."""
+    return str(UUID(run_id).int % DUE_SHARDS)
+
+
+def claim_queue(queue: str, *, is_gpu: bool) -> str:
+    """The partition of ``claimable``. Work that asks for a GPU has one of its own."""
+    return f"{queue}#{'gpu' if is_gpu else 'cpu'}"
+
+
+def claim_order(priority: int, claimable_from: datetime) -> str:
+    """The place of a run among those of its partition: the highest priority first, then the oldest."""
+    return f"{MAX_PRIORITY - priority:04d}#{instant_to_text(claimable_from)}"
 
 
 def right_after(sk: str) -> str:

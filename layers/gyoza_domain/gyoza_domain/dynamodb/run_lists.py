@@ -40,39 +40,55 @@ class DynamoDBRunLists:
             cursor_key = cursor["created_key"]["S"]
         listed = self._index.page(query, cursor_key)
         pauses = Pauses(self._clock)
-        found = self._heads_of(listed.run_ids, pauses)
+        items = self._read_ahead(listed.run_ids, shape, pauses)
+        found = _heads_of(listed.run_ids, items)
         heads = [head for item in found if (head := _readable_head(item)) is not None]
         shown = [head for head in heads if _is_listed(head, query.state)]
-        rows = self._rows(shown, query.state, shape, pauses)
+        rows = self._rows(shown, items, query.state, shape, pauses)
         return RunPage(rows, listed.next_cursor, unreadable=len(found) - len(heads))
 
-    def _heads_of(self, run_ids: Sequence[str], pauses: Pauses) -> list[StoredItem]:
-        """The HEADs in the order of the index, read again while one is missing.
+    def _read_ahead(self, run_ids: Sequence[str], shape: RowShape, pauses: Pauses) -> dict[ItemKey, StoredItem]:
+        """The HEADs, and for summaries the SPECs too. They are read again while one is missing.
 
-        A HEAD that is missing when the time is up, or marked as deleted, is left out.
+        An item that is missing when the time is up is left out.
         """
-        items: dict[str, StoredItem] = {}
-        while missing := [ItemKey(run_id, keys.HEAD) for run_id in run_ids if run_id not in items]:
-            items |= {key.run_id: item for key, item in self._reader.items(missing).items()}
-            if len(items) < len(run_ids) and not pauses.has_paused():
+        sks = [keys.HEAD, keys.SPEC] if shape is RowShape.SUMMARY else [keys.HEAD]
+        items: dict[ItemKey, StoredItem] = {}
+        wanted = [ItemKey(run_id, sk) for run_id in run_ids for sk in sks]
+        while missing := [key for key in wanted if key not in items]:
+            items |= self._reader.items(missing)
+            if len(items) < len(wanted) and not pauses.has_paused():
                 break
-        return [items[run_id] for run_id in run_ids if run_id in items and not is_deleted(items[run_id])]
+        return items
 
-    def _rows(self, heads: Sequence[Head], state: State | None, shape: RowShape, pauses: Pauses) -> Iterator[RunView]:
+    def _rows(
+        self,
+        heads: Sequence[Head],
+        at_hand: Mapping[ItemKey, StoredItem],
+        state: State | None,
+        shape: RowShape,
+        pauses: Pauses,
+    ) -> Iterator[RunView]:
         for some in _by_read(heads, shape):
-            views = self._views({head.run.id: head for head in some}, state, shape, pauses)
+            views = self._views({head.run.id: head for head in some}, at_hand, state, shape, pauses)
             yield from (view for head in some if (view := views[head.run.id]) is not None)
 
     def _views(
-        self, heads: Mapping[str, Head], state: State | None, shape: RowShape, pauses: Pauses
+        self,
+        heads: Mapping[str, Head],
+        at_hand: Mapping[ItemKey, StoredItem],
+        state: State | None,
+        shape: RowShape,
+        pauses: Pauses,
     ) -> dict[str, RunView | None]:
-        """The rows by run id; None for a run that has left the asked state meanwhile.
+        """The rows by run id; None for a run that has left the asked state meanwhile. Items at hand are not read.
 
         The rows that met half a transaction are read again, HEAD first, and no other row.
         """
         views: dict[str, RunView | None] = {}
         while True:
-            items = self._reader.items([key for head in heads.values() for key in row_keys(head, shape)])
+            wanted = [key for head in heads.values() for key in row_keys(head, shape)]
+            items = {**at_hand, **self._reader.items([key for key in wanted if key not in at_hand])}
             torn = []
             for run_id, head in heads.items():
                 try:
@@ -94,6 +110,12 @@ class DynamoDBRunLists:
         if shape is RowShape.WITH_EVENTS:
             return replace(view, events=query_newest_events(self._reader, view.run))
         return view
+
+
+def _heads_of(run_ids: Sequence[str], items: Mapping[ItemKey, StoredItem]) -> list[StoredItem]:
+    """The HEADs in the order of the ids, without missing and deleted ones."""
+    heads = [items[key] for run_id in run_ids if (key := ItemKey(run_id, keys.HEAD)) in items]
+    return [head for head in heads if not is_deleted(head)]
 
 
 def _readable_head(item: StoredItem) -> Head | None:

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..domain.errors import OutcomeUnknown, UnreadableRun
-from ..domain.run import Change, OpRun, RunSpec
+from ..domain.errors import OutcomeUnknown, RunExpired, UnreadableRun
+from ..domain.run import Change, Lease, OpRun, Removal, RunSpec
 from ..runs.ports import (
     ChangedMeanwhile,
     Clock,
@@ -17,12 +17,13 @@ from ..runs.ports import (
     Overloaded,
 )
 from . import codec, keys
-from .attributes import UnreadableItem
+from .attributes import StoredItem, UnreadableItem, integer, text
 from .client_errors import NoAnswer, WriteConflict, WriteThrottled, translated_write
+from .head import is_deleted
 from .settling import Pauses, settled
-from .snapshot import head_of_run, read_snapshot
+from .snapshot import Snapshot, head_of_run, read_snapshot, run_with_lease
 from .table_reader import ItemKey, TableReader
-from .transactions import creation, writes_of
+from .transactions import creation, removal_of, renewal_of, writes_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -44,9 +45,11 @@ class DynamoDBRunStore:
             raise unknown from error
         except (WriteConflict, WriteThrottled) as refusal:
             if isinstance(refusal, WriteConflict):
+                earlier = refusal.items[0] if refusal.items else None
+                if earlier is not None and is_deleted(earlier):
+                    raise RunExpired from None
                 _raise_if_used(refusal, run.id, key)
-                is_there = bool(refusal.items) and refusal.items[0] is not None
-                if key is None and is_there:
+                if key is None and earlier is not None:
                     # Only this request knows the run's id: an earlier sending of the same creation stands.
                     return
             raise _not_written(run.id, refusal, unknown) from None
@@ -73,16 +76,47 @@ class DynamoDBRunStore:
                 raise unknown from None
             raise _not_written(run_id, refusal, unknown) from None
 
-    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
+    def load_with_key(
+        self, run_id: str, key: IdempotencyKey, *, with_lease: bool = False
+    ) -> tuple[Loaded, KeyUse | None]:
         def read() -> tuple[Loaded, KeyUse | None]:
-            head_item, key_item = self._reader.items_at_one_instant(wanted)
+            head_item, key_item, *beat_items = self._reader.items_at_one_instant(wanted)
             head = head_of_run(head_item, run_id)
+            run = run_with_lease(head.run, head, beat_items[0]) if beat_items else head.run
             use = None if key_item is None else codec.key_use_from(key_item)
             # The run is at this version already, whatever another read shows of it.
-            return Loaded(head.run), use and replace(use, version=head.run.version)
+            return Loaded(run), use and replace(use, version=run.version)
 
-        wanted = [ItemKey(run_id, keys.HEAD), ItemKey(run_id, keys.idempotency_sk(key.digest))]
+        sks = [keys.HEAD, keys.idempotency_sk(key.digest), *([keys.BEAT] if with_lease else [])]
+        wanted = [ItemKey(run_id, sk) for sk in sks]
         return settled(read, run_id, Pauses(self._clock))
+
+    def renew(self, loaded: Loaded, lease: Lease) -> Lease:
+        read: Snapshot = loaded.origin
+        run_id, beat = read.run.id, read.items[keys.BEAT]
+        values = codec.renewal_attributes(beat, lease, self._clock.now())
+        try:
+            with translated_write():
+                self._client.update_item(**renewal_of(self._table, run_id, read.run.attempt.number, values))
+        except (NoAnswer, WriteThrottled) as error:
+            raise Overloaded from error
+        except WriteConflict as conflict:
+            latest = conflict.items[0] if conflict.items else None
+            if latest is None or not _is_of_lease(latest, read.run):
+                raise ChangedMeanwhile(run_id) from None
+            # Another renewal was faster and went further.
+            return codec.lease_from(latest)
+        return lease
+
+    def remove(self, removal: Removal) -> None:
+        run = removal.run
+        unknown = OutcomeUnknown(run.id, is_keyed=False)
+        try:
+            self._transact([removal_of(self._table, run, self._clock.now())])
+        except NoAnswer as error:
+            raise unknown from error
+        except (WriteConflict, WriteThrottled) as refusal:
+            raise _not_written(run.id, refusal, unknown) from None
 
     def _transact(self, writes: "list[TransactWriteItemTypeDef]") -> None:
         with translated_write():
@@ -107,3 +141,13 @@ def _raise_if_used(conflict: WriteConflict, run_id: str, key: IdempotencyKey | N
     except UnreadableItem as unreadable:
         raise UnreadableRun(run_id) from unreadable
     raise KeyUsed(use) from None
+
+
+def _is_of_lease(beat: StoredItem, run: OpRun) -> bool:
+    """True if the BEAT is of the run's current attempt and of the same worker."""
+    lease = run.attempt.lease
+    return (
+        lease is not None
+        and integer(beat, "attempt") == run.attempt.number
+        and text(beat, "worker_id") == lease.worker_id
+    )

@@ -32,10 +32,10 @@ class _Range(NamedTuple):
 _RANGES = {
     Extent.SMALL: _Range(*keys.SMALL_ITEMS, limit=10),
     Extent.CLOSING: _Range(keys.HEAD, keys.OUTPUTS, limit=10),
-    # OUTPUTS, CLAIM, HEAD and the last event.
-    Extent.RESULT: _Range(keys.FIRST_EVENT, keys.OUTPUTS, limit=4, newest_first=True),
-    # INPUTS, SPEC, OUTPUTS, CLAIM, HEAD and the newest events.
-    Extent.WHOLE: _Range(keys.FIRST_EVENT, keys.TOP, limit=5 + MAX_EVENTS_OF_RUN, newest_first=True),
+    # OUTPUTS, CLAIM, BEAT, HEAD and the last event.
+    Extent.RESULT: _Range(keys.FIRST_EVENT, keys.OUTPUTS, limit=5, newest_first=True),
+    # INPUTS, SPEC, OUTPUTS, CLAIM, BEAT, HEAD and the newest events.
+    Extent.WHOLE: _Range(keys.FIRST_EVENT, keys.TOP, limit=6 + MAX_EVENTS_OF_RUN, newest_first=True),
 }
 
 
@@ -145,6 +145,19 @@ def _newest_events(reader: TableReader, run: OpRun, items: Items, *, is_cut: boo
 
 
 def _run(head: Head, items: Items, result: AttemptResult | None = None) -> OpRun:
+    return run_with_lease(_without_lease(head, items, result), head, items.get(keys.BEAT))
+
+
+def run_with_lease(run: OpRun, head: Head, beat: StoredItem | None) -> OpRun:
+    """The run with the lease that HEAD names. Raises NotThereYet if BEAT is another one."""
+    if head.lease_version is None:
+        return run
+    items = {} if beat is None else {keys.BEAT: beat}
+    lease = codec.lease_from(promised(items, keys.BEAT, head.lease_version))
+    return replace(run, attempt=replace(run.attempt, lease=lease))
+
+
+def _without_lease(head: Head, items: Items, result: AttemptResult | None = None) -> OpRun:
     claim = None
     if head.claim_version is not None:
         claim = codec.claim_from(promised(items, keys.CLAIM, head.claim_version))
@@ -185,14 +198,14 @@ def row_keys(head: Head, shape: RowShape) -> list[ItemKey]:
 
 
 def row_view(head: Head, found: Mapping[ItemKey, StoredItem], shape: RowShape) -> RunView:
-    """The row, without events. Raises NotThereYet and UnreadableItem."""
+    """The row, without events and lease. Raises NotThereYet and UnreadableItem."""
     wanted = row_keys(head, shape)
     items = {key.sk: found[key] for key in wanted if key in found}
     spec = codec.spec_from(promised(items, wanted[0].sk))
     if shape is RowShape.SUMMARY:
         return RunView(head.run, spec)
     if _claim_is_apart(head):
-        return RunView(_run(head, items, _result(head, items)), spec)
+        return RunView(_without_lease(head, items, _result(head, items)), spec)
     attempt = head.run.attempt
     if attempt.result_source is None:
         return RunView(head.run, spec)

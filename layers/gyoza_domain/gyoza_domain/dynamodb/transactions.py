@@ -4,6 +4,7 @@ Update changes an item and Put never replaces one, so that attributes of a newer
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ..domain.run import EMPTY_OBJECT, AttemptResult, Change, Event, EventType, OpAttempt, OpRun, ResultSource, RunSpec
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 # No item has the key yet: the run is new, or the idempotency key is unused.
 _IS_NEW = "attribute_not_exists(pk)"
+
+TOMBSTONE_LIFE = timedelta(days=30)
+"""The time that the id of a deleted run stays a cursor, and that the key which created it is refused."""
+
+_GONE_WITH_RUN = (*keys.HASH_KEY_OF_INDEX.values(), "claim_queue", "claim_order", "delivers")
+"""The attributes of HEAD by which lists, claims and the stream's reader find a run."""
 
 # The run still has the version that the decision read. Every write raises it, so nothing was written in between.
 _IS_UNCHANGED = "version = :decided_on"
@@ -46,14 +53,20 @@ def _use_of_key(table: str, run: OpRun, key: IdempotencyKey | None) -> "list[Tra
 
 
 def _update_head(table: str, change: Change, head: Head) -> "TransactWriteItemTypeDef":
-    claim_version, result_version = head.claim_version, head.result_version
+    lease_version, claim_version, result_version = head.lease_version, head.claim_version, head.result_version
+    if change.after.attempt.lease is None:
+        lease_version = None
+    elif change.after.attempt.lease != change.before.attempt.lease:
+        lease_version = change.after.version
     if change.closed is not None:
         claim_version = result_version = None
     elif _claims(change):
         claim_version = change.after.version
     if change.closed is None and _tells_result(change):
         result_version = change.after.version
-    values = changing_attributes(change.after, claim_version, result_version)
+    values = changing_attributes(
+        change.after, lease_version=lease_version, claim_version=claim_version, result_version=result_version
+    )
     gone = [name for name in OPTIONAL_ATTRIBUTES if name not in values]
     update = _update(table, key_of(change.after.id, keys.HEAD), values, gone)
     update["ConditionExpression"] = _IS_UNCHANGED
@@ -75,6 +88,7 @@ def _writes_beside_head(
         if _carries_result(event, ended):
             item |= codec.claim_attributes(ended.claim)
         yield _put(table, item)
+    yield from _lease_writes(table, change, stored)
     if change.closed is not None:
         yield from _closing(table, change, change.closed, stored)
         return
@@ -85,6 +99,65 @@ def _writes_beside_head(
         result, told = _told_result(change)
         claim = codec.claim_attributes(ended.claim)
         yield _update_beside(table, change, keys.OUTPUTS, result | claim, (*told, *codec.CLAIM_ATTRIBUTES))
+
+
+def _lease_writes(table: str, change: Change, stored: Mapping[str, StoredItem]) -> "Iterator[TransactWriteItemTypeDef]":
+    """The begin, the renewal or the end of the lease.
+
+    A renewal that came first refuses a change that shortens the lease or overrules it.
+    """
+    before, after = change.before.attempt.lease, change.after.attempt.lease
+    if after == before:
+        return
+    if after is None:
+        yield _lease_end(table, change)
+    elif before is None:
+        yield _put(table, codec.beat_item(change.after, after))
+    else:
+        renewed = codec.renewal_attributes(stored[keys.BEAT], after, change.after.updated_at)
+        values = renewed | attributes(lease_s=after.lease_s, version=change.after.version)
+        update = _update(table, key_of(change.after.id, keys.BEAT), values, [])
+        update["ConditionExpression"] = "#until <= :until"
+        yield {"Update": update}
+
+
+def _lease_end(table: str, change: Change) -> "TransactWriteItemTypeDef":
+    delete = _delete(table, change.after.id, keys.BEAT)
+    before = change.before.attempt.lease
+    if change.overrules_lease and before is not None:
+        delete["Delete"] |= {
+            "ConditionExpression": "#until = :until",
+            "ExpressionAttributeNames": {"#until": "until"},
+            "ExpressionAttributeValues": attributes(**{":until": before.until}),
+        }
+    return delete
+
+
+def removal_of(table: str, run: OpRun, deleted_at: datetime) -> "TransactWriteItemTypeDef":
+    """Makes a tombstone of HEAD, on the version that the decision read.
+
+    It keeps the position of the run for cursors, and its entry in the timer's index until nothing else is left.
+    """
+    values = attributes(
+        version=run.version + 1, deleted_at=deleted_at, expires_at=int((deleted_at + TOMBSTONE_LIFE).timestamp())
+    )
+    update = _update(table, key_of(run.id, keys.HEAD), values, list(_GONE_WITH_RUN))
+    update["ConditionExpression"] = _IS_UNCHANGED
+    update["ExpressionAttributeValues"] = {
+        **update["ExpressionAttributeValues"],
+        ":decided_on": {"N": str(run.version)},
+    }
+    return {"Update": update}
+
+
+def renewal_of(table: str, run_id: str, attempt: int, values: Item) -> "UpdateTypeDef":
+    """The renewal of a lease that has not ended. It writes BEAT alone, and never shortens the lease."""
+    update = _update(table, key_of(run_id, keys.BEAT), values, [])
+    update["ConditionExpression"] = "#attempt = :attempt AND #until < :until"
+    update["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    update["ExpressionAttributeNames"] = {**update["ExpressionAttributeNames"], "#attempt": "attempt"}
+    update["ExpressionAttributeValues"] = {**update["ExpressionAttributeValues"], ":attempt": {"N": str(attempt)}}
+    return update
 
 
 def _closing(
@@ -121,22 +194,18 @@ def _tells_result(change: Change) -> bool:
     before, after = change.before.attempt, change.after.attempt
     if not change.events:
         return (after.result_source, after.result) != (before.result_source, before.result)
-    return after.result_source is not None and change.events[-1].type in (EventType.COMPLETED, EventType.FAILED)
+    return after.result_source is not None and change.events[0].type in (EventType.COMPLETED, EventType.FAILED)
 
 
 def _carries_result(event: Event, ended: OpAttempt) -> bool:
-    return (
-        ended.result_source is ResultSource.EVENT
-        and event.seq == ended.last_seq
-        and event.type in (EventType.COMPLETED, EventType.FAILED)
-    )
+    return ended.state.is_terminal and ended.result_source is ResultSource.EVENT and event.seq == ended.last_seq
 
 
 def _told_result(change: Change) -> tuple[Item, tuple[str, ...]]:
     """The values to set on OUTPUTS, and the names that the change decides: those without a value go."""
     if not change.events:
         return codec.result_attributes(change.after.attempt.result or AttemptResult()), codec.RESULT_ATTRIBUTES
-    event = change.events[-1]
+    event = change.events[0]
     told = codec.result_attributes(AttemptResult(event.outputs or EMPTY_OBJECT, event.error_message, event.duration_ms))
     if event.type is EventType.FAILED:
         names: tuple[str, ...] = ("error_message", "duration_ms")

@@ -3,7 +3,7 @@
 Handlers read through the reader and the lists, without a command.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..domain.errors import (
     GyozaError,
@@ -79,9 +79,9 @@ def create_run(
         attempt=OpAttempt(1),
         priority=priority,
         max_attempts=max_attempts,
-        created_by=created_by,
         shard=ids.shard_of(run_id),
     )
+    spec = replace(spec, created_by=created_by)
     patience = Patience(clock)
     unknown: OutcomeUnknown | None = None
     while True:

@@ -139,14 +139,18 @@ class RunStore(Protocol):
         has ended since ``loaded`` was read, Overloaded and OutcomeUnknown.
         """
 
-    def remove(self, removal: Removal, loaded: Loaded) -> None:
+    def remove(self, removal: Removal) -> None:
         """Make the run unknown to every reader at once. What remains of it is deleted later.
 
         Raises NotWritten and OutcomeUnknown.
         """
 
-    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
+    def load_with_key(
+        self, run_id: str, key: IdempotencyKey, *, with_lease: bool = False
+    ) -> tuple[Loaded, KeyUse | None]:
         """The run without claim and result, and how the key was used on it, both at one instant.
+
+        The run has its lease only if ``with_lease`` asks for it, which costs two read units more.
 
         None if the key was not used. Raises RunNotFound.
         """
