@@ -117,6 +117,9 @@ def _holds(action: dict[str, Any], item: Item | None) -> bool:
         return True
     if condition == "attribute_not_exists(pk)":
         return item is None
+    if condition == "attribute_not_exists(pk) OR expires_at <= :now":
+        now = int(action["ExpressionAttributeValues"][":now"]["N"])
+        return item is None or int(item["expires_at"]["N"]) <= now
     assert condition == "version = :decided_on"
     return item is not None and item["version"] == action["ExpressionAttributeValues"][":decided_on"]
 

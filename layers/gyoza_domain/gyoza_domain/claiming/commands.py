@@ -19,6 +19,7 @@ from ..runs.commands import Outcome
 from ..runs.ports import ChangedMeanwhile, ClaimKey, ClaimUse, Clock, Extent, KeyUse, KeyUsed, NotWritten, RunStore
 from ..runs.saving import CONFLICT_DEADLINE_S, Patience
 from .choice import SOON, pause_s
+from .memory import SpentEntries
 from .ports import Candidate, ClaimIndex, ClaimKeys, ClaimRequest
 from .search import Search
 
@@ -49,11 +50,13 @@ def claim_run(
     *,
     whole: bool,
     key: ClaimKey | None = None,
+    spent: SpentEntries | None = None,
     wake_due: Callable[[], int] | None = None,
 ) -> Claimed | NothingFits:
     """Give the worker the run of the highest priority that fits it, ASSIGNED or RUNNING and with a lease.
 
-    ``wake_due`` handles what is due and returns the number of runs that it changed. It is called once if nothing fits.
+    ``spent``: what earlier claims of this process learned. ``wake_due`` handles what is due and returns the number of
+    runs that it changed. It is called once if nothing fits.
 
     Raises StorageUnavailable and OutcomeUnknown. With a key also IdempotencyKeyReused, and RunExpired and StaleAttempt
     if the claim with that key got a run that the worker has no more.
@@ -62,8 +65,9 @@ def claim_run(
         use = keys.use_of(key)
         if use is not None and clock.now() < use.expires_at:
             return _replay(store, key, use, whole=whole)
-    search = Search(index, clock, request)
-    tries = _Tries(store, clock, request, search, key, whole=whole)
+    spent = SpentEntries() if spent is None else spent
+    search = Search(index, clock, request, spent)
+    tries = _Tries(store, clock, request, search=search, spent=spent, key=key, whole=whole)
     try:
         claimed = tries.first_success()
         if claimed is None and tries.refusal is None and wake_due is not None and wake_due() > 0:
@@ -95,9 +99,10 @@ class _Tries:
         store: RunStore,
         clock: Clock,
         request: ClaimRequest,
-        search: Search,
-        key: ClaimKey | None,
         *,
+        search: Search,
+        spent: SpentEntries,
+        key: ClaimKey | None,
         whole: bool,
     ) -> None:
         self.refusal: StorageUnavailable | None = None
@@ -105,6 +110,7 @@ class _Tries:
         self._clock = clock
         self._request = request
         self._search = search
+        self._spent = spent
         self._key = key
         self._extent = Extent.WHOLE if whole else Extent.SMALL
         self._patience = Patience(clock)
@@ -136,7 +142,7 @@ class _Tries:
         try:
             change = claim(run, self._request.worker_id, self._request.lease_s, now, start=self._request.start)
         except NotClaimable:
-            self._search.is_soon |= _is_taken_or_starts_soon(run, now)
+            self._note_not_claimable(candidate, run, now)
             return None
         try:
             self._store.save(change, loaded, self._key)
@@ -154,12 +160,14 @@ class _Tries:
         if not isinstance(self.refusal, OutcomeUnknown):
             self.refusal = refusal
 
-
-def _is_taken_or_starts_soon(run: OpRun, now: datetime) -> bool:
-    if run.state is not State.PENDING:
-        return True
-    not_before = run.attempt.not_before
-    return not_before is not None and now < not_before <= now + SOON
+    def _note_not_claimable(self, candidate: Candidate, run: OpRun, now: datetime) -> None:
+        not_before = run.attempt.not_before
+        if run.state is State.PENDING and not_before is not None and now < not_before:
+            self._search.is_soon |= not_before - now <= SOON
+            return
+        is_taken = run.state is not State.PENDING
+        self._search.is_soon |= is_taken
+        self._spent.note(candidate, is_soon=is_taken)
 
 
 def _replay(store: RunStore, key: ClaimKey | None, use: KeyUse, *, whole: bool) -> Claimed:

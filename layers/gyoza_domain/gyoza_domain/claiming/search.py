@@ -6,6 +6,7 @@ from itertools import groupby, islice
 
 from ..runs.ports import Clock
 from .choice import MAX_ENTRIES, MAX_HEADS, PAGE_ENTRIES, SOON, fits, order_of, takes_gpu_work, tries
+from .memory import SpentEntries
 from .ports import Candidate, ClaimIndex, ClaimRequest
 
 
@@ -15,8 +16,9 @@ class Search:
     ``is_soon`` is true once the search met something that the worker, or another one, may take soon.
     """
 
-    def __init__(self, index: ClaimIndex, clock: Clock, request: ClaimRequest) -> None:
+    def __init__(self, index: ClaimIndex, clock: Clock, request: ClaimRequest, spent: SpentEntries) -> None:
         self.is_soon = False
+        self._spent = spent
         self._index = index
         self._clock = clock
         self._request = request
@@ -24,7 +26,7 @@ class Search:
         self._given_out: set[Candidate] = set()
 
     def candidates(self) -> Iterator[Candidate]:
-        """The candidates that fit and may be claimed by now, in the order of the tries.
+        """The candidates that fit, may be claimed by now and are not known to be spent, in the order of the tries.
 
         A lower priority follows when every entry shown of the higher one was given out. Pages of the index are read
         only when the candidates of the earlier ones are used up. Raises StorageUnavailable.
@@ -56,6 +58,10 @@ class Search:
             return False
         if not fits(candidate.needs, self._request.capacity):
             self.is_soon = True
+            return False
+        is_soon = self._spent.is_soon(candidate)
+        if is_soon is not None:
+            self.is_soon |= is_soon
             return False
         wait = candidate.claimable_from - self._clock.now()
         if wait.total_seconds() > 0:

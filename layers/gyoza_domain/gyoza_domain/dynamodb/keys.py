@@ -53,6 +53,9 @@ index          hash key                 range key                               
 ``by_due``     ``<0 to 3>``             an instant as text                          the timer
 ``claimable``  ``<queue>#cpu`` or gpu   ``<9999 - priority>#<instant as text>``     claims
 =============  =======================  ==========================================  ==============================
+
+The key of a claim belongs to no run: ``pk = CLAIM_KEY#<digest>``, ``sk = CLAIM_KEY``. A claim writes and reads it, and
+the table's TTL deletes it.
 """
 
 from base64 import urlsafe_b64encode
@@ -61,11 +64,12 @@ from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
 
-from ..domain.instants import instant_to_text
+from ..domain.instants import instant_from_text, instant_to_text
 
 HEAD = "HEAD"
 BEAT = "HEAD#BEAT"
 CLAIM = "HEAD#CLAIM"
+CLAIM_KEY = "CLAIM_KEY"
 OUTPUTS = "OUTPUTS"
 SPEC = "SPEC"
 INPUTS = "SPEC#INPUTS"
@@ -159,6 +163,17 @@ def claim_queue(queue: str, *, is_gpu: bool) -> str:
 def claim_order(priority: int, claimable_from: datetime) -> str:
     """The place of a run among those of its partition: the highest priority first, then the oldest."""
     return f"{MAX_PRIORITY - priority:04d}#{instant_to_text(claimable_from)}"
+
+
+def place_in_queue(claim_order_: str) -> tuple[int, datetime]:
+    """The priority and the instant in a ``claim_order``. Raises ValueError."""
+    rank, _, claimable_from = claim_order_.partition("#")
+    return MAX_PRIORITY - int(rank), instant_from_text(claimable_from)
+
+
+def claim_key_pk(digest_: str) -> str:
+    """The partition of a claim's idempotency key."""
+    return f"{CLAIM_KEY}#{digest_}"
 
 
 def right_after(sk: str) -> str:

@@ -7,6 +7,7 @@ from ..domain.errors import OutcomeUnknown, RunExpired, UnreadableRun
 from ..domain.run import Change, Lease, OpRun, Removal, RunSpec
 from ..runs.ports import (
     ChangedMeanwhile,
+    ClaimKey,
     Clock,
     Extent,
     IdempotencyKey,
@@ -18,6 +19,7 @@ from ..runs.ports import (
 )
 from . import codec, keys
 from .attributes import StoredItem, UnreadableItem, integer, text
+from .claim_keys import claim_use_from
 from .client_errors import NoAnswer, WriteConflict, WriteThrottled, translated_write
 from .head import is_deleted
 from .settling import Pauses, settled
@@ -137,7 +139,7 @@ def _raise_if_used(conflict: WriteConflict, run_id: str, key: IdempotencyKey | N
     if used is None:
         return
     try:
-        use = codec.key_use_from(used)
+        use = claim_use_from(used) if isinstance(key, ClaimKey) else codec.key_use_from(used)
     except UnreadableItem as unreadable:
         raise UnreadableRun(run_id) from unreadable
     raise KeyUsed(use) from None

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ..domain.run import EMPTY_OBJECT, AttemptResult, Change, Event, EventType, OpAttempt, OpRun, ResultSource, RunSpec
-from ..runs.ports import IdempotencyKey
+from ..runs.ports import ClaimKey, IdempotencyKey
 from . import codec, keys
 from .attributes import SCHEMA, Item, StoredItem, attributes, key_of
+from .claim_keys import use_of_claim_key
 from .head import OPTIONAL_ATTRIBUTES, Head, changing_attributes, new_head
 from .snapshot import Snapshot
 
@@ -49,7 +50,11 @@ def writes_of(
 
 
 def _use_of_key(table: str, run: OpRun, key: IdempotencyKey | None) -> "list[TransactWriteItemTypeDef]":
-    return [] if key is None else [_put(table, codec.idempotency_item(run, key), _IS_NEW)]
+    if key is None:
+        return []
+    if isinstance(key, ClaimKey):
+        return [use_of_claim_key(table, run, key)]
+    return [_put(table, codec.idempotency_item(run, key), _IS_NEW)]
 
 
 def _update_head(table: str, change: Change, head: Head) -> "TransactWriteItemTypeDef":
