@@ -11,6 +11,8 @@ from ..dynamodb.run_store import DynamoDBRunStore
 from ..runs.ports import Clock, IdempotencyKey, IdSource, RunLists, RunReader, RunStore
 from .clients import SystemClock, dynamodb, table
 
+_DAY_S = 86_400
+
 
 class RandomIds:
     """UUIDs from the operating system's random source, which a snapshot does not clone."""
@@ -62,3 +64,11 @@ def allowed_topics() -> Sequence[str] | None:
     if names in {"", "any"}:
         return None
     return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def default_retain_s() -> int | None:
+    """The time that a terminal run is kept if its request did not say it, in seconds; None keeps it for ever.
+
+    ``GYOZA_RETENTION_DAYS`` has it in days. The value 0 and no value stand for ever.
+    """
+    return int(os.environ.get("GYOZA_RETENTION_DAYS") or 0) * _DAY_S or None
