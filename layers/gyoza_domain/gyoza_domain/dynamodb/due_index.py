@@ -4,6 +4,7 @@ HEAD and BEAT carry the keys of the index. A change of an entry is one update of
 showed it; it leaves the run's version alone.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -57,24 +58,28 @@ class DynamoDBDueIndex:
             self._update(entry, "SET due_at = :due_at", {":due_at": {"S": instant_to_text(due_at)}})
 
     def set_back(self, entry: DueEntry, now: datetime) -> datetime:
+        first, delay = self._earlier_set_back(entry) or (entry.due_at, _FIRST_DELAY / 2)
+        delay = min(2 * delay, _MAX_DELAY)
+        until = instant_to_text(now + delay)
+        kept = json.dumps([instant_to_text(first), delay.total_seconds(), until])
+        self._update(entry, "SET due_at = :until, set_back = :kept", {":until": {"S": until}, ":kept": {"S": kept}})
+        return first
+
+    def _earlier_set_back(self, entry: DueEntry) -> tuple[datetime, timedelta] | None:
+        """The instant at which the entry was first due, and the delay that made it due when it is.
+
+        None if it was never set back, or if something else was written about it since then.
+        """
         with translated_read():
             answer = self._client.get_item(
-                TableName=self._table,
-                Key=_key_of(entry),
-                ProjectionExpression="set_back_from, set_back_to",
-                ConsistentRead=True,
+                TableName=self._table, Key=_key_of(entry), ProjectionExpression="set_back", ConsistentRead=True
             )
-        item = answer.get("Item", {})
-        # Any other write of the entry since then makes this the first time again.
-        is_repeated = optional_text(item, "set_back_to") == text(entry.origin, "due_at")
-        first = instant_from_text(text(item, "set_back_from")) if is_repeated else entry.due_at
-        until = now + min(max(now - first, _FIRST_DELAY), _MAX_DELAY)
-        self._update(
-            entry,
-            "SET due_at = :until, set_back_to = :until, set_back_from = :first",
-            {":until": {"S": instant_to_text(until)}, ":first": {"S": instant_to_text(first)}},
-        )
-        return first
+        kept = optional_text(answer.get("Item", {}), "set_back")
+        if kept is None:
+            return None
+        first, delay_s, until = json.loads(kept)
+        is_of_entry = until == text(entry.origin, "due_at")
+        return (instant_from_text(first), timedelta(seconds=delay_s)) if is_of_entry else None
 
     def note(self) -> SweepNote:
         with translated_read():
