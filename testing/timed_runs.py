@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from gyoza_domain.domain import transitions
-from gyoza_domain.domain.run import EventType, JsonText, Lease, OpRun, RunSpec, Terms
+from gyoza_domain.domain.run import Change, EventType, JsonText, Lease, OpRun, RunSpec, Terms
 from gyoza_domain.domain.transitions import EventDraft
 from gyoza_domain.runs.ports import ChangedMeanwhile, Extent, RunStore
 
@@ -73,6 +73,11 @@ class TimedRuns:
         change = transitions.patch(loaded.run, self.clock.now(), outputs=JsonText(outputs))
         self.store.save(change, loaded)
         return change.after
+
+    def completion(self, run: OpRun) -> Change:
+        """The decision that the current attempt's worker completes it."""
+        draft = EventDraft(EventType.COMPLETED, attempt=run.attempt.number)
+        return transitions.append_event(run, draft, self.clock.now())
 
     def beat(self, run_id: str, attempt: int, worker_id: str = "worker-1") -> Lease:
         """Renew the lease. Raises what the rules raise."""
