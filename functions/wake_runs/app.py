@@ -1,7 +1,7 @@
 """Wakes the runs that are due: leases, deadlines, cancels, backoffs and retention. A schedule invokes it each minute.
 
 Answers ``{"woken": {deed: count}, "overdue_s": seconds, "deleted_items": count}``, which nobody waits for. Two
-invocations may overlap. Ends when nothing is due, or 15 seconds before its timeout; the next one goes on.
+invocations may overlap. Ends when nothing is due, or 20 seconds before its timeout; the next one goes on.
 Makes five queries of the index and one update if nothing is due, else two calls more a run.
 Raises StorageUnavailable if the index cannot be read.
 """
@@ -16,7 +16,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from gyoza_domain.bootstrap.waking import new_sweep
 from gyoza_domain.waking.commands import Deed
 
-_METRICS = {
+METRICS = {
     Deed.LOST: "LostRuns",
     Deed.TIMED_OUT: "TimedOutRuns",
     Deed.EXPIRED: "ExpiredRuns",
@@ -44,7 +44,7 @@ def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str
         )
     # Each sweep tells this one, also as 0: its absence is the sign that no sweep ends.
     metrics.add_metric("OverdueSeconds", MetricUnit.Seconds, report.overdue_s)
-    for deed, name in _METRICS.items():
+    for deed, name in METRICS.items():
         if report.deeds[deed]:
             metrics.add_metric(name, MetricUnit.Count, report.deeds[deed])
     metrics.flush_metrics()

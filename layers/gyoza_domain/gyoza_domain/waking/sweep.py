@@ -18,7 +18,7 @@ TimeLeft = Callable[[], float]
 
 THREADS = 16
 
-RESERVE_S = 15.0
+RESERVE_S = 20.0
 """Nothing is begun with less time left: a call that is not answered takes up to 18 s with its repetitions."""
 
 PAGE_ENTRIES = 250
@@ -52,7 +52,7 @@ class SweepReport:
 
 
 class Sweep:
-    """One turn of the timer. It ends when nothing is due, or 15 s before its process is ended; it never waits for work.
+    """One turn of the timer. It ends when nothing is due, or 20 s before its process is ended; it never waits for work.
 
     Two may overlap. ``sweep`` is called once.
     """
