@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import boto3
 
-from gyoza_domain.bootstrap import api, claims, clients
+from gyoza_domain.bootstrap import api, claims, clients, waking
 from testing.capacity import Usage, item_bytes, measured, read_units
 from testing.dynamodb_local import dynamodb_local
 from testing.table import create_table, forget_clients
@@ -43,7 +43,8 @@ def new_table(client: "DynamoDBClient") -> str:
 def use_table(name: str) -> None:
     """Let the next requests use this table, through the same client."""
     os.environ["GYOZA_TABLE"] = name
-    for part in (api.store, api.reader, api.lists, claims.claim_index, claims.claim_keys, claims.spent_entries):
+    parts = (api.store, api.reader, api.lists, waking.passing_waker)
+    for part in (*parts, claims.claim_index, claims.claim_keys, claims.spent_entries):
         part.cache_clear()
 
 

@@ -1,7 +1,7 @@
 """POST /runs/claim: gives a run that fits to the worker, ASSIGNED or RUNNING and with a lease.
 
-200 with the run, or the minimal answer with ``Prefer: return=minimal``. 204 with ``Retry-After`` if nothing fits. 409 and
-410 if the run of the Idempotency-Key is another worker's or expired, 422 for the body.
+200 with the run, or the minimal answer with ``Prefer: return=minimal``. 204 with ``Retry-After`` if nothing fits.
+409 and 410 if the run of the Idempotency-Key is another worker's or expired, 422 for the body.
 Makes a query for each page of the index, and for each of at most ten runs one query and one transaction. With a key it
 reads the key first. If nothing fits it looks for what is due, and wakes a few runs.
 """
@@ -12,7 +12,8 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gyoza_domain.bootstrap.api import clock, store
-from gyoza_domain.bootstrap.claims import claim_index, claim_keys, wake_due
+from gyoza_domain.bootstrap.claims import claim_index, claim_keys, spent_entries
+from gyoza_domain.bootstrap.waking import passing_waker
 from gyoza_domain.claiming import commands
 from gyoza_domain.http.bodies import ClaimBody, body_as
 from gyoza_domain.http.claims import claim_key, claim_request, claim_response
@@ -35,7 +36,8 @@ def claim_run() -> Response[str]:
         request,
         whole=not minimal,
         key=claim_key(event, request.worker_id, clock().now),
-        wake_due=wake_due,
+        spent=spent_entries(),
+        wake_due=passing_waker().wake_in_passing,
     )
     return claim_response(result, clock().now, minimal=minimal)
 

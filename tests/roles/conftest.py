@@ -9,6 +9,7 @@ import pytest
 from botocore.client import BaseClient
 from moto import mock_aws
 
+from gyoza_domain.waking import sweep
 from tests.roles.playing import TABLE_NAME, play
 from tests.roles.recorder import Permission, Recorder, RecordingGateway
 from tests.template.intrinsics import ACCOUNT, REGION, STACK
@@ -22,6 +23,8 @@ def used() -> dict[str, set[Permission]]:
         patch.setenv("GYOZA_TABLE", TABLE_NAME)
         patch.setenv("GYOZA_TOPIC_ARN_PREFIX", f"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}_")
         patch.setenv("GYOZA_PARKED_QUEUE_URL", boto3.client("sqs").create_queue(QueueName="ParkedEvents")["QueueUrl"])
+        # moto loses writes of several threads.
+        patch.setattr(sweep, "THREADS", 1)
         recorder = Recorder(real)
 
         def record(client: BaseClient, operation: str, params: Mapping[str, Any]) -> Any:

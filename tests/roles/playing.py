@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -10,9 +11,13 @@ import boto3
 from functions.publish_events.app import lambda_handler as publish
 from functions.redeliver_events.app import lambda_handler as redeliver
 from functions.replay_parked_events.app import lambda_handler as replay
+from functions.wake_runs.app import lambda_handler as wake
+from gyoza_domain.bootstrap import api
+from gyoza_domain.domain.run import EventType, Terms
 from gyoza_domain.dynamodb import keys
 from testing.gateway import Answer
 from testing.table import create_table
+from testing.timed_runs import TestClock, TimedRuns
 from tests.roles.recorder import Recorder, RecordingGateway
 from tests.support.push import Context, client_error
 
@@ -27,7 +32,7 @@ EVENTS_SHOWN = 100
 
 def play(gateway: RecordingGateway, recorder: Recorder) -> None:
     dynamodb: Any = boto3.client("dynamodb")
-    for part in (_create, _command, _work, _read_timelines, _list, _push):
+    for part in (_create, _command, _work, _read_timelines, _list, _push, _wake):
         # moto copies the whole table with every transaction: a small one is quick.
         create_table(dynamodb, TABLE_NAME)
         part(gateway, recorder)
@@ -188,6 +193,62 @@ def _push(gateway: RecordingGateway, recorder: Recorder) -> None:
         sns.delete_topic(TopicArn=topic["TopicArn"])
     answer = recorder.during("redeliver_events", lambda: redeliver({"run_id": run_id, "from_seq": -1}, Context()))
     assert answer["published"] > 0, answer
+
+
+def _wake(_gateway: RecordingGateway, recorder: Recorder) -> None:
+    """Every deed of a sweep, and a second sweep after a standstill."""
+    clock = TestClock(datetime.now(UTC) - timedelta(hours=1))
+    runs = TimedRuns(api.store(), clock)
+    runs.started(lease_s=15, max_attempts=2)
+    patched = runs.started(lease_s=15, max_attempts=2)
+    runs.patch(patched, '{"m":1}')
+    runs.patch(runs.started(lease_s=15), '{"m":2}')
+    runs.started(terms=Terms(attempt_timeout_s=10))
+    runs.create(Terms(queue_ttl_s=10))
+    runs.create(Terms(start_at=clock.now() + timedelta(minutes=30)))
+    runs.post(runs.started(terms=Terms(retain_s=1)), EventType.COMPLETED)
+    unreadable = runs.create(Terms(queue_ttl_s=10))
+    _put_into_head(unreadable, "schema", {"N": "999"})
+    renewed = runs.started(lease_s=15)
+    runs.clock.at = datetime.now(UTC)
+    runs.beat(renewed, 1)
+    _put_into_head(renewed, "due_at", {"S": "2026-01-01T00:00:00.000000Z"}, sk=keys.BEAT)
+    answer = recorder.during("wake_runs", lambda: wake({}, Context()))
+    assert answer["woken"] == {
+        "lost": 3,
+        "timed_out": 1,
+        "expired": 1,
+        "indexed": 1,
+        "removed": 1,
+        "unwakeable": 1,
+        "nothing": 1,
+    }
+    assert answer["deleted_items"] == 4
+    clock.at = datetime.now(UTC) - timedelta(minutes=5)
+    runs.started(lease_s=15)
+    _put_into_note("last_at", {"N": str(int((datetime.now(UTC) - timedelta(minutes=10)).timestamp() * 1_000_000))})
+    answer = recorder.during("wake_runs", lambda: wake({}, Context()))
+    assert answer["woken"] == {"spared": 1}
+
+
+def _put_into_head(run_id: str, name: str, value: dict[str, str], *, sk: str = keys.HEAD) -> None:
+    _put_into({"pk": {"S": keys.run_pk(run_id)}, "sk": {"S": sk}}, name, value, due="due_at")
+
+
+def _put_into_note(name: str, value: dict[str, str]) -> None:
+    _put_into({"pk": {"S": keys.TIMER}, "sk": {"S": keys.SWEEP}}, name, value, due="last_at")
+
+
+def _put_into(key: dict[str, Any], name: str, value: dict[str, str], *, due: str) -> None:
+    dynamodb: Any = boto3.client("dynamodb")
+    dynamodb.update_item(
+        TableName=TABLE_NAME,
+        Key=key,
+        UpdateExpression="SET #name = :value",
+        ConditionExpression=f"attribute_exists({due})",
+        ExpressionAttributeNames={"#name": name},
+        ExpressionAttributeValues={":value": value},
+    )
 
 
 def _run_in(gateway: RecordingGateway, state: str) -> str:

@@ -101,7 +101,7 @@ def _dynamodb(operation: str, params: Mapping[str, Any]) -> Iterator[Permission]
                 yield _TRANSACTION_ACTIONS[kind], TABLE
         case "TransactGetItems":
             yield "GetItem", TABLE
-        case "BatchGetItem" | "GetItem" | "PutItem" | "UpdateItem" | "DeleteItem":
+        case "BatchGetItem" | "BatchWriteItem" | "GetItem" | "PutItem" | "UpdateItem" | "DeleteItem":
             yield operation, TABLE
         case "Query":
             yield operation, f"{TABLE}/index/{params['IndexName']}" if "IndexName" in params else TABLE

@@ -11,6 +11,7 @@ from tests.template.intrinsics import ACCOUNT, REGION, Stack
 from tests.template.transformed import transformed
 
 FUNCTIONS = sorted(resources_of_type(load_template(), "AWS::Serverless::Function"))
+SCHEDULE_ROLE = "WakeRunsScheduleRole"
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
 
 LOG = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/gyoza/gyoza/functions:*"
@@ -99,7 +100,32 @@ def test_no_two_functions_share_a_role() -> None:
     roles = [template["Resources"][name]["Properties"]["Role"]["Fn::GetAtt"] for name in FUNCTIONS]
     assert sorted(roles) == sorted(f"{name}Role.Arn" for name in FUNCTIONS)
     made = [name for name, each in template["Resources"].items() if each["Type"] == "AWS::IAM::Role"]
-    assert sorted(made) == [f"{name}Role" for name in FUNCTIONS]
+    assert sorted(made) == sorted([*(f"{name}Role" for name in FUNCTIONS), SCHEDULE_ROLE])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "boundary"), [({}, {}), ({"PermissionsBoundaryArn": BOUNDARY}, {"PermissionsBoundary": BOUNDARY})]
+)
+def test_a_schedule_of_this_account_may_invoke_its_function_and_nothing_else(
+    parameters: dict[str, str], boundary: dict[str, str]
+) -> None:
+    role = Stack(transformed(parameters), parameters).properties(SCHEDULE_ROLE)
+    [trusted] = role.pop("AssumeRolePolicyDocument")["Statement"]
+    assert trusted == {
+        "Effect": "Allow",
+        "Principal": {"Service": "scheduler.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}},
+    }
+    [policy] = role.pop("Policies")
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert statement == {
+        "Sid": "Invoke",
+        "Effect": "Allow",
+        "Action": "lambda:InvokeFunction",
+        "Resource": "WakeRunsAliaslive",
+    }
+    assert role == boundary
 
 
 @pytest.mark.parametrize("function", ["PublishEvents", "RedeliverEvents", "ReplayParkedEvents"])

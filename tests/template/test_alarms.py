@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from functions.wake_runs.app import METRICS
+from gyoza_domain.waking.commands import Deed
 from testing.cloudformation import ROOT, load_template, resources_of_type
 from tests.template.test_functions import TASKS
 
@@ -72,6 +74,17 @@ def test_late_and_parked_events_are_watched() -> None:
     [(namespace, metric, queue)] = watched(ALARMS["EventsAreParked"])
     assert (namespace, metric) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
     assert queue == "ParkedEvents.QueueName"
+
+
+def test_the_timer_is_watched_by_what_its_sweeps_tell_and_by_their_absence() -> None:
+    of_stack = "AWS::StackName"
+    assert watched(ALARMS["RunsAreOverdue"]) == [("gyoza", "OverdueSeconds", of_stack)]
+    assert watched(ALARMS["RunsAreLost"]) == [("gyoza", METRICS[Deed.LOST], of_stack)]
+    stands_still = ALARMS["TimerStandsStill"]
+    assert watched(stands_still) == [("gyoza", "OverdueSeconds", of_stack)]
+    assert stands_still["Statistic"] == "SampleCount"
+    assert stands_still["TreatMissingData"] == "breaching"
+    assert stands_still["Period"] * stands_still["DatapointsToAlarm"] == 5 * 60
 
 
 @pytest.mark.parametrize("name", sorted(ALARMS))

@@ -20,7 +20,7 @@ ROUTES = {
     "ListAttempts": ("GET", "/runs/{id}/attempts"),
 }
 
-TASKS = {"PublishEvents", "RedeliverEvents", "ReplayParkedEvents"}
+TASKS = {"PublishEvents", "RedeliverEvents", "ReplayParkedEvents", "WakeRuns"}
 """Functions that are no route."""
 
 TEMPLATE = load_template()

@@ -18,8 +18,12 @@ _CLIENT = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
     parameter_validation=False,
     tcp_keepalive=True,
+    max_pool_connections=16,
 )
-"""Settings for services of the same region. A call that takes longer is lost, and a retry is cheaper than waiting."""
+"""Settings for services of the same region. A call that takes longer is lost, and a retry is cheaper than waiting.
+
+The threads of the timer share one client, with a connection each.
+"""
 
 
 class SystemClock:

@@ -131,10 +131,13 @@ def lease_from(item: StoredItem) -> Lease:
 
 
 def renewal_attributes(beat: StoredItem, lease: Lease, now: datetime) -> Item:
-    """The attributes of BEAT that a renewal sets. Its entry in the timer's index moves at most once in half a lease."""
+    """The attributes of BEAT that a renewal sets. Its entry in the timer's index moves at most once in half a lease.
+
+    An entry behind the end of the lease moves too: the timer has set it back.
+    """
     renewed = attributes(until=lease.until)
     due_at = instant_from_text(text(beat, "due_at"))
-    if due_at - now < timedelta(seconds=lease.lease_s) / 2:
+    if not now + timedelta(seconds=lease.lease_s) / 2 <= due_at <= lease.until:
         renewed |= attributes(due_at=instant_to_text(lease.until))
     return renewed
 

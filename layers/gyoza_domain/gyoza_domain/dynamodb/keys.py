@@ -45,17 +45,21 @@ index                 hash key              serves
 ====================  ====================  ==============================
 
 Two sparse indexes serve time and claims (docs/adr/0009-indexes-for-time-and-claims.md). HEAD and BEAT enter the first,
-HEAD the second.
+HEAD the second. A tombstone is in the partition ``remains`` until nothing else of its run is left.
 
 =============  =======================  ==========================================  ==============================
 index          hash key                 range key                                   serves
 =============  =======================  ==========================================  ==============================
-``by_due``     ``<0 to 3>``             an instant as text                          the timer
+``by_due``     ``<0 to 3>``, and        an instant as text                          the timer
+               ``remains``
 ``claimable``  ``<queue>#cpu`` or gpu   ``<9999 - priority>#<instant as text>``     claims
 =============  =======================  ==========================================  ==============================
 
 The key of a claim belongs to no run: ``pk = CLAIM_KEY#<digest>``, ``sk = CLAIM_KEY``. A claim writes and reads it, and
 the table's TTL deletes it.
+
+One more item belongs to no run: ``pk = TIMER``, ``sk = SWEEP`` says when a sweep began last (``last_at``), and from when
+until when the timer stood still last (``stood_from``, ``stood_until``).
 """
 
 from base64 import urlsafe_b64encode
@@ -89,6 +93,15 @@ CLAIMABLE = "claimable"
 
 DUE_SHARDS = 4
 """The partitions of ``by_due``. One takes 1,000 writes a second (docs/adr/0009-indexes-for-time-and-claims.md)."""
+
+DUE_REMAINS = "remains"
+"""The partition of ``by_due`` for tombstones, so that many of them do not delay leases and deadlines."""
+
+TIMER = "TIMER"
+"""The partition of what the timer keeps about itself."""
+
+SWEEP = "SWEEP"
+"""The item of TIMER that says when a sweep began last, and when the timer stood still last."""
 
 MAX_PRIORITY = 9_999
 

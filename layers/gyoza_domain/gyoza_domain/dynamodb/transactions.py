@@ -144,7 +144,10 @@ def removal_of(table: str, run: OpRun, deleted_at: datetime) -> "TransactWriteIt
     It keeps the position of the run for cursors, and its entry in the timer's index until nothing else is left.
     """
     values = attributes(
-        version=run.version + 1, deleted_at=deleted_at, expires_at=int((deleted_at + TOMBSTONE_LIFE).timestamp())
+        version=run.version + 1,
+        deleted_at=deleted_at,
+        expires_at=int((deleted_at + TOMBSTONE_LIFE).timestamp()),
+        due_shard=keys.DUE_REMAINS,
     )
     update = _update(table, key_of(run.id, keys.HEAD), values, list(_GONE_WITH_RUN))
     update["ConditionExpression"] = _IS_UNCHANGED

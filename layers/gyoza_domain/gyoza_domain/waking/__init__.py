@@ -1,0 +1,1 @@
+"""The feature that acts on runs at their instants: leases, deadlines, backoffs, cancels and retention."""

@@ -1,0 +1,202 @@
+"""Workers that die at random moments, on a clock that runs faster, with sweeps that overlap."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Lock
+
+import pytest
+
+from gyoza_domain.bootstrap import api, clients, waking
+from gyoza_domain.domain.errors import GyozaError, NotLeased, RunLocked, StaleAttempt
+from gyoza_domain.domain.run import Event, EventType, OpRun, State
+from gyoza_domain.dynamodb import codec, keys
+from gyoza_domain.waking.commands import Deed, PassingWaker
+from testing.gateway import Gateway
+from testing.timed_runs import TestClock, TimedRuns
+
+LEASE_S = 15
+BOUND = timedelta(minutes=2)
+STEP_S = 1.0
+"""The clock stands still while all that is to happen in a step races."""
+
+THREADS = 8
+
+
+@dataclass
+class Worker:
+    """A worker of one attempt. It beats until it dies or completes its run.
+
+    ``acknowledged`` is the latest ``lease_until`` that an answer has told. A worker that is refused stops.
+    """
+
+    run_id: str
+    attempt: int
+    acknowledged: datetime
+    next_beat_s: float
+    dies_at_s: float
+    completes_at_s: float
+    is_at_work: bool = True
+    refused: GyozaError | None = None
+
+
+@dataclass
+class Simulation:
+    """Drives the workers and the sweeps step by step, each step's actions in a random order and in threads."""
+
+    runs: TimedRuns
+    clock: TestClock
+    rng: random.Random
+    passing: PassingWaker | None
+    workers: list[Worker] = field(default_factory=list)
+    deeds: Counter[Deed] = field(default_factory=Counter)
+    passed: int = 0
+    beats: int = 0
+    beats_after_the_end: int = 0
+    sweeps: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    def start(self, count: int) -> None:
+        for _ in range(count):
+            run_id = self.runs.started(lease_s=LEASE_S, max_attempts=2)
+            now_s = self.clock.monotonic()
+            dies = self.rng.random() < 0.5
+            self.workers.append(
+                Worker(
+                    run_id,
+                    1,
+                    self.clock.now() + timedelta(seconds=LEASE_S),
+                    now_s + self._wait_s(),
+                    now_s + self.rng.uniform(0, 200) if dies else float("inf"),
+                    now_s + self.rng.uniform(200, 300),
+                )
+            )
+
+    def play(self, until_s: float) -> None:
+        next_sweeps = [self.clock.monotonic() + self.rng.uniform(1, 119) for _ in range(2)]
+        with ThreadPoolExecutor(THREADS) as pool:
+            while self.clock.monotonic() < until_s:
+                self.clock.advance(STEP_S)
+                now_s = self.clock.monotonic()
+                actions: list[Callable[[], None]] = []
+                for place, due_s in enumerate(next_sweeps):
+                    if due_s <= now_s:
+                        actions.append(self._sweep)
+                        # Two schedules, so that some sweeps overlap.
+                        next_sweeps[place] = now_s + self.rng.uniform(1, 119)
+                actions += [lambda worker=worker: self._act(worker) for worker in self._acting(now_s)]  # type: ignore[misc]
+                if self.passing is not None:
+                    actions.append(self._pass)
+                self.rng.shuffle(actions)
+                for done in [pool.submit(action) for action in actions]:
+                    done.result()
+
+    def _acting(self, now_s: float) -> Sequence[Worker]:
+        for worker in self.workers:
+            if worker.dies_at_s <= now_s:
+                worker.is_at_work = False
+        return [
+            each for each in self.workers if each.is_at_work and min(each.next_beat_s, each.completes_at_s) <= now_s
+        ]
+
+    def _wait_s(self) -> float:
+        """A third of the beats comes in the last second of the lease, or right after its end."""
+        return LEASE_S - self.rng.random() if self.rng.random() < 1 / 3 else self.rng.uniform(3, LEASE_S / 2)
+
+    def _act(self, worker: Worker) -> None:
+        try:
+            if worker.completes_at_s <= self.clock.monotonic():
+                self.runs.post(worker.run_id, EventType.COMPLETED, attempt=worker.attempt)
+                worker.is_at_work = False
+                return
+            lease = self.runs.beat(worker.run_id, worker.attempt)
+        except (StaleAttempt, NotLeased, RunLocked) as refusal:
+            worker.refused, worker.is_at_work = refusal, False
+            return
+        with self._lock:
+            self.beats += 1
+            self.beats_after_the_end += worker.acknowledged <= self.clock.now()
+            worker.acknowledged = max(worker.acknowledged, lease.until)
+            worker.next_beat_s = self.clock.monotonic() + self._wait_s()
+
+    def _sweep(self) -> None:
+        report = waking.new_sweep().sweep(lambda: 60.0)
+        with self._lock:
+            self.sweeps += 1
+            self.deeds += report.deeds
+
+    def _pass(self) -> None:
+        assert self.passing is not None
+        woken = self.passing.wake_in_passing()
+        with self._lock:
+            self.passed += woken
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> TestClock:
+    """The clock of the test and of the store."""
+    clock = TestClock()
+    monkeypatch.setattr(clients.SystemClock, "now", lambda _: clock.now())
+    monkeypatch.setattr(clients.SystemClock, "monotonic", lambda _: clock.monotonic())
+    return clock
+
+
+def events_of(run_id: str) -> list[Event]:
+    page = clients.dynamodb().query(
+        TableName=clients.table(),
+        KeyConditionExpression="pk = :pk AND begins_with(sk, :event)",
+        ExpressionAttributeValues={":pk": {"S": keys.run_pk(run_id)}, ":event": {"S": "EVENT#"}},
+        ConsistentRead=True,
+    )
+    return [codec.event_from(item) for item in page["Items"]]
+
+
+def loss_of(worker: Worker) -> Event | None:
+    """The FAILED by which the worker's attempt was declared lost."""
+    found = [
+        event
+        for event in events_of(worker.run_id)
+        if event.attempt == worker.attempt and event.type is EventType.FAILED
+    ]
+    assert len(found) <= 1
+    assert all('"reason":"lost"' in event.payload for event in found)
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["without idle workers", "with idle workers asking"])
+@pytest.mark.parametrize("count", [40, pytest.param(400, marks=pytest.mark.long)], ids=["40 runs", "400 runs"])
+def test_lost_runs_are_closed_in_time_and_no_other_run_is(
+    engine_api: Gateway, clock: TestClock, count: int, asks: bool
+) -> None:
+    assert engine_api
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    simulation = Simulation(
+        TimedRuns(api.store(), clock), clock, random.Random(seed), waking.passing_waker() if asks else None
+    )
+    waking.new_sweep().sweep(lambda: 60.0)
+    simulation.start(count)
+    simulation.play(360)
+    delays, falsely = [], 0
+    for worker in simulation.workers:
+        run: OpRun = simulation.runs.get(worker.run_id)
+        loss = loss_of(worker)
+        if worker.completes_at_s <= 360 and worker.refused is None and worker.dies_at_s > worker.completes_at_s:
+            assert run.state is State.COMPLETED
+        if loss is None:
+            assert run.state is State.COMPLETED, "the run is stuck"
+            continue
+        falsely += loss.at < worker.acknowledged
+        delays.append((loss.at - worker.acknowledged).total_seconds())
+        assert (run.state, run.attempt.number) == (State.PENDING, 2)
+    print(
+        f"{count} runs, {simulation.beats} beats, {simulation.beats_after_the_end} of them acknowledged after the end"
+        f" of the lease, {simulation.sweeps} sweeps, {len(delays)} lost, closed {max(delays):.0f} s late at most and"
+        f" {sum(delays) / len(delays):.0f} s on average, {simulation.passed} woken in passing, {dict(simulation.deeds)}"
+    )
+    assert falsely == 0
+    assert max(delays) <= BOUND.total_seconds()
+    assert len(delays) > count / 4
