@@ -16,7 +16,9 @@ from testing.cloudformation import ROOT
 MADE = frozenset({".local", ".aws-sam", ".git", ".hypothesis", "__pycache__"})
 """Folders that commands make. What is in them is neither read nor demanded."""
 
-MADE_WHILE_RUNNING = frozenset({"endpoint.json", "emulator.log", "worker.log"})
+MADE_WHILE_RUNNING = frozenset(
+    {"endpoint.json", "emulator.log", "worker.log", "killed-worker.log", "second-worker.log"}
+)
 """Files of `.local/stacks/<port>` (docs/local.md), by their last names."""
 
 OWN_PATH = Path(__file__).relative_to(ROOT).as_posix()
