@@ -97,6 +97,30 @@ def test_an_item_of_a_newer_schema_is_503_before_anything_is_written(api: Gatewa
     assert stored() == before
 
 
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}], ids=["no key", "a key"])
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "COMPLETED"},
+        {"type": "COMPLETED", "payload": {"outputs": {"a": 1}}},
+        {"type": "FAILED", "payload": {"error_message": "no"}},
+    ],
+    ids=["completed", "completed with outputs", "failed"],
+)
+def test_an_end_of_a_run_whose_patched_outputs_are_of_a_newer_schema_is_503_and_writes_nothing(
+    api: Gateway, stored: Stored, event: dict[str, Any], headers: dict[str, str]
+) -> None:
+    run_id = api.create()["id"]
+    api.start(run_id)
+    api.patch(f"/runs/{run_id}", {"outputs": {"b": 1}})
+    change(run_id, keys.OUTPUTS, "schema", {"N": "2"})
+    before = stored()
+    for prefer in ({}, {"Prefer": "return=minimal"}):
+        answer = api.call("POST", f"/runs/{run_id}/events", event, headers=headers | prefer)
+        assert_refused(answer, 503, "unavailable", run_id)
+    assert stored() == before
+
+
 def test_an_event_of_a_type_of_a_newer_release_is_503_before_a_whole_answer_is_written(
     api: Gateway, stored: Stored
 ) -> None:

@@ -117,8 +117,13 @@ def _holds(action: dict[str, Any], item: Item | None) -> bool:
         return True
     if condition == "attribute_not_exists(pk)":
         return item is None
+    values = action["ExpressionAttributeValues"]
+    if condition == "attribute_not_exists(#schema) OR #schema <= :schema":
+        assert action["ExpressionAttributeNames"]["#schema"] == "schema"
+        schema = (item or {}).get("schema", {"N": "0"})
+        return "N" in schema and int(schema["N"]) <= int(values[":schema"]["N"])
     assert condition == "version = :decided_on"
-    return item is not None and item["version"] == action["ExpressionAttributeValues"][":decided_on"]
+    return item is not None and item["version"] == values[":decided_on"]
 
 
 def _found(item: Item | None) -> dict[str, Any]:

@@ -222,6 +222,14 @@ def test_a_change_stands_only_on_the_version_that_its_decision_read() -> None:
     assert run.item(keys.HEAD)["version"] == {"N": "4"}
 
 
+@pytest.mark.parametrize(("command", "sk"), [(STARTED, keys.CLAIM), (PATCH_OUTPUTS, keys.OUTPUTS)])
+def test_an_item_beside_head_is_changed_only_if_this_release_can_read_it(command: Command, sk: str) -> None:
+    run = a_run()
+    run.do(command)
+    readable = "attribute_not_exists(#schema) OR #schema <= :schema"
+    assert conditions(run.last_writes()) == {"HEAD": "version = :decided_on", sk: readable}
+
+
 def test_a_creation_stands_only_where_neither_its_run_nor_its_key_exists() -> None:
     writes = [dict(write) for write in creation("runs", OpRun(RUN_ID, T0, T0, OpAttempt(1)), LARGE_SPEC, KEY)]
     assert conditions(writes) == dict.fromkeys(("HEAD", "CLIENT_KEY#0a1b"), "attribute_not_exists(pk)")
@@ -363,17 +371,21 @@ def test_an_attribute_that_is_not_known_never_hides_one_of_a_closed_attempt() ->
         ([STARTED, PATCH_OUTPUTS], keys.OUTPUTS, COMPLETED),
         ([], keys.CLAIM, ASSIGNED),
         ([], keys.OUTPUTS, PATCH_OUTPUTS),
+        ([STARTED, PATCH_OUTPUTS], keys.OUTPUTS, COMPLETED_WITH_OUTPUTS),
+        ([STARTED, PATCH_OUTPUTS], keys.OUTPUTS, FAILED),
     ],
 )
-def test_a_schema_is_never_lowered_by_a_write_that_did_not_read_the_item(
-    before: list[Command], sk: str, command: Command
+@pytest.mark.parametrize("key", [None, KEY], ids=["no key", "a key"])
+def test_a_change_of_an_item_of_a_later_schema_is_not_written_though_its_decision_does_not_read_the_item(
+    before: list[Command], sk: str, command: Command, key: IdempotencyKey | None
 ) -> None:
     run = a_run(*before)
     later = {**run.table.items.get((PK, sk), {"pk": {"S": PK}, "sk": {"S": sk}}), **attributes(schema=2)}
     run.table.items[PK, sk] = later
-    run.do(command)
-    assert run.item(sk)["schema"] == {"N": "2"}
-    assert told(run.last_writes())[-1] == f"Update {sk}"
+    stored = dict(run.table.items)
+    with pytest.raises(UnreadableRun):
+        run.do(command, key=key)
+    assert run.table.items == stored
 
 
 @pytest.mark.parametrize("sk", [keys.HEAD, keys.CLAIM, keys.OUTPUTS])

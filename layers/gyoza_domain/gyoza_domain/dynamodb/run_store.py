@@ -68,6 +68,7 @@ class DynamoDBRunStore:
         except (WriteConflict, WriteThrottled) as refusal:
             if isinstance(refusal, WriteConflict):
                 _raise_if_used(refusal, run_id, key)
+                _raise_if_unreadable(refusal, run_id)
             if refusal.was_resent and key is None:
                 # The first sending may still arrive, and a new one would then have the effect a second time.
                 raise unknown from None
@@ -107,3 +108,13 @@ def _raise_if_used(conflict: WriteConflict, run_id: str, key: IdempotencyKey | N
     except UnreadableItem as unreadable:
         raise UnreadableRun(run_id) from unreadable
     raise KeyUsed(use) from None
+
+
+def _raise_if_unreadable(conflict: WriteConflict, run_id: str) -> None:
+    """UnreadableRun, if the run is as it was read and the condition on an item beside HEAD is what failed.
+
+    No sending of the same write can have an effect then, because the item keeps its schema until HEAD changes.
+    """
+    head, *others = conflict.items or [None]
+    if head is None and any(item is not None for item in others):
+        raise UnreadableRun(run_id) from None

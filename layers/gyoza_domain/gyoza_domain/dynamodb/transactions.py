@@ -22,6 +22,9 @@ _IS_NEW = "attribute_not_exists(pk)"
 # The run still has the version that the decision read. Every write raises it, so nothing was written in between.
 _IS_UNCHANGED = "version = :decided_on"
 
+# This release can read the item. A newer release may have stored the result or the claim in another way.
+_IS_READABLE = "attribute_not_exists(#schema) OR #schema <= :schema"
+
 
 def creation(table: str, run: OpRun, spec: RunSpec, key: IdempotencyKey | None) -> "list[TransactWriteItemTypeDef]":
     """HEAD of a new run, first, the key, second if there is one, and the items of its spec."""
@@ -165,7 +168,7 @@ def _delete(table: str, run_id: str, sk: str) -> "TransactWriteItemTypeDef":
 def _update_beside(
     table: str, change: Change, sk: str, values: Item, decided: tuple[str, ...]
 ) -> "TransactWriteItemTypeDef":
-    """An item beside HEAD, which this may be the first to write."""
+    """An item beside HEAD, which this may be the first to write. The decision may not have read the item."""
     gone = [name for name in decided if name not in values]
     values = values | attributes(version=change.after.version)
     update = _update(table, key_of(change.after.id, sk), values, gone)
@@ -174,6 +177,8 @@ def _update_beside(
     )
     update["ExpressionAttributeNames"] = {**update["ExpressionAttributeNames"], "#schema": "schema"}
     update["ExpressionAttributeValues"] = {**update["ExpressionAttributeValues"], ":schema": {"N": str(SCHEMA)}}
+    update["ConditionExpression"] = _IS_READABLE
+    update["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
     return {"Update": update}
 
 
