@@ -321,6 +321,20 @@ def test_a_decision_does_not_pay_for_patched_outputs(api: Gateway) -> None:
     assert (usage.calls, usage.read_units) == (["Query", "TransactWriteItems"], 1)
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["running", "ended"])
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "RUNNING", "PENDING"])
+def test_a_patch_of_the_state_does_not_pay_for_patched_outputs(api: Gateway, state: str, ended: bool) -> None:
+    run_id = api.create(image=IMAGE)["id"]
+    api.start(run_id)
+    api.patch(f"/runs/{run_id}", {"outputs": {"text": "x" * 200_000}})
+    if ended:
+        api.event(run_id, "COMPLETED", minimal=True)
+    with measured() as usage:
+        answer = api.call("PATCH", f"/runs/{run_id}", {"state": state}, headers={"Prefer": "return=minimal"})
+    assert answer.status == 200
+    assert (usage.calls, usage.read_units) == (["Query", "TransactWriteItems"], 1)
+
+
 def test_a_keyed_refusal_costs_three_read_units_more_than_one_read(api: Gateway) -> None:
     run_id = api.create(image=IMAGE)["id"]
     with measured() as usage:

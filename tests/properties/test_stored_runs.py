@@ -163,9 +163,10 @@ class StoredRun(RuleBasedStateMachine):
     def every_extent_is_the_run_as_far_as_it_goes(self) -> None:
         attempt = self.run.attempt
         without_result = replace(self.run, attempt=replace(attempt, result=None))
-        knows_result = attempt.result_source is ResultSource.PATCH
+        is_patched = attempt.result_source is ResultSource.PATCH
         assert self.store.load(RUN_ID, Extent.SMALL).run == without_result
-        assert self.store.load(RUN_ID, Extent.CLOSING).run == (self.run if knows_result else without_result)
+        assert self.store.load(RUN_ID, Extent.CLOSING).run == (self.run if is_patched else without_result)
+        assert self.store.load(RUN_ID, Extent.REOPENING).run == (without_result if is_patched else self.run)
         assert self.store.load(RUN_ID, Extent.RESULT).run == self.run
         assert self.store.load(RUN_ID, Extent.WHOLE).run == self.run
 

@@ -501,7 +501,9 @@ class TakesItOnlyWithItsKey(NeverWritten):
 # -- patches
 
 PATCHES = [
-    (RunPatch(State.FAILED), "RESULT"),
+    (RunPatch(State.FAILED), "SMALL"),
+    (RunPatch(State.PENDING), "REOPENING"),
+    (RunPatch(State.RUNNING, priority=0), "REOPENING"),
     (RunPatch(None, JsonText('{"b":2}')), "RESULT"),
     (RunPatch(State.FAILED, JsonText('{"b":2}'), 0), "RESULT"),
     (RunPatch(priority=0), "SMALL"),

@@ -174,9 +174,10 @@ def test_an_extent_is_one_query_and_shows_as_much_as_it_says(name: str, extent: 
     run = RUNS[name]
     table = table_of(stored(run))
     read = read_snapshot(TableReader(table.client, "runs", NoClock()), RUN_ID, extent)
-    knows_result = extent in {Extent.RESULT, Extent.WHOLE} or (
-        extent is Extent.CLOSING and run.attempt.result_source is ResultSource.PATCH
-    )
+    knows_result = extent in {Extent.RESULT, Extent.WHOLE} or (extent, run.attempt.result_source) in {
+        (Extent.CLOSING, ResultSource.PATCH),
+        (Extent.REOPENING, ResultSource.EVENT),
+    }
     assert read.run == (run if knows_result else replace(run, attempt=replace(run.attempt, result=None)))
     assert (read.view is None) == (extent is not Extent.WHOLE)
     assert table.calls == ["Query"]
@@ -196,7 +197,7 @@ PROMISES: list[tuple[str, str, set[Extent]]] = [
     ("patched, then claimed", keys.CLAIM, set(Extent)),
     ("patched", keys.OUTPUTS, {Extent.CLOSING, Extent.RESULT, Extent.WHOLE}),
     ("patched without a worker", keys.OUTPUTS, {Extent.CLOSING, Extent.RESULT, Extent.WHOLE}),
-    ("completed", keys.event_sk(6), {Extent.RESULT, Extent.WHOLE}),
+    ("completed", keys.event_sk(6), {Extent.REOPENING, Extent.RESULT, Extent.WHOLE}),
     ("pending", keys.SPEC, {Extent.WHOLE}),
     *((name, keys.event_sk(seq), {Extent.WHOLE}) for name in ("pending", "claimed", "patched") for seq in (4, 5, 6)),
 ]

@@ -94,7 +94,8 @@ def patch(
 ) -> Change:
     """Edit the run and its current attempt without the rules. None keeps a field. Appends no event.
 
-    The run must have been loaded with its result if ``state`` or ``outputs`` is given.
+    The run must have been loaded with its result if ``outputs`` is given, and with a result that an event holds if
+    ``state`` is live.
     """
     at = max(now, run.updated_at)
     attempt = run.attempt

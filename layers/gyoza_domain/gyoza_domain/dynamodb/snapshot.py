@@ -32,11 +32,22 @@ class _Range(NamedTuple):
 _RANGES = {
     Extent.SMALL: _Range(*keys.SMALL_ITEMS, limit=10),
     Extent.CLOSING: _Range(keys.HEAD, keys.OUTPUTS, limit=10),
+    # CLAIM, HEAD and the last event.
+    Extent.REOPENING: _Range(keys.FIRST_EVENT, keys.CLAIM, limit=3, newest_first=True),
     # OUTPUTS, CLAIM, HEAD and the last event.
     Extent.RESULT: _Range(keys.FIRST_EVENT, keys.OUTPUTS, limit=4, newest_first=True),
     # INPUTS, SPEC, OUTPUTS, CLAIM, HEAD and the newest events.
     Extent.WHOLE: _Range(keys.FIRST_EVENT, keys.TOP, limit=5 + MAX_EVENTS_OF_RUN, newest_first=True),
 }
+
+_RESULTS_READ: Mapping[Extent, frozenset[ResultSource]] = {
+    Extent.SMALL: frozenset(),
+    Extent.CLOSING: frozenset({ResultSource.PATCH}),
+    Extent.REOPENING: frozenset({ResultSource.EVENT}),
+    Extent.RESULT: frozenset(ResultSource),
+    Extent.WHOLE: frozenset(ResultSource),
+}
+"""The sources whose result an extent reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +77,7 @@ def read_snapshot(reader: TableReader, run_id: str, extent: Extent, *, at_least:
         return read_whole(reader, run_id, at_least=at_least)
     items, _ = _query(reader, run_id, extent)
     head = head_of_run(items.get(keys.HEAD), run_id, at_least=at_least)
-    source = head.run.attempt.result_source
-    knows_result = extent is Extent.RESULT or (extent is Extent.CLOSING and source is ResultSource.PATCH)
+    knows_result = head.run.attempt.result_source in _RESULTS_READ[extent]
     return Snapshot(head, _run(head, items, _result(head, items) if knows_result else None), items)
 
 

@@ -145,8 +145,7 @@ def add_event(
 
 def patch_run(store: RunStore, clock: Clock, run_id: str, edit: RunPatch, *, whole: bool) -> Outcome:
     """Edit the run past its rules; an empty edit changes nothing. Raises RunNotFound, OutcomeUnknown and RunBusy."""
-    edits_result = edit.state is not None or edit.outputs is not None
-    extent = _extent(whole, Extent.RESULT if edits_result else Extent.SMALL)
+    extent = _extent(whole, _extent_of_edit(edit))
     if edit == RunPatch():
         loaded = store.load(run_id, extent)
         return Outcome(loaded.run, loaded.view)
@@ -158,6 +157,13 @@ def patch_run(store: RunStore, clock: Clock, run_id: str, edit: RunPatch, *, who
         patience=Patience(clock),
     )
     return Outcome(change.after, loaded.view and loaded.view.after(change))
+
+
+def _extent_of_edit(edit: RunPatch) -> Extent:
+    if edit.outputs is not None:
+        return Extent.RESULT
+    may_reopen = edit.state is not None and not edit.state.is_terminal
+    return Extent.REOPENING if may_reopen else Extent.SMALL
 
 
 def _load_with_key(

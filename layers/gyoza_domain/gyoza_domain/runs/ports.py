@@ -16,9 +16,15 @@ class Extent(Enum):
     SMALL = auto()
     """State, counters and claim."""
     CLOSING = auto()
-    """Also a result that a PATCH wrote, because a change that closes the attempt moves it."""
+    """Also a result that a PATCH wrote, because a change that closes the attempt moves it.
+
+    A FAILED closes the attempt only while the run has retry budget. Only the reading itself tells that, so a FAILED
+    without budget reads the result for nothing. To read it afterwards would cost every such retry another call.
+    """
+    REOPENING = auto()
+    """SMALL and the result of an attempt that an event ended, because a PATCH that reopens the attempt moves it."""
     RESULT = auto()
-    """Also the result of an attempt that an event ended."""
+    """Also the result, whether an event or a PATCH wrote it."""
     WHOLE = auto()
     """Everything that a client sees of the run."""
 
