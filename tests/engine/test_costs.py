@@ -419,6 +419,18 @@ def test_long_attempts_take_a_batch_for_every_five(api: Gateway) -> None:
     assert usage.calls == ["Query", "Query", "BatchGetItem", "BatchGetItem"]
 
 
+def test_attempts_do_not_pay_for_events_that_no_attempt_shows(api: Gateway) -> None:
+    """A page of 1 MB ends after some 50 of the 100 events, and an attempt shows 20."""
+    run_id = api.create(image=IMAGE, inputs=LARGE_INPUTS)["id"]
+    for _ in range(100):
+        api.event(run_id, "INFO", minimal=True, payload={"text": "x" * 16_000})
+    with measured() as usage:
+        (attempt,) = api.get(f"/runs/{run_id}/attempts").json
+    assert [event["id"] for event in attempt["events"]] == list(range(80, 100))
+    assert usage.calls == ["Query"]
+    assert usage.read_units <= 1_048_576 / 4_096 + 5
+
+
 def test_attempts_that_do_not_fit_an_answer_are_not_read(api: Gateway) -> None:
     """Each attempt has 200 KB of patched outputs: an answer holds some 24 of them."""
     run_id = api.create(image=IMAGE)["id"]

@@ -12,7 +12,7 @@ from ..runs.views import MAX_EVENTS_OF_ATTEMPT, AttemptPage, AttemptView, EventP
 from . import codec, keys
 from .attributes import StoredItem, UnreadableItem, sk_of
 from .settling import NotThereYet, Pauses, settled
-from .snapshot import Items, Snapshot, head_of_run, promised, read_whole
+from .snapshot import Items, Snapshot, head_of_run, promised, read_first_page, read_whole
 from .table_reader import MAX_BATCH_KEYS, ItemKey, TableReader
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class DynamoDBRunReader:
 
     def attempts(self, run_id: str, after: int, limit: int) -> AttemptPage:
         pauses = Pauses(self._clock)
-        read = settled(lambda: read_whole(self._reader, run_id), run_id, pauses)
+        read = settled(lambda: read_first_page(self._reader, run_id), run_id, pauses)
         return AttemptPage(read.run, read.view.spec, self._attempts(read, after, limit, pauses))
 
     def _attempts(self, read: Snapshot, after: int, limit: int, pauses: Pauses) -> Iterator[AttemptView]:
