@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from ..domain.errors import InvalidCursor, UnreadableRun
 from ..domain.run import State
+from ..runs.pausing import Pauses
 from ..runs.ports import Clock
 from ..runs.views import RowShape, RunPage, RunQuery, RunView
 from . import keys
 from .attributes import StoredItem, UnreadableItem
 from .head import Head, head_from, is_deleted
 from .run_index import RunIndex
-from .settling import NotThereYet, Pauses
+from .settling import NotThereYet
 from .snapshot import query_newest_events, row_keys, row_view
 from .table_reader import MAX_BATCH_KEYS, ItemKey, TableReader
 

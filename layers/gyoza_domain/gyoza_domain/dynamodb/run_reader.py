@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from ..domain.errors import InvalidFilter, UnreadableRun, shortened
 from ..domain.run import Event, OpAttempt, OpRun, ResultSource
+from ..runs.pausing import Pauses
 from ..runs.ports import Clock
 from ..runs.views import MAX_EVENTS_OF_ATTEMPT, AttemptPage, AttemptView, EventPage, RunView, events_within_size
 from . import codec, keys
 from .attributes import StoredItem, UnreadableItem, sk_of
-from .settling import NotThereYet, Pauses, settled
+from .settling import NotThereYet, settled
 from .snapshot import Items, Snapshot, head_of_run, promised, read_first_page, read_whole
 from .table_reader import MAX_BATCH_KEYS, ItemKey, TableReader
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..domain.errors import OutcomeUnknown, UnreadableRun
 from ..domain.run import Change, OpRun, RunSpec
+from ..runs.pausing import Pauses
 from ..runs.ports import (
     ChangedMeanwhile,
     Clock,
@@ -19,7 +20,7 @@ from ..runs.ports import (
 from . import codec, keys
 from .attributes import UnreadableItem
 from .client_errors import NoAnswer, WriteConflict, WriteThrottled, translated_write
-from .settling import Pauses, settled
+from .settling import settled
 from .snapshot import head_of_run, read_snapshot
 from .table_reader import ItemKey, TableReader
 from .transactions import creation, writes_of

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..runs.pausing import Pauses
 from ..runs.ports import Clock
 from . import keys
 from .attributes import StoredItem, key_of
 from .client_errors import translated_read
-from .settling import Pauses
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
