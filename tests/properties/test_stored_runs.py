@@ -27,6 +27,7 @@ from gyoza_domain.dynamodb.run_reader import DynamoDBRunReader
 from gyoza_domain.dynamodb.run_store import DynamoDBRunStore
 from gyoza_domain.dynamodb.snapshot import row_keys, row_view
 from gyoza_domain.runs.commands import RunPatch, add_event, patch_run
+from gyoza_domain.runs.pausing import Pauses
 from gyoza_domain.runs.ports import Extent
 from gyoza_domain.runs.views import (
     MAX_EVENT_BYTES,
@@ -164,11 +165,15 @@ class StoredRun(RuleBasedStateMachine):
         attempt = self.run.attempt
         without_result = replace(self.run, attempt=replace(attempt, result=None))
         is_patched = attempt.result_source is ResultSource.PATCH
-        assert self.store.load(RUN_ID, Extent.SMALL).run == without_result
-        assert self.store.load(RUN_ID, Extent.CLOSING).run == (self.run if is_patched else without_result)
-        assert self.store.load(RUN_ID, Extent.REOPENING).run == (without_result if is_patched else self.run)
-        assert self.store.load(RUN_ID, Extent.RESULT).run == self.run
-        assert self.store.load(RUN_ID, Extent.WHOLE).run == self.run
+        expected = {
+            Extent.SMALL: without_result,
+            Extent.CLOSING: self.run if is_patched else without_result,
+            Extent.REOPENING: without_result if is_patched else self.run,
+            Extent.RESULT: self.run,
+            Extent.WHOLE: self.run,
+        }
+        pauses = Pauses(self.clock)
+        assert {extent: self.store.load(RUN_ID, extent, pauses).run for extent in Extent} == expected
 
     @invariant()
     def a_row_is_the_run_without_its_events(self) -> None:

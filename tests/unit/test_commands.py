@@ -22,6 +22,7 @@ from gyoza_domain.domain.run import Change, Event, EventType, JsonText, OpAttemp
 from gyoza_domain.domain.transitions import EventDraft, append_event, patch
 from gyoza_domain.runs import saving
 from gyoza_domain.runs.commands import Outcome, RunPatch, add_event, create_run, patch_run
+from gyoza_domain.runs.pausing import Pauses
 from gyoza_domain.runs.ports import (
     ChangedMeanwhile,
     Extent,
@@ -99,6 +100,7 @@ class OneRun:
         self.saved: list[Change] = []
         self.added: list[tuple[OpRun, RunSpec, IdempotencyKey | None]] = []
         self.keys: list[IdempotencyKey | None] = []
+        self.pauses: list[Pauses] = []
         self._failures = list(failures)
         self._others = list(others)
         self._fingerprint = fingerprint
@@ -109,8 +111,9 @@ class OneRun:
         self.fail_if_told()
         self.added.append((run, spec, key))
 
-    def load(self, run_id: str, extent: Extent, *, at_least: int = 0) -> Loaded:
+    def load(self, run_id: str, extent: Extent, pauses: Pauses, *, at_least: int = 0) -> Loaded:
         self.calls.append(f"load {extent.name}" + " known" * (at_least > 0))
+        self.pauses.append(pauses)
         if run_id not in {RUN_ID, KEYED_RUN_ID}:
             raise RunNotFound(run_id)
         view = RunView(self.run, SPEC, NEWEST) if extent is Extent.WHOLE else None
@@ -125,9 +128,10 @@ class OneRun:
         self.saved.append(change)
         self.run = change.after
 
-    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
+    def load_with_key(self, run_id: str, key: IdempotencyKey, pauses: Pauses) -> tuple[Loaded, KeyUse | None]:
         assert (run_id, key) == (RUN_ID, KEY)
         self.calls.append("load with key")
+        self.pauses.append(pauses)
         if self._at_that_instant is not None:
             self.run = self._at_that_instant
         use = None if self._fingerprint is None else KeyUse(self._fingerprint, self.run.version)
@@ -493,9 +497,26 @@ class TakesItOnlyWithItsKey(NeverWritten):
         self.run = a_run(State.COMPLETED, self.run.version + 1)
         raise ChangedMeanwhile(RUN_ID)
 
-    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
+    def load_with_key(self, run_id: str, key: IdempotencyKey, pauses: Pauses) -> tuple[Loaded, KeyUse | None]:
         self.run = a_run(State.RUNNING, self.run.version + 1)
-        return super().load_with_key(run_id, key)
+        return super().load_with_key(run_id, key, pauses)
+
+
+def test_every_read_of_a_request_gets_the_pauses_of_that_request(clock: FakeClock) -> None:
+    store = OneRun(a_run(State.RUNNING), [ChangedMeanwhile(RUN_ID), ChangedMeanwhile(RUN_ID)])
+    post(store, clock, key=KEY)
+    store.run = a_run(State.COMPLETED)
+    with pytest.raises(RunLocked):
+        post(store, clock, key=KEY)
+    patch_run(store, clock, RUN_ID, RunPatch(priority=1), whole=False)
+    assert store.calls == [
+        *["load SMALL", "save"] * 3,
+        *("load SMALL", "load with key"),
+        *("load SMALL", "save"),
+    ]
+    first, second, third = store.pauses[0], store.pauses[3], store.pauses[5]
+    assert len({id(first), id(second), id(third)}) == 3
+    assert store.pauses == [first] * 3 + [second] * 2 + [third]
 
 
 # -- patches

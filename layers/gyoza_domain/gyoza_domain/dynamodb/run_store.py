@@ -34,7 +34,6 @@ class DynamoDBRunStore:
     def __init__(self, client: "DynamoDBClient", table: str, clock: Clock) -> None:
         self._client = client
         self._table = table
-        self._clock = clock
         self._reader = TableReader(client, table, clock)
 
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
@@ -52,10 +51,8 @@ class DynamoDBRunStore:
                     return
             raise _not_written(run.id, refusal, unknown) from None
 
-    def load(self, run_id: str, extent: Extent, *, at_least: int = 0) -> Loaded:
-        read = settled(
-            lambda: read_snapshot(self._reader, run_id, extent, at_least=at_least), run_id, Pauses(self._clock)
-        )
+    def load(self, run_id: str, extent: Extent, pauses: Pauses, *, at_least: int = 0) -> Loaded:
+        read = settled(lambda: read_snapshot(self._reader, run_id, extent, at_least=at_least), run_id, pauses)
         return Loaded(read.run, read.view, origin=read)
 
     def save(self, change: Change, loaded: Loaded, key: IdempotencyKey | None = None) -> None:
@@ -75,7 +72,7 @@ class DynamoDBRunStore:
                 raise unknown from None
             raise _not_written(run_id, refusal, unknown) from None
 
-    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
+    def load_with_key(self, run_id: str, key: IdempotencyKey, pauses: Pauses) -> tuple[Loaded, KeyUse | None]:
         def read() -> tuple[Loaded, KeyUse | None]:
             head_item, key_item = self._reader.items_at_one_instant(wanted)
             head = head_of_run(head_item, run_id)
@@ -84,7 +81,7 @@ class DynamoDBRunStore:
             return Loaded(head.run), use and replace(use, version=head.run.version)
 
         wanted = [ItemKey(run_id, keys.HEAD), ItemKey(run_id, keys.idempotency_sk(key.digest))]
-        return settled(read, run_id, Pauses(self._clock))
+        return settled(read, run_id, pauses)
 
     def _transact(self, writes: "list[TransactWriteItemTypeDef]") -> None:
         with translated_write():

@@ -88,7 +88,7 @@ def create_run(
         try:
             store.add(run, spec, key)
         except KeyUsed as used:
-            return _replay(store, run_id, key, used.use, whole=True)
+            return _replay(store, run_id, key, used.use, patience, whole=True)
         except NotWritten as reason:
             if unknown is not None:
                 reason.refusal = unknown
@@ -120,19 +120,19 @@ def add_event(
             loaded, change = save_decision(
                 store,
                 clock,
-                lambda: store.load(run_id, extent),
+                lambda: store.load(run_id, extent, patience.settling),
                 lambda run, now: append_event(run, draft, now),
                 patience=patience,
                 key=key,
             )
         except KeyUsed as used:
-            return _replay(store, run_id, key, used.use, whole=whole)
+            return _replay(store, run_id, key, used.use, patience, whole=whole)
         except _KEY_MAY_BE_USED as refusal:
             if key is None:
                 raise
-            latest, use = _load_with_key(store, run_id, key, refusal)
+            latest, use = _load_with_key(store, run_id, key, patience, refusal)
             if use is not None:
-                return _replay(store, run_id, key, use, whole=whole)
+                return _replay(store, run_id, key, use, patience, whole=whole)
             if isinstance(refusal, RunBusy | OutcomeUnknown):
                 raise
             # The refusal counts only if the run also refuses at an instant at which the key was unused.
@@ -146,15 +146,16 @@ def add_event(
 def patch_run(store: RunStore, clock: Clock, run_id: str, edit: RunPatch, *, whole: bool) -> Outcome:
     """Edit the run past its rules; an empty edit changes nothing. Raises RunNotFound, OutcomeUnknown and RunBusy."""
     extent = _extent(whole, _extent_of_edit(edit))
+    patience = Patience(clock)
     if edit == RunPatch():
-        loaded = store.load(run_id, extent)
+        loaded = store.load(run_id, extent, patience.settling)
         return Outcome(loaded.run, loaded.view)
     loaded, change = save_decision(
         store,
         clock,
-        lambda: store.load(run_id, extent),
+        lambda: store.load(run_id, extent, patience.settling),
         lambda run, now: patch(run, now, state=edit.state, outputs=edit.outputs, priority=edit.priority),
-        patience=Patience(clock),
+        patience=patience,
     )
     return Outcome(change.after, loaded.view and loaded.view.after(change))
 
@@ -167,11 +168,11 @@ def _extent_of_edit(edit: RunPatch) -> Extent:
 
 
 def _load_with_key(
-    store: RunStore, run_id: str, key: IdempotencyKey, refusal: GyozaError
+    store: RunStore, run_id: str, key: IdempotencyKey, patience: Patience, refusal: GyozaError
 ) -> tuple[Loaded, KeyUse | None]:
     """``load_with_key``; the refusal, if the table does not take this read and a write may stand."""
     try:
-        return store.load_with_key(run_id, key)
+        return store.load_with_key(run_id, key, patience.settling)
     except StorageUnavailable:
         if isinstance(refusal, OutcomeUnknown):
             raise refusal from None
@@ -182,12 +183,14 @@ def _extent(whole: bool, least: Extent) -> Extent:
     return Extent.WHOLE if whole else least
 
 
-def _replay(store: RunStore, run_id: str, key: IdempotencyKey | None, use: KeyUse, *, whole: bool) -> Outcome:
+def _replay(
+    store: RunStore, run_id: str, key: IdempotencyKey | None, use: KeyUse, patience: Patience, *, whole: bool
+) -> Outcome:
     """The run as it stands, with the effect of the request that used the key."""
     if key is None or key.fingerprint != use.fingerprint:
         raise IdempotencyKeyReused
     try:
-        loaded = store.load(run_id, _extent(whole, Extent.SMALL), at_least=use.version)
+        loaded = store.load(run_id, _extent(whole, Extent.SMALL), patience.settling, at_least=use.version)
     except UnreadableRun:
         raise
     except StorageUnavailable:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from ..domain.errors import GyozaError, RunBusy, StorageUnavailable
 from ..domain.run import Change, OpRun, RunSpec
+from .pausing import Pauses
 from .views import AttemptPage, EventPage, RowShape, RunPage, RunQuery, RunView
 
 
@@ -98,7 +99,8 @@ class RunStore(Protocol):
     """One run at a time, as a decision reads and writes it.
 
     A read shows every write that an answer has shown. Every method raises StorageUnavailable; a read of a run that a
-    newer release wrote raises UnreadableRun.
+    newer release wrote raises UnreadableRun. All reads of one request get the same ``pauses``, which they take while
+    they meet half a transaction.
     """
 
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
@@ -107,7 +109,7 @@ class RunStore(Protocol):
         Raises KeyUsed if the run exists by that key, NotWritten and OutcomeUnknown.
         """
 
-    def load(self, run_id: str, extent: Extent, *, at_least: int = 0) -> Loaded:
+    def load(self, run_id: str, extent: Extent, pauses: Pauses, *, at_least: int = 0) -> Loaded:
         """The run as it is, for a decision.
 
         ``at_least``: a version that the run is known to have reached; StorageUnavailable if it does not show in time.
@@ -120,7 +122,7 @@ class RunStore(Protocol):
         Raises KeyUsed, NotWritten and OutcomeUnknown.
         """
 
-    def load_with_key(self, run_id: str, key: IdempotencyKey) -> tuple[Loaded, KeyUse | None]:
+    def load_with_key(self, run_id: str, key: IdempotencyKey, pauses: Pauses) -> tuple[Loaded, KeyUse | None]:
         """The run without claim and result, and how the key was used on it, both at one instant.
 
         None if the key was not used. Raises RunNotFound.
