@@ -47,6 +47,9 @@ LARGE_SPEC = replace(SPEC, inputs=LARGE)
 CLAIM = Claim(5, "worker-7", 1)
 RESULT = AttemptResult(JsonText('{"b":2}'), "out of memory", 900)
 
+BEAT = new_item(RUN_ID, "HEAD#BEAT", schema=2)
+"""An item that a newer release may write beside HEAD."""
+
 CLAIM_VERSION, RESULT_VERSION, VERSION = 7, 9, 12
 
 
@@ -355,6 +358,25 @@ def test_the_newest_hundred_events_of_a_first_attempt_come_with_one_query(count:
     view = read_whole(TableReader(table.client, "runs", NoClock()), RUN_ID).view
     assert view.run == run
     assert [event.seq for event in view.events] == list(range(max(0, count - 100), count))
+    assert table.calls == ["Query"]
+
+
+@pytest.mark.parametrize("name", ["completed", "patched", "patched, then claimed", "failed before its start"])
+@pytest.mark.parametrize("extent", Extent)
+def test_a_small_item_of_a_newer_release_between_head_and_claim_takes_no_other_item_s_place(
+    name: str, extent: Extent
+) -> None:
+    expected = read_snapshot(reader_of(stored(RUNS[name])), RUN_ID, extent).run
+    table = table_of(stored(RUNS[name]) | {BEAT["sk"]["S"]: BEAT})
+    assert read_snapshot(TableReader(table.client, "runs", NoClock()), RUN_ID, extent).run == expected
+    assert table.calls == ["Query"]
+
+
+def test_a_hundred_events_come_with_one_query_beside_a_small_item_of_a_newer_release() -> None:
+    run, items = a_long_run(101, spec=LARGE_SPEC)
+    table = table_of(items | {BEAT["sk"]["S"]: BEAT})
+    view = read_whole(TableReader(table.client, "runs", NoClock()), RUN_ID).view
+    assert (view.run, len(view.events)) == (run, 100)
     assert table.calls == ["Query"]
 
 

@@ -365,6 +365,17 @@ def test_an_attribute_that_is_not_known_never_hides_one_of_a_closed_attempt() ->
     assert (closed["state"], closed["attempt"]) == ({"S": "CANCELLED"}, {"N": "1"})
 
 
+def test_a_closed_attempt_takes_no_keys_of_the_indexes_by_due_and_claimable() -> None:
+    index_keys: Item = {name: {"S": "0"} for name in ("due_shard", "due_at", "claim_queue", "claim_order")}
+    run = a_run(STARTED, PATCH_OUTPUTS)
+    for sk in (keys.CLAIM, keys.OUTPUTS):
+        run.table.items[PK, sk] |= index_keys | LATER
+    run.do(RETRIED)
+    for sk in (keys.attempt_sk(1), keys.attempt_outputs_sk(1)):
+        assert run.item(sk).items() >= LATER.items()
+        assert not run.item(sk).keys() & index_keys.keys()
+
+
 @pytest.mark.parametrize(
     ("before", "sk", "command"),
     [

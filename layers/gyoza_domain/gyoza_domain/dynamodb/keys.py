@@ -74,6 +74,9 @@ HASH_KEY_OF_INDEX = {
     BY_OP_DEFINITION: "index_op_definition",
 }
 
+KEYS_OF_SPARSE_INDEXES = ("due_shard", "due_at", "claim_queue", "claim_order")
+"""The keys of ``by_due`` and ``claimable``. An item is in these indexes only while it is current."""
+
 _MAX_SEQ = 9_999_999_999
 _MAX_ATTEMPT = 99_999_999
 

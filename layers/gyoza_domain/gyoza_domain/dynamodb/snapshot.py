@@ -29,15 +29,20 @@ class _Range(NamedTuple):
     newest_first: bool = False
 
 
+_COMING_SMALL_ITEMS = 1
+"""Small items between HEAD and CLAIM that a newer release may write: a heartbeat (docs/adr/0009)."""
+
 _RANGES = {
     Extent.SMALL: _Range(*keys.SMALL_ITEMS, limit=10),
     Extent.CLOSING: _Range(keys.HEAD, keys.OUTPUTS, limit=10),
     # CLAIM, HEAD and the last event.
-    Extent.REOPENING: _Range(keys.FIRST_EVENT, keys.CLAIM, limit=3, newest_first=True),
+    Extent.REOPENING: _Range(keys.FIRST_EVENT, keys.CLAIM, limit=3 + _COMING_SMALL_ITEMS, newest_first=True),
     # OUTPUTS, CLAIM, HEAD and the last event.
-    Extent.RESULT: _Range(keys.FIRST_EVENT, keys.OUTPUTS, limit=4, newest_first=True),
+    Extent.RESULT: _Range(keys.FIRST_EVENT, keys.OUTPUTS, limit=4 + _COMING_SMALL_ITEMS, newest_first=True),
     # INPUTS, SPEC, OUTPUTS, CLAIM, HEAD and the newest events.
-    Extent.WHOLE: _Range(keys.FIRST_EVENT, keys.TOP, limit=5 + MAX_EVENTS_OF_RUN, newest_first=True),
+    Extent.WHOLE: _Range(
+        keys.FIRST_EVENT, keys.TOP, limit=5 + _COMING_SMALL_ITEMS + MAX_EVENTS_OF_RUN, newest_first=True
+    ),
 }
 
 _RESULTS_READ: Mapping[Extent, frozenset[ResultSource]] = {

@@ -93,7 +93,10 @@ def _writes_beside_head(
 def _closing(
     table: str, change: Change, closed: OpAttempt, stored: Mapping[str, StoredItem]
 ) -> "Iterator[TransactWriteItemTypeDef]":
-    """Moves CLAIM and OUTPUTS to the closed attempt, and with them the attributes that this release does not know."""
+    """Moves CLAIM and OUTPUTS to the closed attempt, and with them the attributes that this release does not know.
+
+    The keys of the sparse indexes stay behind, because nothing of a closed attempt is due or claimable.
+    """
     run_id = change.after.id
     attempt_item = codec.closed_attempt_item(change.after, closed)
     if keys.CLAIM in stored and change.before.attempt.claim is not None:
@@ -149,7 +152,7 @@ def _told_result(change: Change) -> tuple[Item, tuple[str, ...]]:
 
 
 def _unknown(item: StoredItem, known: tuple[str, ...]) -> Item:
-    names = {"pk", "sk", "schema", "version", *known}
+    names = {"pk", "sk", "schema", "version", *keys.KEYS_OF_SPARSE_INDEXES, *known}
     return {name: value for name, value in item.items() if name not in names}
 
 
