@@ -86,6 +86,19 @@ def test_a_state_of_a_newer_release_is_left_out_of_lists_and_503_elsewhere(
     assert stored() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("schema", {"N": "2"}), ("state", {"S": "PAUSED"}), ("version", {"S": "?"}), ("deleted_at", {"N": "1"})],
+)
+def test_a_run_that_only_a_newer_release_can_read_is_still_a_cursor(
+    api: Gateway, name: str, value: dict[str, str]
+) -> None:
+    oldest, cursor, newest = (api.create()["id"] for _ in range(3))
+    change(cursor, keys.HEAD, name, value)
+    for query, rows in (({"starting_after": cursor}, [oldest]), ({"ending_before": cursor}, [newest])):
+        assert [row["id"] for row in api.get("/runs", **query).json["data"]] == rows
+
+
 @pytest.mark.parametrize("sk", [keys.HEAD, keys.CLAIM, keys.SPEC])
 def test_an_item_of_a_newer_schema_is_503_before_anything_is_written(api: Gateway, stored: Stored, sk: str) -> None:
     run_id = api.create()["id"]

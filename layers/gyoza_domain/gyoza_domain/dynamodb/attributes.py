@@ -30,10 +30,19 @@ class UnreadableItem(Exception):
 
 def readable(item: StoredItem, decode: Callable[[StoredItem], Value]) -> Value:
     """The result of ``decode(item)``. Raises UnreadableItem."""
-    try:
-        schema = int(item["schema"]["N"])
+
+    def of_known_schema(item: StoredItem) -> Value:
+        schema = integer(item, "schema")
         if schema > SCHEMA:
             raise UnreadableItem(f"is of schema {schema}; this reader knows {SCHEMA}")
+        return decode(item)
+
+    return well_formed(item, of_known_schema)
+
+
+def well_formed(item: StoredItem, decode: Callable[[StoredItem], Value]) -> Value:
+    """The result of ``decode(item)`` for attributes that mean the same in every schema. Raises UnreadableItem."""
+    try:
         return decode(item)
     except (KeyError, TypeError, ValueError) as error:
         raise UnreadableItem(f"is malformed ({type(error).__name__}: {error})") from error

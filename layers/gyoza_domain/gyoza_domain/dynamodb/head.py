@@ -20,6 +20,7 @@ from .attributes import (
     optional_text,
     readable,
     text,
+    well_formed,
 )
 
 MAX_INPUTS_IN_SPEC_BYTES = 1024
@@ -64,6 +65,11 @@ def is_deleted(item: StoredItem) -> bool:
     return "deleted_at" in item
 
 
+def created_key_of(item: StoredItem) -> str:
+    """The place of the run in the indexes, even if a newer release wrote HEAD. Raises UnreadableItem."""
+    return well_formed(item, _created_key_of)
+
+
 def new_head(run: OpRun, spec: RunSpec) -> Item:
     """HEAD of a new run, with the attributes that only the indexes and the readers of the stream need."""
     return new_item(
@@ -101,6 +107,13 @@ def changing_attributes(run: OpRun, claim_version: int | None, result_version: i
         version=run.version,
         index_state=keys.index_hash_key(run.state, run.shard),
     )
+
+
+def _created_key_of(item: StoredItem) -> str:
+    created_key = text(item, "created_key")
+    if text(item, "pk") != keys.run_pk(keys.run_id_of(created_key)):
+        raise ValueError("created_key")
+    return created_key
 
 
 def _head_from(item: StoredItem) -> Head:

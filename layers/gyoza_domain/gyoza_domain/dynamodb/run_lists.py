@@ -11,7 +11,7 @@ from ..runs.ports import Clock
 from ..runs.views import RowShape, RunPage, RunQuery, RunView
 from . import keys
 from .attributes import StoredItem, UnreadableItem
-from .head import Head, head_from, is_deleted
+from .head import Head, created_key_of, head_from, is_deleted
 from .run_index import RunIndex
 from .settling import NotThereYet
 from .snapshot import query_newest_events, row_keys, row_view
@@ -33,13 +33,7 @@ class DynamoDBRunLists:
         self._index = RunIndex(client, table, shards)
 
     def page(self, query: RunQuery, shape: RowShape) -> RunPage:
-        cursor_key = None
-        if query.after is not None:
-            cursor = self._reader.item(ItemKey(query.after, keys.HEAD))
-            if cursor is None:
-                raise InvalidCursor(f"The cursor '{query.after}' names no run")
-            cursor_key = cursor["created_key"]["S"]
-        listed = self._index.page(query, cursor_key)
+        listed = self._index.page(query, None if query.after is None else self._created_key_of(query.after))
         pauses = Pauses(self._clock)
         items = self._read_ahead(listed.run_ids, shape, pauses)
         found = _heads_of(listed.run_ids, items)
@@ -47,6 +41,16 @@ class DynamoDBRunLists:
         shown = [head for head in heads if _is_listed(head, query.state)]
         rows = self._rows(shown, items, query.state, shape, pauses)
         return RunPage(rows, listed.next_cursor, unreadable=len(found) - len(heads))
+
+    def _created_key_of(self, run_id: str) -> str:
+        """The place of a cursor. A run that is being deleted, or that only a newer release can read, has one too."""
+        head = self._reader.item(ItemKey(run_id, keys.HEAD))
+        if head is None:
+            raise InvalidCursor(f"The cursor '{run_id}' names no run")
+        try:
+            return created_key_of(head)
+        except UnreadableItem as unreadable:
+            raise UnreadableRun(run_id) from unreadable
 
     def _read_ahead(self, run_ids: Sequence[str], shape: RowShape, pauses: Pauses) -> dict[ItemKey, StoredItem]:
         """The HEADs, and for summaries the SPECs too. They are read again while one is missing.
