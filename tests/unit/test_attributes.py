@@ -116,7 +116,7 @@ DECODED: list[tuple[str, Callable[[Any], object], Item, tuple[str, ...]]] = [
         "ATTEMPT",
         codec.closed_attempt_from,
         codec.closed_attempt_item(RUN, CLOSED),
-        ("attempt", "state", "progress", "first_seq", "last_seq"),
+        ("attempt", "state", "progress", "first_seq", "last_seq", "outputs_bytes"),
     ),
     ("CLAIM", codec.claim_from, new_item(RUN_ID, keys.CLAIM) | codec.claim_attributes(Claim(3, None)), ()),
     ("OUTPUTS", codec.result_from, new_item(RUN_ID, keys.OUTPUTS), ()),

@@ -165,6 +165,7 @@ def closed_attempt_item(run: OpRun, attempt: OpAttempt) -> Item:
         started_at=attempt.started_at,
         finished_at=attempt.finished_at,
         result_source=attempt.result_source,
+        outputs_bytes=attempt.outputs_bytes,
     ) | claim_attributes(attempt.claim)
 
 
@@ -185,6 +186,7 @@ def _closed_attempt_from(item: StoredItem) -> OpAttempt:
         finished_at=optional_instant(item, "finished_at"),
         claim=_claim_from(item),
         result_source=None if source is None else ResultSource(source),
+        outputs_bytes=integer(item, "outputs_bytes"),
     )
 
 
