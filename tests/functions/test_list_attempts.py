@@ -180,7 +180,7 @@ def a_run_of_attempts(count: int) -> str:
     while run.attempt.number < count:
         change = append_event(run, EventDraft(EventType.FAILED), run.updated_at)
         assert change.closed is not None
-        items = [codec.closed_attempt_item(run, change.closed)]
+        items = [codec.closed_attempt_item(run.id, change.closed)]
         items += [codec.event_item(run.id, event) for event in change.events]
         client.batch_write_item(RequestItems={table: [{"PutRequest": {"Item": item}} for item in items]})
         run = change.after

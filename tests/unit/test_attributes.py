@@ -115,7 +115,7 @@ DECODED: list[tuple[str, Callable[[Any], object], Item, tuple[str, ...]]] = [
     (
         "ATTEMPT",
         codec.closed_attempt_from,
-        codec.closed_attempt_item(RUN, CLOSED),
+        codec.closed_attempt_item(RUN_ID, CLOSED),
         ("attempt", "state", "progress", "first_seq", "last_seq", "outputs_bytes"),
     ),
     ("CLAIM", codec.claim_from, new_item(RUN_ID, keys.CLAIM) | codec.claim_attributes(Claim(3, None)), ()),
@@ -163,8 +163,8 @@ def test_every_kind_of_item_is_read_past_attributes_that_are_not_known(
         (head_from, new_head(RUN, RunSpec("busybox:1")), "result_source", "CHECKPOINT"),
         (codec.event_from, codec.event_item(RUN_ID, EVENT), "type", "PAUSED"),
         (codec.event_from, codec.event_item(RUN_ID, EVENT), "state", "PAUSED"),
-        (codec.closed_attempt_from, codec.closed_attempt_item(RUN, CLOSED), "state", "PAUSED"),
-        (codec.closed_attempt_from, codec.closed_attempt_item(RUN, CLOSED), "result_source", "CHECKPOINT"),
+        (codec.closed_attempt_from, codec.closed_attempt_item(RUN_ID, CLOSED), "state", "PAUSED"),
+        (codec.closed_attempt_from, codec.closed_attempt_item(RUN_ID, CLOSED), "result_source", "CHECKPOINT"),
     ],
 )
 def test_a_value_that_only_a_later_release_knows_is_refused(

@@ -152,10 +152,10 @@ def _result_from(item: StoredItem) -> AttemptResult:
 # -- closed attempts
 
 
-def closed_attempt_item(run: OpRun, attempt: OpAttempt) -> Item:
+def closed_attempt_item(run_id: str, attempt: OpAttempt) -> Item:
     """The item ATTEMPT: a closed attempt without the documents of its result."""
     return new_item(
-        run.id,
+        run_id,
         keys.attempt_sk(attempt.number),
         attempt=attempt.number,
         state=attempt.state,

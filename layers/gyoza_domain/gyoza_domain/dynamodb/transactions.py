@@ -98,7 +98,7 @@ def _closing(
     The keys of the sparse indexes stay behind, because nothing of a closed attempt is due or claimable.
     """
     run_id = change.after.id
-    attempt_item = codec.closed_attempt_item(change.after, closed)
+    attempt_item = codec.closed_attempt_item(run_id, closed)
     if keys.CLAIM in stored and change.before.attempt.claim is not None:
         yield _put(table, _unknown(stored[keys.CLAIM], codec.CLAIM_ATTRIBUTES) | attempt_item)
         yield _delete(table, run_id, keys.CLAIM)
