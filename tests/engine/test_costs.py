@@ -321,6 +321,23 @@ def test_a_decision_does_not_pay_for_patched_outputs(api: Gateway) -> None:
     assert (usage.calls, usage.read_units) == (["Query", "TransactWriteItems"], 1)
 
 
+@pytest.mark.parametrize(
+    ("type_", "payload", "events"), [("FAILED", {}, 2), ("RETRIED", {"force": True}, 1)], ids=["automatic", "manual"]
+)
+def test_a_retry_after_patched_outputs_pays_for_their_move(
+    api: Gateway, type_: str, payload: dict[str, Any], events: int
+) -> None:
+    run_id = api.create(image=IMAGE, retry_policy={"max_attempts": 2})["id"]
+    api.event(run_id, "STARTED", minimal=True, payload=WORKER)
+    api.patch(f"/runs/{run_id}", {"outputs": {"text": "x" * 200_000}})
+    usage = cost_of_event(api, run_id, type_, msg=MSG, payload=payload, minimal=True)
+    assert usage.calls == ["Query", "TransactWriteItems"]
+    # HEAD, CLAIM and the outputs of 196 KB.
+    assert usage.read_units <= 50
+    # HEAD, the events, the closed attempt, the deleted claim, the index entries; the outputs, written and deleted.
+    assert usage.write_units == 2 + 2 * events + 2 + 2 + 3 + 2 * 196 + 2 * 196
+
+
 @pytest.mark.parametrize("ended", [False, True], ids=["running", "ended"])
 @pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "RUNNING", "PENDING"])
 def test_a_patch_of_the_state_does_not_pay_for_patched_outputs(api: Gateway, state: str, ended: bool) -> None:
@@ -395,6 +412,25 @@ def test_rows_whose_outputs_were_patched_before_a_claim_are_read_in_four_items(a
         whole = api.get(f"/runs/{row['id']}").json
         del whole["events"]
         assert row == whole
+
+
+def test_a_hundred_rows_patched_before_a_claim_cost_a_unit_more_each_than_before_it(api: Gateway) -> None:
+    """None of them reads its timeline of 12 KB."""
+    run_ids = [api.create(image=IMAGE)["id"] for _ in range(100)]
+    for run_id in run_ids:
+        for _ in range(3):
+            api.event(run_id, "INFO", minimal=True, msg="m" * 4_000)
+        api.patch(f"/runs/{run_id}", {"outputs": {"by": "hand"}})
+    with measured() as patched:
+        assert len(api.get("/runs", limit=100).json["data"]) == 100
+    for run_id in run_ids:
+        api.event(run_id, "STARTED", minimal=True, payload=WORKER)
+    with measured() as claimed:
+        assert len(api.get("/runs", limit=100).json["data"]) == 100
+    print(f"100 rows: {patched.read_units} units patched, {claimed.read_units} claimed afterwards")
+    # Each shard's page of the index is half a unit.
+    assert patched.read_units <= 3 * 100 + SHARDS / 2
+    assert claimed.read_units <= 4 * 100 + SHARDS / 2
 
 
 def test_five_short_attempts_are_two_queries(api: Gateway) -> None:
