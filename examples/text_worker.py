@@ -49,7 +49,7 @@ Json = dict[str, Any]
 
 
 class Refused(Exception):
-    """The API does not take the request, however often it is sent."""
+    """The API refuses the request for good."""
 
     def __init__(self, status: int, detail: object) -> None:
         super().__init__(f"refused ({status}): {detail}")
@@ -61,18 +61,18 @@ class Stopped(Exception):
 
 
 class _Woken(Exception):
-    """A pause ends early."""
+    """Ends a pause early."""
 
 
 class Stop:
-    """Whether the worker was told to stop, which also ends the pause it is in."""
+    """Knows whether the worker was told to stop. The signal also ends a pause."""
 
     def __init__(self) -> None:
         self.asked_at: float | None = None
         self._is_pausing = False
 
     def ask(self, _signum: int = signal.SIGTERM, _frame: FrameType | None = None) -> None:
-        """To be called in the main thread, as handlers of signals are."""
+        """Tell the worker to stop. Call it in the main thread, where Python runs signal handlers."""
         if self.asked_at is None:
             self.asked_at = time.monotonic()
             if self._is_pausing:
@@ -80,7 +80,7 @@ class Stop:
                 raise _Woken
 
     def pause(self, seconds: float) -> None:
-        """Until the stop, at most; not at all after it."""
+        """Pause for so many seconds, or until the worker is told to stop."""
         with suppress(_Woken):
             self._is_pausing = True
             if self.asked_at is None:
@@ -89,7 +89,7 @@ class Stop:
 
 
 def _growing_pauses() -> Iterator[float]:
-    """Seconds, without end: each about twice the last, up to 30, and so jittered that workers do not move in step."""
+    """Yield pauses in seconds without end. Each is about twice the last, up to 30. Jitter keeps workers out of step."""
     pause_s = _FIRST_PAUSE_S
     while True:
         yield pause_s * random.uniform(0.75, 1.25)  # noqa: S311 - no secret depends on it
@@ -97,11 +97,11 @@ def _growing_pauses() -> Iterator[float]:
 
 
 class GyozaApi:
-    """The few calls a worker makes, each sent until it is answered.
+    """Makes the calls of a worker and sends each until it is answered.
 
-    A call is sent again, under the same Idempotency-Key, when no whole answer came, after 5xx and 429, and after a 409
-    that says that the run was busy. It raises Refused after any other error. Once the worker was told to stop, a call
-    that is not answered raises Stopped, an event 20 seconds later.
+    A call is sent again, with the same Idempotency-Key, if no whole answer came, after 5xx and 429, and after a 409
+    with the code ``run_busy``. Any other error raises Refused. Once the worker was told to stop, an unanswered call
+    raises Stopped: a GET at once, an event after 20 seconds.
     """
 
     def __init__(self, url: str, api_key: str, stop: Stop | None = None) -> None:
@@ -110,13 +110,13 @@ class GyozaApi:
         self._headers = {"X-API-Key": api_key, "Content-Type": "application/json"}
 
     def pending_runs(self, image: str) -> list[Json]:
-        """Pending runs of an image: the newest ten, the most urgent first."""
+        """The newest ten pending runs of an image, the most urgent first."""
         query = urllib.parse.urlencode({"state": "PENDING", "image": image})
         page = self._call("GET", f"/runs?{query}")
         return sorted(page["data"], key=lambda run: run["priority"], reverse=True)
 
     def report(self, run: Json, event_type: str, msg: str | int = "", payload: Json | None = None) -> None:
-        """Append an event to the attempt this worker took."""
+        """Append an event to the attempt that this worker took."""
         event = {"type": event_type, "msg": msg, "payload": payload or {}, "attempt": run["current_attempt"]}
         self._call("POST", f"/runs/{run['id']}/events", event)
 
@@ -134,7 +134,7 @@ class GyozaApi:
             except urllib.error.HTTPError as error:
                 asked_s = _wait_before_sending_again(error)
             except (OSError, http.client.HTTPException, ValueError):
-                pass  # No answer, or a part of one; whether the request took effect is for the key to settle.
+                pass  # No answer, or a part of one. The key makes it safe to send the request again.
             self._pause(max(pause_s, asked_s), is_event=method == "POST")
         raise AssertionError("pauses have no end")
 
@@ -154,7 +154,7 @@ def _json(text: bytes) -> Json:
 
 
 def _wait_before_sending_again(error: urllib.error.HTTPError) -> float:
-    """Seconds that the answer asks to wait, 0 where it names none; Refused where sending again does not help."""
+    """The seconds that the answer asks to wait; 0 if it names none. Raises Refused if sending again does not help."""
     with error:
         try:
             answer = _json(error.read())
@@ -167,7 +167,7 @@ def _wait_before_sending_again(error: urllib.error.HTTPError) -> float:
 
 
 def text_statistics(text: str) -> Json:
-    """Figures of one document, as the outputs hold them."""
+    """The statistics of one document, in the form of the outputs."""
     words = re.findall(r"[\w']+", text.lower())
     return {
         "lines": len(text.splitlines()),
@@ -178,7 +178,7 @@ def text_statistics(text: str) -> Json:
 
 
 def work(api: GyozaApi, run: Json, worker_id: str, pace_s: float) -> None:
-    """Take the run and see its current attempt to the end; Refused when it was taken, cancelled or retried."""
+    """Take the run and work on its current attempt to the end. Raises Refused if it was taken, cancelled or retried."""
     api.report(run, "ASSIGNED", payload={"worker_id": worker_id})
     if api.stop.asked_at is not None:
         api.report(run, "RETRIED", "The worker stops")
@@ -187,7 +187,7 @@ def work(api: GyozaApi, run: Json, worker_id: str, pace_s: float) -> None:
     try:
         outputs = _outputs(api, run, pace_s)
         api.report(run, "COMPLETED", payload={"outputs": outputs})
-    except Exception as error:  # Whatever went wrong, the run must not stay RUNNING.
+    except Exception as error:  # After any error the run must not stay RUNNING.
         if isinstance(error, Refused) and error.is_run_lost:
             raise
         api.report(run, "FAILED", payload={"error_message": f"{type(error).__name__}: {error}"[:1000]})
@@ -209,7 +209,7 @@ def _outputs(api: GyozaApi, run: Json, pace_s: float) -> Json:
 
 
 def _work_on_first(api: GyozaApi, runs: list[Json], worker_id: str, pace_s: float) -> bool:
-    """Work on the first of the runs that is still to be had. The result tells whether there was one."""
+    """Work on the first run that no other worker took. Returns False if there was none."""
     for run in runs:
         if api.stop.asked_at is not None:
             return False
@@ -224,7 +224,7 @@ def _work_on_first(api: GyozaApi, runs: list[Json], worker_id: str, pace_s: floa
 
 
 def main() -> None:
-    """Work until SIGTERM or SIGINT. WORKER_PACE_S seconds are spent on each document, for people to watch."""
+    """Work until SIGTERM or SIGINT. WORKER_PACE_S is the pause before each document, so that people can watch."""
     api = GyozaApi(os.environ["GYOZA_URL"], os.environ["GYOZA_API_KEY"])
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, api.stop.ask)

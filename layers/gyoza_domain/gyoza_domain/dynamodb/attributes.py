@@ -25,7 +25,7 @@ _TICK = timedelta(microseconds=1)
 
 
 class UnreadableItem(Exception):
-    """The item is malformed, or a newer release wrote it; the text follows the item's name in a sentence."""
+    """The item is malformed, or a newer release wrote it. The text goes on after the name of the item."""
 
 
 def readable(item: StoredItem, decode: Callable[[StoredItem], Value]) -> Value:

@@ -93,12 +93,12 @@ def delivery_from(spec_item: StoredItem) -> EventDelivery | None:
 
 
 def idempotency_item(run: OpRun, key: IdempotencyKey) -> Item:
-    """KEY of a write that leaves the run as ``run``."""
+    """The item KEY of a write that leads to ``run``."""
     return new_item(run.id, keys.idempotency_sk(key.digest), fingerprint=key.fingerprint, version=run.version)
 
 
 def key_use_from(item: StoredItem) -> KeyUse:
-    """Raises UnreadableItem."""
+    """The use of a key in the item KEY. Raises UnreadableItem."""
     return readable(item, lambda item: KeyUse(text(item, "fingerprint"), integer(item, "version")))
 
 
@@ -213,7 +213,7 @@ def event_item(run_id: str, event: Event) -> Item:
 
 
 def event_from(item: StoredItem) -> Event:
-    """Raises UnreadableItem."""
+    """The event in an item EVENT. Raises UnreadableItem."""
     return readable(item, _event_from)
 
 

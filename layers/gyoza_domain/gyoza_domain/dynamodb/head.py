@@ -24,7 +24,7 @@ from .attributes import (
 )
 
 MAX_INPUTS_IN_SPEC_BYTES = 1024
-"""Inputs up to this size stay in SPEC; larger ones are an item of their own, which push and summaries do not read."""
+"""The most bytes of inputs in SPEC. Larger inputs are in INPUTS, which push and summaries do not read."""
 
 OPTIONAL_ATTRIBUTES = ("started_at", "finished_at", "claim_version", "result_source", "result_version")
 """Attributes of ``changing_attributes`` that a change may take away."""

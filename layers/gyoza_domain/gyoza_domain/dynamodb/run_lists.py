@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _DOCUMENT_BYTES_A_READ = 5_000_000
-"""Bytes of documents read ahead: no answer may hold more, so no more is read before it is measured."""
+"""The most bytes of documents in one read. No answer holds more, so nothing is read in vain."""
 
 
 class DynamoDBRunLists:
-    """``shards``: as many as were ever in use."""
+    """``shards`` is the greatest number of shards that creations ever wrote to."""
 
     def __init__(self, client: "DynamoDBClient", table: str, clock: Clock, *, shards: int) -> None:
         self._reader = TableReader(client, table, clock)
@@ -86,9 +86,9 @@ class DynamoDBRunLists:
         shape: RowShape,
         pauses: Pauses,
     ) -> dict[str, RunView | None]:
-        """The rows by run id; None for a run that has left the asked state meanwhile. Items at hand are not read.
+        """The rows by run id; None for a run that has left the requested state since the index entry was written.
 
-        The rows that met half a transaction are read again, HEAD first, and no other row.
+        Does not read the items at hand. Reads again, HEAD first, only the rows that met half a transaction.
         """
         views: dict[str, RunView | None] = {}
         while True:
@@ -124,7 +124,7 @@ def _heads_of(run_ids: Sequence[str], items: Mapping[ItemKey, StoredItem]) -> li
 
 
 def _readable_head(item: StoredItem) -> Head | None:
-    """None for a HEAD in a state or of a schema that only a newer release knows."""
+    """The HEAD, or None if only a newer release knows its state or its schema."""
     try:
         return head_from(item)
     except UnreadableItem:
@@ -132,7 +132,7 @@ def _readable_head(item: StoredItem) -> Head | None:
 
 
 def _is_listed(head: Head, state: State | None) -> bool:
-    """The index trails: a run that is deleted, or has left the asked state since, is not shown."""
+    """False for a deleted run and for a run that has left the requested state. The index may still list both."""
     return not head.is_deleted and (state is None or head.run.state is state)
 
 

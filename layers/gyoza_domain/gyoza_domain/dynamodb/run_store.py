@@ -47,7 +47,7 @@ class DynamoDBRunStore:
                 _raise_if_used(refusal, run.id, key)
                 is_there = bool(refusal.items) and refusal.items[0] is not None
                 if key is None and is_there:
-                    # Only this request knows the run's id: an earlier sending of the same creation stands.
+                    # No other request knows the run's id, so an earlier sending of this creation stands.
                     return
             raise _not_written(run.id, refusal, unknown) from None
 
@@ -68,7 +68,7 @@ class DynamoDBRunStore:
                 _raise_if_used(refusal, run_id, key)
                 _raise_if_unreadable(refusal, run_id)
             if refusal.was_resent and key is None:
-                # The first sending may still arrive, and a new one would then have the effect a second time.
+                # The first sending may still take effect. Another transaction would then have the effect a second time.
                 raise unknown from None
             raise _not_written(run_id, refusal, unknown) from None
 
@@ -77,7 +77,7 @@ class DynamoDBRunStore:
             head_item, key_item = self._reader.items_at_one_instant(wanted)
             head = head_of_run(head_item, run_id)
             use = None if key_item is None else codec.key_use_from(key_item)
-            # The run is at this version already, whatever another read shows of it.
+            # The run has reached this version, even if another read shows an older one.
             return Loaded(head.run), use and replace(use, version=head.run.version)
 
         wanted = [ItemKey(run_id, keys.HEAD), ItemKey(run_id, keys.idempotency_sk(key.digest))]
@@ -89,7 +89,7 @@ class DynamoDBRunStore:
 
 
 def _not_written(run_id: str, refusal: WriteConflict | WriteThrottled, unknown: OutcomeUnknown) -> NotWritten:
-    """The reason to try again. A client whose time is up is told if an earlier sending may stand."""
+    """The reason to try again. Its refusal says whether an earlier sending may stand."""
     reason = ChangedMeanwhile(run_id) if isinstance(refusal, WriteConflict) else Overloaded()
     if refusal.was_resent:
         reason.refusal = unknown
@@ -97,7 +97,7 @@ def _not_written(run_id: str, refusal: WriteConflict | WriteThrottled, unknown: 
 
 
 def _raise_if_used(conflict: WriteConflict, run_id: str, key: IdempotencyKey | None) -> None:
-    """KeyUsed or UnreadableRun, if the condition on the key, the second write, is what failed."""
+    """Raise KeyUsed or UnreadableRun if the condition failed on the second write, the key."""
     used = conflict.items[1] if key is not None and len(conflict.items) > 1 else None
     if used is None:
         return

@@ -27,7 +27,7 @@ _IS_READABLE = "attribute_not_exists(#schema) OR #schema <= :schema"
 
 
 def creation(table: str, run: OpRun, spec: RunSpec, key: IdempotencyKey | None) -> "list[TransactWriteItemTypeDef]":
-    """HEAD of a new run, first, the key, second if there is one, and the items of its spec."""
+    """The writes of a creation, in order: HEAD, the key if there is one, and the items of the spec."""
     head = _put(table, new_head(run, spec), _IS_NEW)
     specs = [_put(table, item) for item in codec.spec_items(run.id, spec)]
     return [head, *_use_of_key(table, run, key), *specs]
@@ -36,7 +36,10 @@ def creation(table: str, run: OpRun, spec: RunSpec, key: IdempotencyKey | None) 
 def writes_of(
     table: str, change: Change, read: Snapshot, key: IdempotencyKey | None
 ) -> "list[TransactWriteItemTypeDef]":
-    """HEAD, first and on the version the decision read, the key, second if there is one, and the items beside HEAD."""
+    """The writes of a change, in order: HEAD, the key if there is one, and the items beside HEAD.
+
+    HEAD is written only if it still has the version that the decision read.
+    """
     return [
         _update_head(table, change, read.head),
         *_use_of_key(table, change.after, key),
@@ -123,7 +126,7 @@ def _claims(change: Change) -> bool:
 
 
 def _tells_result(change: Change) -> bool:
-    """True if the change wrote to the result of the current attempt."""
+    """True if the change edits the result of the current attempt."""
     before, after = change.before.attempt, change.after.attempt
     if not change.events:
         return (after.result_source, after.result) != (before.result_source, before.result)
@@ -139,7 +142,10 @@ def _carries_result(event: Event, ended: OpAttempt) -> bool:
 
 
 def _told_result(change: Change) -> tuple[Item, tuple[str, ...]]:
-    """The values to set on OUTPUTS, and the names that the change decides: those without a value go."""
+    """The values to set on OUTPUTS, and the names of all attributes that the change decides.
+
+    A decided attribute without a value is removed.
+    """
     if not change.events:
         return codec.result_attributes(change.after.attempt.result or AttemptResult()), codec.RESULT_ATTRIBUTES
     event = change.events[-1]
@@ -186,7 +192,7 @@ def _update_beside(
 
 
 def _update(table: str, key: Item, values: Item, gone: list[str]) -> "UpdateTypeDef":
-    """Sets ``values`` and removes the attributes of the names ``gone``; all others stay."""
+    """An update that sets ``values`` and removes the attributes named in ``gone``. All others stay."""
     expression = "SET " + ", ".join(f"#{name} = :{name}" for name in values)
     if gone:
         expression += " REMOVE " + ", ".join(f"#{name}" for name in gone)

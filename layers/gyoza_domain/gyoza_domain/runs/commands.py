@@ -36,7 +36,7 @@ _CLOSING_TYPES = frozenset({EventType.FAILED, EventType.RETRIED})
 """Events that may close an attempt."""
 
 _KEY_MAY_BE_USED = (Refused, StaleAttempt, RunBusy, OutcomeUnknown)
-"""Errors that a repeat may meet because the first request has been there, or whose own write may stand."""
+"""After these errors the key may be used all the same: by the first request, or by this one if its write stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def create_run(
     created_by: str | None,
     key: IdempotencyKey | None = None,
 ) -> Outcome:
-    """A new run in PENDING, attempt 1, without events. Raises IdempotencyKeyReused and OutcomeUnknown."""
+    """Create a run in PENDING, in attempt 1, without events. Raises IdempotencyKeyReused and OutcomeUnknown."""
     now = clock.now()
     run_id = ids.new_run_id() if key is None else ids.run_id_for(key)
     run = OpRun(
@@ -137,7 +137,7 @@ def add_event(
                 raise
             # The refusal counts only if the run also refuses at an instant at which the key was unused.
             append_event(latest.run, draft, clock.now())
-            # The run takes the event now, and another read may still show the run as it was.
+            # The run accepts the event here, but the next read may still show an older version.
             patience.pause(ChangedMeanwhile(run_id))
         else:
             return Outcome(change.after, loaded.view and loaded.view.after(change))
@@ -170,7 +170,7 @@ def _extent_of_edit(edit: RunPatch) -> Extent:
 def _load_with_key(
     store: RunStore, run_id: str, key: IdempotencyKey, patience: Patience, refusal: GyozaError
 ) -> tuple[Loaded, KeyUse | None]:
-    """``load_with_key``; the refusal, if the table does not take this read and a write may stand."""
+    """Call ``load_with_key``. Raises ``refusal`` if the table is unavailable and an earlier write may stand."""
     try:
         return store.load_with_key(run_id, key, patience.settling)
     except StorageUnavailable:

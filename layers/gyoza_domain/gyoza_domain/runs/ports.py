@@ -12,7 +12,7 @@ from .views import AttemptPage, EventPage, RowShape, RunPage, RunQuery, RunView
 
 
 class Extent(Enum):
-    """The part of a run that is loaded."""
+    """Names the parts of a run that a reading loads. Each member includes the ones before it."""
 
     SMALL = auto()
     """State, counters and claim."""
@@ -34,7 +34,7 @@ class Extent(Enum):
 class Loaded:
     """A run as a decision reads it.
 
-    ``view``: with Extent.WHOLE. ``origin``: the store's own record of its reading; ``save`` takes it back.
+    ``view`` is set with Extent.WHOLE only. ``origin`` is the store's own record of the reading; ``save`` takes it back.
     """
 
     run: OpRun
@@ -46,8 +46,8 @@ class Loaded:
 class IdempotencyKey:
     """A client's name for one intended effect.
 
-    ``digest``: of the caller, the method, the route with its parameters, and the key itself. ``fingerprint``: of the
-    body as canonical JSON.
+    ``digest`` covers the caller, the method, the route with its parameters, and the key itself. ``fingerprint`` covers
+    the body as canonical JSON.
     """
 
     digest: str
@@ -56,7 +56,7 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """``fingerprint``: of the body that the key first came with. ``version``: of the run, as that request wrote it."""
+    """The first request with a key: ``fingerprint`` of its body, and ``version`` of the run that it wrote."""
 
     fingerprint: str
     version: int
@@ -71,9 +71,9 @@ class KeyUsed(Exception):
 
 
 class NotWritten(Exception):
-    """Base: nothing was written, and the same request may succeed later.
+    """A base class: nothing was written, and the same request may succeed later.
 
-    ``refusal``: the error for a client whose request has no time left to try again.
+    ``refusal`` is the error for a client whose request has no time left to try again.
     """
 
     def __init__(self, refusal: GyozaError) -> None:
@@ -96,7 +96,7 @@ class Overloaded(NotWritten):
 
 
 class RunStore(Protocol):
-    """One run at a time, as a decision reads and writes it.
+    """Loads and saves one run at a time for decisions.
 
     A read shows every write that an answer has shown. Every method raises StorageUnavailable; a read of a run that a
     newer release wrote raises UnreadableRun. All reads of one request get the same ``pauses``, which they take while
@@ -106,18 +106,18 @@ class RunStore(Protocol):
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
         """Store a new run and the key that asked for it.
 
-        Raises KeyUsed if the run exists by that key, NotWritten and OutcomeUnknown.
+        Raises KeyUsed if an earlier request with the key created the run, NotWritten and OutcomeUnknown.
         """
 
     def load(self, run_id: str, extent: Extent, pauses: Pauses, *, at_least: int = 0) -> Loaded:
         """The run as it is, for a decision.
 
-        ``at_least``: a version that the run is known to have reached; StorageUnavailable if it does not show in time.
-        Raises RunNotFound, but not for a run that is known to exist.
+        The run is known to have reached version ``at_least``. Raises StorageUnavailable if no read shows that version
+        in time. Raises RunNotFound, but only if ``at_least`` is 0.
         """
 
     def save(self, change: Change, loaded: Loaded, key: IdempotencyKey | None = None) -> None:
-        """Write the change whole, with the key that asked for it. ``loaded``: the reading that the change rests on.
+        """Write the whole change and the key that asked for it. ``loaded`` is the reading that the change rests on.
 
         Raises KeyUsed, NotWritten and OutcomeUnknown.
         """
@@ -125,12 +125,12 @@ class RunStore(Protocol):
     def load_with_key(self, run_id: str, key: IdempotencyKey, pauses: Pauses) -> tuple[Loaded, KeyUse | None]:
         """The run without claim and result, and how the key was used on it, both at one instant.
 
-        None if the key was not used. Raises RunNotFound.
+        The use is None if no request used the key. Raises RunNotFound.
         """
 
 
 class RunReader(Protocol):
-    """One run at a time, as a client reads it. Reads show every write that an answer has shown.
+    """Reads one run at a time for clients. Reads show every write that an answer has shown.
 
     Every method raises RunNotFound, UnreadableRun and StorageUnavailable.
     """
@@ -152,7 +152,7 @@ class RunReader(Protocol):
 
 
 class RunLists(Protocol):
-    """Many runs at a time. Lists may trail a write by the delay of the index."""
+    """Lists many runs. A list may trail a write by the delay of the index."""
 
     def page(self, query: RunQuery, shape: RowShape) -> RunPage:
         """A page of runs in the order of creation. Raises InvalidCursor if ``query.after`` names no run.
@@ -163,7 +163,7 @@ class RunLists(Protocol):
 
 
 class Clock(Protocol):
-    """Time and waiting."""
+    """Tells the time and waits."""
 
     def now(self) -> datetime:
         """The instant, in UTC."""
@@ -175,13 +175,13 @@ class Clock(Protocol):
 
 
 class IdSource(Protocol):
-    """Fresh run ids, and where a run goes in the index of runs."""
+    """Makes the ids of runs and chooses their shards in the indexes."""
 
     def new_run_id(self) -> str:
-        """A UUID, unpredictable and never given out before, also by a process restored from a snapshot."""
+        """A new, unpredictable UUID, also in a process that was restored from a snapshot."""
 
     def run_id_for(self, key: IdempotencyKey) -> str:
-        """The UUID of the one run that the key can create: a repeat meets it without a search."""
+        """The UUID of the one run that the key can create: always the same, so a repeat finds its run."""
 
     def shard_of(self, run_id: str) -> int:
-        """The shard for a new run: 0 up to the number in use, evenly."""
+        """The shard of a new run: a number from 0, below the number of shards. Runs are spread evenly."""
