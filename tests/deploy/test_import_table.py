@@ -1,4 +1,4 @@
-"""A table that an earlier stack left becomes the table of a new one."""
+"""Tests how a new stack takes over the table that an earlier stack left."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ def test_what_the_table_refers_to_is_among_the_parameters() -> None:
     text = json.dumps(TABLE)
     assert text.count('"Ref"') == 1
     assert TABLE["Properties"]["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}
-    # CloudFormation imports nothing that it would delete with the stack.
+    # CloudFormation imports a resource only if its deletion policy keeps it.
     assert TABLE["DeletionPolicy"] == "Retain"
 
 

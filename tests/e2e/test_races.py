@@ -1,4 +1,4 @@
-"""Clients at once on the deployed stack."""
+"""Tests many simultaneous clients on the deployed stack."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -159,7 +159,7 @@ FILTERS: list[dict[str, Any]] = [
 
 
 def test_a_list_costs_the_same_however_many_runs_there_are(api: Gateway) -> None:
-    """At 1,000 and at 20,000 runs, with one in a thousand and one in ten thousand matching."""
+    """The lists are read at 1,000 and at 20,000 runs. One run in a thousand or in ten thousand matches."""
     costs = []
     stored = 0
     for total in (1_000, 20_000):
@@ -214,12 +214,12 @@ def test_inputs_above_a_kilobyte_cost_a_creation_two_units_more(api: Gateway) ->
     with measured() as usage:
         api.create(image=IMAGE, inputs=inputs)
     assert usage.calls == ["TransactWriteItems"]
-    # With SPEC alone: HEAD 2, SPEC of 4 KB 8, three index entries; and 2 for SPEC without its inputs.
+    # With SPEC alone HEAD costs 2, SPEC of 4 KB costs 8, and three index entries cost 3. SPEC without inputs costs 2.
     assert usage.write_units == 2 + 8 + 3 + 2
 
 
 def run_of_attempt_two(api: Gateway, events: int = 100) -> str:
-    """Attempt 2, started, after so many events in attempt 1."""
+    """A run in attempt 2, which is started, after so many events in attempt 1."""
     run_id: str = api.create(image=IMAGE, retry_policy={"max_attempts": 2})["id"]
     api.event(run_id, "STARTED", minimal=True, payload=WORKER)
     for _ in range(events - 2):
@@ -468,7 +468,7 @@ def test_attempts_do_not_pay_for_events_that_no_attempt_shows(api: Gateway) -> N
 
 
 def test_attempts_that_do_not_fit_an_answer_are_not_read(api: Gateway) -> None:
-    """Each attempt has 200 KB of patched outputs: an answer holds some 24 of them."""
+    """Each attempt has 200 KB of patched outputs, so that an answer holds about 24 attempts."""
     run_id = api.create(image=IMAGE)["id"]
     for _ in range(40):
         api.event(run_id, "ASSIGNED", minimal=True)

@@ -1,4 +1,4 @@
-"""From the table's stream to SNS: the function under Lambda's part, with SNS, SQS and the process failing at random."""
+"""Tests push from the table's stream to SNS. SNS, SQS and the process fail at random."""
 
 import json
 import os
@@ -60,7 +60,7 @@ TAGS = [{"Key": "gyoza:stack", "Value": "gyoza"}]
 
 @pytest.fixture
 def api(engine_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
-    """Handlers on DynamoDB Local and a table with a stream."""
+    """Runs the handlers on DynamoDB Local, with a new table that has a stream."""
     name = f"runs-{uuid4()}"
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", engine_url)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB_STREAMS", engine_url)
@@ -126,7 +126,7 @@ def records() -> list[Json]:
 
 
 def play(api: Gateway, topic: str | None, events: int) -> str:
-    """A run with so many events; now and then an attempt fails, and its RETRIED is written in the same transaction."""
+    """Write a run with so many events. Some attempts fail, each in one transaction with its RETRIED."""
     delivery = {} if topic is None else {"event_delivery": {"topic": topic}}
     run_id: str = api.create(retry_policy={"max_attempts": 100}, **delivery)["id"]
     attempt: list[tuple[str, dict[str, Any]]] = [
@@ -152,7 +152,7 @@ def expected_ids(events: int) -> list[str]:
 
 
 def test_every_event_arrives_or_is_parked_whatever_fails(api: Gateway, connect: Connect) -> None:
-    """20 runs of 50 events on five topics, two of which nobody may publish to."""
+    """20 runs have 50 events each on five topics. Nobody may publish to two of the topics."""
     events = 50
     runs = [(play(api, topic, events), topic) for topic in islice(cycle(TOPICS), 20)]
     quiet = play(api, None, 5)
@@ -195,7 +195,7 @@ def test_every_event_arrives_or_is_parked_whatever_fails(api: Gateway, connect: 
 
 @pytest.mark.parametrize("topic", ["plain", "orders.fifo"])
 def test_a_process_that_saw_a_repeat_before_sends_nothing_twice(api: Gateway, push: Push, topic: str) -> None:
-    """SNS takes nothing of one run; Lambda brings the other one's records again with it."""
+    """SNS accepts nothing of one run, so Lambda repeats the records of the other one too."""
     stuck, fine = play(api, topic, 3), play(api, topic, 3)
     of_stream = [record for record in records() if stuck in json.dumps(record)]
     of_stream += [record for record in records() if fine in json.dumps(record)]
@@ -215,7 +215,8 @@ def test_a_process_that_saw_a_repeat_before_sends_nothing_twice(api: Gateway, pu
 def test_publishing_a_thousand_events_takes_at_most_so_many_calls(
     api: Gateway, connect: Connect, runs: int, events: int, most_calls: int
 ) -> None:
-    """The events belong to ``runs`` runs and go to a standard topic, then to a FIFO one. A creation is an event."""
+    """The events belong to ``runs`` runs. They go to a standard topic and then to a FIFO one. A creation is an event.
+    """
     ids = [api.create(event_delivery={"topic": "plain"})["id"] for _ in range(runs)]
     for run_id in ids * events:
         assert api.event(run_id, "INFO", minimal=True).status == 200
@@ -237,7 +238,7 @@ def test_publishing_a_thousand_events_takes_at_most_so_many_calls(
 
 
 def counted_reads() -> Counter[str]:
-    """Calls to DynamoDB by name, from now on."""
+    """Count the calls to DynamoDB by name from now on."""
     reads: Counter[str] = Counter()
     clients.dynamodb().meta.events.register("before-call.dynamodb.*", lambda model, **_: reads.update([model.name]))
     return reads
@@ -276,7 +277,7 @@ def shape(value: Any) -> Any:
     return {name: shape(each) for name, each in value.items()} if isinstance(value, dict) else type(value).__name__
 
 
-# -- what cannot be read
+# -- unreadable items
 
 
 def head_record(api: Gateway, topic: str = "plain") -> tuple[str, Json]:
@@ -410,7 +411,7 @@ def test_the_run_of_an_unreadable_record_waits_with_what_lies_behind_it(api: Gat
 
 @contextmanager
 def hidden(run_id: str, sk: str) -> Iterator[None]:
-    """An item as a reader meets it before the rest of its transaction is applied: not at all."""
+    """Hide an item, as DynamoDB does until the rest of its transaction is applied."""
     dynamodb = boto3.client("dynamodb")
     table = os.environ["GYOZA_TABLE"]
     item = dynamodb.get_item(TableName=table, Key={"pk": {"S": keys.run_pk(run_id)}, "sk": {"S": sk}})["Item"]
@@ -420,7 +421,7 @@ def hidden(run_id: str, sk: str) -> Iterator[None]:
 
 
 def failed(of_stream: Sequence[Json]) -> list[str]:
-    """The sequence numbers that one invocation with these records asks for again."""
+    """The sequence numbers that one invocation with these records reports as unfinished."""
     return [each["itemIdentifier"] for each in publish({"Records": of_stream}, Context())["batchItemFailures"]]
 
 
@@ -467,7 +468,9 @@ def test_a_deleted_run_has_nothing_published_and_nothing_parked(api: Gateway, pu
 def test_what_cannot_be_read_is_parked_once_however_often_its_batch_comes(
     api: Gateway, push: Push, has_restarts: bool
 ) -> None:
-    """SNS takes nothing of a run; behind it lie an unreadable event of it, one of another run and a record."""
+    """SNS accepts nothing of one run. Behind it are an unreadable event of it, one of another run and an unreadable
+    record.
+    """
     stuck, other = play(api, "orders.fifo", 3), play(api, "orders.fifo", 3)
     bad_id, bad = head_record(api)
     of_stream = [record for run_id in (stuck, other) for record in records() if run_id in json.dumps(record)]
@@ -487,7 +490,7 @@ def test_what_cannot_be_read_is_parked_once_however_often_its_batch_comes(
     assert push.sns.ids("orders.fifo", stuck) == push.sns.ids("orders.fifo", other) == [CREATED, "0", "2"]
 
 
-# -- an operator's part
+# -- tasks of operators
 
 
 def test_a_run_is_delivered_again_from_an_event_on(api: Gateway, push: Push) -> None:
@@ -545,7 +548,7 @@ def test_parked_events_are_replayed_whole_once_the_cause_is_gone(api: Gateway, c
     push.faults.denied = frozenset()
     of_a_new_version = {receipt: json.loads(body) for receipt, body in push.sqs.messages.items() if bad_id in body}
     for receipt, body in of_a_new_version.items():
-        # What a function that knows the later version does with the record.
+        # A function that knows the later version would do this with the record.
         push.sqs.messages[receipt] = json.dumps({**body, "record": bad})
 
     done = replay({}, Context())
@@ -580,7 +583,7 @@ class ReplayFunction(Stack):
 
 
 def test_a_replay_of_a_long_queue_tries_each_event_once_and_ends(api: Gateway, connect: Connect) -> None:
-    """Calls to SNS take 9 s, so that one invocation has time for 24 of the 30 events."""
+    """A call to SNS takes 9 s, so that one invocation has time for 24 of the 30 events."""
     run_id = play(api, "plain", 30)
     push = connect(Faults(denied=frozenset({"plain"}), call_s=9.0))
     park(push, run_id, range(30))
@@ -636,7 +639,7 @@ def test_what_a_replay_took_is_visible_again_though_the_table_is_throttled(
 
 @pytest.mark.parametrize("call", ["receive_message", "delete_message"])
 def test_what_a_replay_took_is_visible_again_though_sqs_fails_midway(api: Gateway, connect: Connect, call: str) -> None:
-    """SNS refuses the events of the first handful, so that the replay holds them while it takes more."""
+    """SNS refuses the first few events, so the replay holds them while it takes more."""
     refused, fine = play(api, "denied", 10), play(api, "plain", 10)
     push = connect(Faults(denied=frozenset({"denied"})))
     park(push, refused, range(10), "denied")
