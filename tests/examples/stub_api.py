@@ -1,4 +1,4 @@
-"""The two routes that the example worker calls, on loopback, with faults to order."""
+"""Serves the two routes that the example worker calls, on loopback, with faults on demand."""
 
 import json
 import os
@@ -25,11 +25,11 @@ class Answer:
     body: dict[str, Any]
     retry_after: str = ""
     is_cut_off: bool = False
-    """Half of the body is sent; the request has taken effect."""
+    """Only half of the body is sent, but the request has taken effect."""
 
 
 Fault = Callable[["StubApi"], Answer | None]
-"""Makes the answer that comes in place of the right one; None where the request is answered all the same."""
+"""Makes an answer that replaces the right one; None keeps the right one."""
 
 
 def refusal(status: int, code: str = "unavailable", *, retry_after: str = "") -> Fault:
@@ -41,7 +41,7 @@ def cut_off(_: "StubApi") -> Answer:
 
 
 def sigterm(api: "StubApi") -> None:
-    """The worker gets the signal while it waits for the answer."""
+    """Sends the worker SIGTERM while it waits for the answer."""
     assert api.worker_pid is not None
     os.kill(api.worker_pid, signal.SIGTERM)
 
@@ -56,14 +56,14 @@ def sigterm_and(fault: Fault) -> Fault:
 
 @dataclass
 class StubApi:
-    """Runs of one image, each with its state; every request seen; every event taken, once for each key."""
+    """Keeps the runs of one image, every request, and every accepted event once for each key."""
 
     url: str = ""
     runs: list[dict[str, Any]] = field(default_factory=list)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
-    """By type of event, or ``GET``: one for each request, the first of them first."""
+    """The faults by type of event, or ``GET``, one for each request, in order."""
     requests: list[tuple[str, str]] = field(default_factory=list)
-    """Type of event (or ``GET``) and Idempotency-Key."""
+    """The requests, each as its type of event (or ``GET``) and its Idempotency-Key."""
     events: list[dict[str, Any]] = field(default_factory=list)
     worker_pid: int | None = None
     _taken: set[tuple[str, str]] = field(default_factory=set)
@@ -86,7 +86,7 @@ class StubApi:
         return [event["type"] for event in self.events]
 
     def keys(self, name: str) -> list[str]:
-        """Idempotency-Keys of the requests of a type, as they came."""
+        """The Idempotency-Keys of the requests of a type, in order."""
         return [key for each, key in self.requests if each == name]
 
     def answer(self, path: str, key: str, event: dict[str, Any] | None) -> Answer:

@@ -1,4 +1,4 @@
-"""The example worker beside an API that fails: what it started it ends, and what it does not need it leaves alone."""
+"""Tests the example worker on an API that fails: it ends what it started and leaves other runs alone."""
 
 import os
 import signal
@@ -17,16 +17,16 @@ from tests.examples.stub_api import Fault, StubApi, cut_off, refusal, sigterm, s
 WORKER = Path(text_worker.__file__)
 EVENTS_OF_A_RUN = ["ASSIGNED", "STARTED", "INFO", "PROGRESS", "COMPLETED"]
 MANY = 12
-"""Failures in a row: more than seven seconds of them, whatever the pauses between are."""
+"""The number of failures in a row. Their pauses take more than seven seconds, whatever the jitter."""
 LIMIT_S = 30
 
 
 class Enough(BaseException):
-    """The worker paused as often as the test wants to see."""
+    """Ends a test after enough pauses."""
 
 
 class FakeTime:
-    """Time that passes in pauses only."""
+    """A clock that moves only during pauses."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -138,7 +138,7 @@ def test_a_run_fails_whatever_its_work_raises(stub: StubApi, monkeypatch: pytest
 
 @pytest.fixture
 def idle_worker(stub: StubApi, clock: FakeTime, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTime]:
-    """The clock of a worker that main() runs in this process."""
+    """Run main() in this process. Returns the worker's clock."""
     monkeypatch.setenv("GYOZA_URL", stub.url)
     monkeypatch.setenv("GYOZA_API_KEY", "key")
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
@@ -207,7 +207,7 @@ STOPS: dict[str, Stop] = {
         ["ASSIGNED", "STARTED", "INFO", "PROGRESS", "PROGRESS", "COMPLETED"],
     ),
 }
-"""By what the worker does when SIGTERM comes: the faults it meets, and the events that are taken of a run."""
+"""By the worker's activity at SIGTERM: the faults that it meets, and the events that the API accepts."""
 
 
 @pytest.mark.parametrize("when", STOPS)
@@ -263,7 +263,7 @@ def test_a_stopped_worker_tries_for_twenty_seconds_to_say_so(stub: StubApi, cloc
 
 
 def run_worker(stub: StubApi, **environment: str) -> int:
-    """The exit code of a worker in a process of its own, which a signal ends."""
+    """Run a worker in its own process, which a signal ends. Returns its exit code."""
     env = os.environ | {"GYOZA_URL": stub.url, "GYOZA_API_KEY": "key", "NO_PROXY": "127.0.0.1"} | environment
     with subprocess.Popen(
         [sys.executable, WORKER], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -1,6 +1,6 @@
 """Tests bad input on every route: bodies that are not JSON or cannot be kept, wrong ids, numbers at every limit.
 
-What one route alone takes and refuses stands with that route.
+The tests of a route hold the input that only this route accepts or refuses.
 """
 
 import json
@@ -35,7 +35,7 @@ every_route_with_a_body = pytest.mark.parametrize(("method", "path"), list(WITH_
 
 
 def assigned(api: Gateway) -> str:
-    """A run that every writing route would take a fitting request for."""
+    """A run that accepts a valid request to every writing route."""
     run_id: str = api.create()["id"]
     api.event(run_id, "ASSIGNED")
     return run_id

@@ -267,7 +267,7 @@ def test_five_attributes_are_accepted_and_six_are_refused(api: Gateway) -> None:
 
 
 def inputs_of(size: int, character: str = "x") -> dict[str, str]:
-    """An object of that many bytes as compact UTF-8 JSON."""
+    """Inputs of that many bytes as compact UTF-8 JSON."""
     frame, width = len('{"a":""}'), len(character.encode())
     assert (size - frame) % width == 0
     return {"a": character * ((size - frame) // width)}

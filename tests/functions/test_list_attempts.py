@@ -27,7 +27,7 @@ UNKNOWN = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 
 
 def next_page(answer: Answer, run_id: str) -> str | None:
-    """The address behind the ``Link``, as a client finds it from the one it asked (RFC 8288), stage and all."""
+    """The address in the ``Link``, resolved against the requested one (RFC 8288), with the stage."""
     link = answer.headers.get("Link")
     if link is None:
         return None
@@ -173,7 +173,7 @@ def test_attempts_are_paged_by_number(
 
 
 def a_run_of_attempts(count: int) -> str:
-    """Id of a run stored past the API, that failed until it came to so many attempts."""
+    """Store a run without the API that failed until it had so many attempts. Returns its id."""
     run = replace(seeded_run(1), max_attempts=count)
     store_runs([(run, RunSpec("busybox:1"))])
     client, table = boto3.client("dynamodb"), os.environ["GYOZA_TABLE"]

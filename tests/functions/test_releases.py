@@ -1,4 +1,4 @@
-"""Two releases serve one table: neither loses what the other wrote, and neither answers from what it cannot read."""
+"""Tests two releases on one table: each keeps the other's attributes and answers 503 for items it cannot read."""
 
 import os
 from collections.abc import Callable
@@ -197,5 +197,5 @@ def change(run_id: str, sk: str, name: str, value: dict[str, Any]) -> None:
 
 
 def count_of_marks(run_id: str) -> int:
-    """Attributes that a newer release wrote, over all items of the run."""
+    """The number of attributes that a newer release wrote, over all items of the run."""
     return sum(value == NEWER for item in items_of(run_id).values() for value in item.values())

@@ -38,14 +38,14 @@ every_operation = pytest.mark.parametrize("operation", operations(), ids=lambda 
 
 
 class Tour:
-    """Sends requests, holds each answer to the document, and remembers which codes came."""
+    """Sends requests, compares each answer with the document, and remembers the codes."""
 
     def __init__(self, api: Gateway) -> None:
         self.api = api
         self.met: set[tuple[str, int, str]] = set()
 
     def __call__(self, method: str, path: str, body: Any = None, *, run_id: str = "", **options: Any) -> Answer:
-        """``path`` is the route's template."""
+        """Send a request and compare the answer. ``path`` is the template of the route."""
         answer = self.api.call(method, path.format(id=run_id), body, **options)
         assert_described(method, path, answer.status, answer.headers, answer.json)
         code = answer.json["code"] if answer.status >= 400 else ""
@@ -166,7 +166,7 @@ REFUSED: dict[str, list[Refused]] = {
     ],
     "failed": [("POST", "/runs/{id}/events", {"type": "RETRIED"}, {})],
 }
-"""Requests that a run which is new, completed or failed refuses."""
+"""Requests that a new, a completed or a failed run refuses."""
 
 TWO_BODIES: dict[str, tuple[Any, Any]] = {
     "createRun": ({"image": "i"}, {"image": "j"}),
@@ -203,7 +203,7 @@ def test_every_refusal_that_is_described_comes_and_comes_as_it_is_described(
             assert statuses in ([200, 422], [201, 422])
 
     expected = {(each.name, code) for each in operations() for code in codes_of_operation(each) - OF_THE_GATEWAY}
-    # Only the gateway measures a request whose body is not read.
+    # Only the gateway limits the size of a body that no function reads.
     expected -= {("retryRun", "too_large"), ("cancelRun", "too_large")}
     assert {(name, code) for name, _, code in tour.met if code} == expected
 

@@ -1,4 +1,4 @@
-"""What is stored comes back as it was."""
+"""Tests that values survive being stored and read."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,17 +23,17 @@ from testing.capacity import item_bytes
 from tests.properties.strategies import attempts, claims, events, results, run_ids, runs, seqs, specs, texts
 
 HEAD_BYTES = 1_024
-"""A write unit: HEAD stays below it, whatever the run's documents and timeline hold."""
+"""One write unit. HEAD stays below it, whatever the run's documents and timeline hold."""
 
 MAX_NUMBER_DIGITS = 38
-"""Digits of a number (DynamoDB's limit)."""
+"""The most digits of a number (DynamoDB's limit)."""
 
 versions = st.none() | st.integers(1, 10**9)
 
 large_inputs = st.integers(MAX_INPUTS_IN_SPEC_BYTES - 10, MAX_INPUTS_IN_SPEC_BYTES + 10).map(
     lambda length: JsonText('{"a":"' + "x" * (length - 8) + '"}')
 )
-"""Inputs around the size from which they are an item of their own."""
+"""Draws inputs around the size limit of inputs in SPEC."""
 
 any_specs = specs | st.builds(lambda spec, inputs: replace(spec, inputs=inputs), specs, large_inputs)
 
@@ -58,7 +58,7 @@ def test_a_run_at_its_creation(run: OpRun, spec: RunSpec) -> None:
 def test_a_run_after_a_change(
     before: OpRun, later: OpRun, spec: RunSpec, claim_version: int | None, result_version: int | None
 ) -> None:
-    """A change keeps the attributes that it may not touch, and takes away those that the run has no more."""
+    """A change keeps the attributes that it may not touch, and removes those that the run has lost."""
     after = replace(
         later,
         id=before.id,
@@ -179,5 +179,5 @@ def test_the_version_of_a_head_is_the_run_s(run: OpRun, spec: RunSpec) -> None:
 
 
 def stored(attributes: Item) -> Item:
-    """An item that holds the attributes."""
+    """A stored item with these attributes."""
     return {"schema": {"N": "1"}, **attributes}

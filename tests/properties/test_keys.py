@@ -1,4 +1,4 @@
-"""Bounds on created_key against their definition."""
+"""Tests the bounds on created_key against their definition."""
 
 from datetime import datetime
 

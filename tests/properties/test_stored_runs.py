@@ -1,4 +1,4 @@
-"""A run under any sequence of commands, as it comes back from a table: whole, in part, as a row, and page by page."""
+"""Tests that a run comes back from a table under any sequence of commands: whole, in part, as a row, in pages."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -45,7 +45,7 @@ RUN_ID = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 
 
 def text_of(size: int) -> JsonText:
-    """A document of that many bytes, at least ten."""
+    """A document of that many bytes, which must be at least ten."""
     return JsonText('{"é":"' + "x" * (size - 9) + '"}')
 
 
@@ -55,7 +55,7 @@ documents = st.just(EMPTY_OBJECT) | sizes.map(text_of)
 
 
 class StoppedClock:
-    """Nobody else writes, so nobody waits."""
+    """A clock that stands still. Nobody else writes, so nothing waits."""
 
     def __init__(self) -> None:
         self.instant = CREATED
@@ -71,7 +71,7 @@ class StoppedClock:
 
 
 class StoredRun(RuleBasedStateMachine):
-    """The store, the reader and the rows beside a run that keeps every value in memory."""
+    """Compares the store, the reader and the rows with a run that keeps every value in memory."""
 
     @initialize(inputs=inputs, max_attempts=st.integers(1, 3))
     def create(self, inputs: JsonText, max_attempts: int) -> None:
@@ -116,7 +116,7 @@ class StoredRun(RuleBasedStateMachine):
         size=st.sampled_from([10, 9_900, 10_400]),
     )
     def a_worker_writes_many_lines(self, count: int, size: int) -> None:
-        """Around the hundred events and the 1 MB of them that a run shows."""
+        """Write about as many events as a run shows: a hundred, or 1 MB of them."""
         if self.run.state.is_terminal:
             return
         for _ in range(count):
@@ -148,7 +148,7 @@ class StoredRun(RuleBasedStateMachine):
         return self.timeline[attempt.first_seq : attempt.last_seq + 1]
 
     def view(self) -> RunView:
-        """The run as the definition has it: the newest hundred events, of those the newest that fit 1 MB."""
+        """The run by definition: the newest hundred events, and of those the newest that fit 1 MB."""
         shown: list[Event] = []
         for event in reversed(self.events_of(self.run.attempt)[-MAX_EVENTS_OF_RUN:]):
             if sum(each.text_bytes for each in (*shown, event)) > MAX_EVENT_BYTES:
@@ -216,7 +216,7 @@ class StoredRun(RuleBasedStateMachine):
         self.check_page(self.reader.events_across_attempts(RUN_ID, after_seq, limit), behind, limit)
 
     def check_page(self, page: EventPage, behind: Sequence[Event], limit: int) -> None:
-        """A page may end short of its limit only where 1 MB ends, and never empty while there is more."""
+        """Check a page. It may end short of its limit only if it holds 1 MB, and it is empty only at the end."""
         assert page.run == self.bare_run()
         assert list(page.events) == list(behind[: len(page.events)])
         assert page.has_more == (len(page.events) < len(behind))

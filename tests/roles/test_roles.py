@@ -1,4 +1,4 @@
-"""Each function's role: exactly what the function and Lambda itself do with it, and nothing else."""
+"""Tests each function's role: it allows exactly the actions of the function and of Lambda itself."""
 
 import re
 from typing import Any
@@ -45,12 +45,12 @@ def role_of(function: str, **parameters: str) -> dict[str, Any]:
 
 
 def role_for(function: str, permissions: set[Permission], boundary: dict[str, str]) -> dict[str, Any]:
-    """A role as ``shape_of`` shows it."""
+    """The expected role in the form of ``shape_of``."""
     return {"trusts": "lambda.amazonaws.com", "allows": permissions, **boundary, "name": function}
 
 
 def shape_of(role: dict[str, Any]) -> dict[str, Any]:
-    """A whole role: any part of it that is not expected shows under its own name."""
+    """The whole role. An unexpected part appears under its own name."""
     rest = dict(role)
     [policy] = rest.pop("Policies")
     trust = rest.pop("AssumeRolePolicyDocument")

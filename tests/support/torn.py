@@ -30,7 +30,7 @@ from functools import cache
 from operator import gt, lt
 from random import Random
 
-# By name: a test may put simulated functions in their place in the module time, for the handlers' sake.
+# The module is imported by name, because a test may replace functions of the module time for the handlers.
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 

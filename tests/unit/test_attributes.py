@@ -1,4 +1,4 @@
-"""Attributes of items, and items that this release cannot read."""
+"""Tests the attributes of items, and items that this release cannot read."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -54,7 +54,7 @@ def test_the_version_of_no_item_is_zero(item: Item | None, version: int) -> None
     assert version_of(item) == version
 
 
-# -- items that cannot be read
+# -- unreadable items
 
 
 def test_an_item_of_this_schema_is_decoded() -> None:

@@ -1,4 +1,4 @@
-"""DynamoDB's errors as ours."""
+"""Tests the translation of DynamoDB's errors."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -24,7 +24,7 @@ ARN = "arn:aws:dynamodb:eu-central-1:123:table/runs"
 
 
 def client_error(code: str, reasons: list[dict[str, Any]] | None = None, *, resent: int = 0) -> ClientError:
-    """``resent``: how often the client had sent the request before."""
+    """An error of the client, which had sent the request ``resent`` times before."""
     response: dict[str, Any] = {
         "Error": {"Code": code, "Message": ARN},
         "ResponseMetadata": {"RetryAttempts": resent},

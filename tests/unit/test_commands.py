@@ -1,4 +1,4 @@
-"""The commands against stores that conflict, refuse for load or lose an answer as they are told."""
+"""Tests the commands on stores that conflict, refuse because of load or lose answers on demand."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ def a_run(state: State = State.PENDING, version: int = 1) -> OpRun:
 
 @dataclass
 class FakeClock:
-    """A clock that only moves while a request sleeps or saves."""
+    """A clock that moves only while a request sleeps or saves."""
 
     seconds: float = 1_000.0
     pauses: list[float] = field(default_factory=list)
@@ -79,11 +79,11 @@ class FixedIds:
 
 
 class OneRun:
-    """One run. Each write but the last fails as ``failures`` says, in order.
+    """A store of one run. Its first writes fail with the ``failures``, in order.
 
-    ``others``: the run as another request left it, for each write that meets it changed; without one it stays.
-    ``fingerprint``: the one that the key was used with, as HEAD and key show it at one instant. ``at_that_instant``:
-    the run that is read together with the key, if it is not the one of ``load``.
+    ``others`` are the states in which another request leaves the run, one for each conflict. ``fingerprint`` is that of
+    the request that used the key, as ``load_with_key`` shows it. ``at_that_instant`` is the run of ``load_with_key``,
+    if it differs from the run of ``load``.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class OneRun:
 
 
 class NeverWritten(OneRun):
-    """Every write fails and takes its time; ``failures`` are told by turns. A conflict raises the run's version."""
+    """Every write takes its time and fails with the ``failures`` in turn. A conflict raises the run's version."""
 
     def __init__(self, clock: FakeClock, save_s: float, failures: Sequence[NotWritten] = ()) -> None:
         super().__init__(a_run())
@@ -182,7 +182,7 @@ def clock() -> FakeClock:
 
 
 def pausing(monkeypatch: pytest.MonkeyPatch, choose: Callable[[float], float]) -> None:
-    """Let ``choose`` say how long a pause is, given its bound."""
+    """Let ``choose`` determine each pause from its bound."""
 
     def uniform(low: float, high: float) -> float:
         assert low == 0
@@ -309,7 +309,7 @@ FAILURES: dict[str, tuple[list[NotWritten], tuple[type[GyozaError], ...]]] = {
     "load": ([Overloaded()], (StorageUnavailable,)),
     "both by turns": ([Overloaded(), ChangedMeanwhile(RUN_ID)], (RunBusy, StorageUnavailable)),
 }
-"""The failures by turns, and the refusals that they may end in: the last failure decides."""
+"""The failures in turn, and the refusals that the last of them may lead to."""
 
 
 @pytest.mark.parametrize("save_s", [0.005, 0.05, 0.4])
@@ -416,7 +416,7 @@ def test_a_key_that_came_with_another_body_is_refused(clock: FakeClock) -> None:
 
 
 def test_a_repeat_that_the_run_refuses_is_answered_if_its_key_was_used(clock: FakeClock) -> None:
-    """The first request completed the run, so that the run takes no second COMPLETED."""
+    """The first request completed the run, which therefore refuses a second COMPLETED."""
     store = OneRun(a_run(State.COMPLETED), fingerprint="the body")
     assert post(store, clock, COMPLETED, key=KEY) == Outcome(a_run(State.COMPLETED), None, is_replay=True)
     assert store.calls == ["load SMALL", "load with key", "load SMALL known"]
@@ -486,7 +486,7 @@ def test_conflicts_before_and_after_a_keyed_refusal_share_the_eight_seconds(
 
 
 class TakesItOnlyWithItsKey(NeverWritten):
-    """A run that others complete and reopen: by each conflict it refuses, and when read with the key it takes it."""
+    """A run that others complete and reopen. Each conflict leaves it completed; ``load_with_key`` shows it reopened."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock, 0.005)

@@ -1,4 +1,4 @@
-"""The tool that installs the tools, with installers that only note that they were called."""
+"""Tests the installation of the tools, with installers that only record their calls."""
 
 import importlib.util
 import os
@@ -18,7 +18,7 @@ from tools.environments import CannotInstall, Environments, check_venv_module
 
 
 class Recorded(Environments):
-    """Runs nothing; ``uv_works`` says whether uv would."""
+    """Records commands and runs nothing. ``uv_works`` decides whether uv succeeds."""
 
     def __init__(self, folder: Path, *, uv_works: bool = True) -> None:
         super().__init__(folder / "venv", folder / "requirements", Steps(lambda _: None))
@@ -89,7 +89,7 @@ def test_a_python_without_ensurepip_is_told_before_anything_is_installed(monkeyp
 
 
 def test_an_interrupted_installation_says_so_in_one_sentence(folder: Path) -> None:
-    """The installer environment takes seconds; it is interrupted as soon as it is begun."""
+    """The installation of the installer takes seconds and is interrupted as soon as it begins."""
     command = [sys.executable, "-m", "tools.environments", "local"]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as installing:

@@ -1,4 +1,4 @@
-"""Every error has a status and a code, and a text for clients."""
+"""Tests that every error has a status, a code and a text for clients."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from gyoza_domain.domain.transitions import ALLOWED_IN
 from gyoza_domain.http.errors import STATUS_AND_CODE, RequestError, misfit, misfit_error, misfits_error, too_large_error
 
 BASES = {errors.GyozaError, errors.Refused, errors.InvalidRequest}
-"""Errors that are never raised themselves."""
+"""The errors that are never raised themselves."""
 
 
 def family_of(error: type[errors.GyozaError]) -> set[type[errors.GyozaError]]:
@@ -114,7 +114,7 @@ def test_the_text_of_an_error_is_a_sentence_fit_for_a_client(error: errors.Gyoza
 @pytest.mark.parametrize("event_type", EventType)
 @pytest.mark.parametrize("state", [state for state in State if not state.is_terminal])
 def test_an_event_that_a_state_does_not_allow_comes_with_advice(state: State, event_type: EventType) -> None:
-    """Each such pair has an advice, and no pair that is allowed has one."""
+    """Each such pair has an advice, and no allowed pair has one."""
     refusal = f"A run that is {state} takes no {event_type} event"
     has_advice = str(errors.InvalidTransition(state, event_type)) != refusal
     assert has_advice is (state not in ALLOWED_IN[event_type])

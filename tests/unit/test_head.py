@@ -1,4 +1,4 @@
-"""HEAD's size at its worst, and the marks that it carries."""
+"""Tests the greatest size of HEAD, and its marks."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from testing.capacity import item_bytes
 
 LAST_INSTANT = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 MOST = 9_999_999_999
-"""Ten digits, none of them a zero at the end, which would cost nothing."""
+"""A number of ten digits. A zero at its end would take no space."""
 
 LARGEST = OpRun(
     id="6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911",

@@ -1,4 +1,4 @@
-"""JSON as it comes in and as it is kept."""
+"""Tests how JSON is read and written."""
 
 import json
 import math
@@ -10,12 +10,12 @@ from gyoza_domain.http.json_text import dump, dump_within, parse
 
 
 def nested(depth: int, opening: str = '{"a":', closing: str = "}") -> bytes:
-    """A document of so many levels."""
+    """A document with so many levels."""
     return (opening * (depth - 1) + ("{}" if closing == "}" else "[]") + closing * (depth - 1)).encode()
 
 
 def refusal_of(raw: bytes) -> tuple[int, str, str]:
-    """Status, type and text of the one complaint, which is about the body."""
+    """The status, and the type and the text of the one misfit, which must be about the body."""
     with pytest.raises(RequestError) as caught:
         parse(raw)
     assert not isinstance(caught.value.detail, str)

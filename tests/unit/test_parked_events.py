@@ -1,4 +1,4 @@
-"""Parked events on SQS."""
+"""Tests the queue of parked events on SQS."""
 
 import json
 

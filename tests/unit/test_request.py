@@ -1,4 +1,4 @@
-"""The parts of an API Gateway event that a handler reads."""
+"""Tests the readers of an API Gateway event."""
 
 from base64 import b64encode
 from typing import Any
@@ -33,7 +33,7 @@ def with_query(**values: list[str]) -> APIGatewayProxyEvent:
 
 
 def complaint(error: RequestError) -> tuple[int, list[str | int], str]:
-    """Status, place and type of its one complaint."""
+    """The status, and the place and the type of the one misfit."""
     assert not isinstance(error.detail, str)
     [detail] = error.detail
     return error.status, detail["loc"], detail["type"]

@@ -1,4 +1,4 @@
-"""Pages of run ids: which index is asked for what, and how the shards' answers become one page."""
+"""Tests pages of run ids: the choice of the index, and the merge of the shards' answers."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ T0 = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
 SHARDS = 2
 
 ShardAnswer = tuple[list[int], int | None]
-"""The entries a shard tells, and where it stopped when it has more."""
+"""The entries of a shard's answer, and its last key if the shard has more."""
 
 
 def run_id(number: int) -> str:
@@ -26,7 +26,7 @@ def run_id(number: int) -> str:
 
 
 def created_key(number: int) -> str:
-    """Of the run with that number; the higher the younger."""
+    """The created_key of the run with that number. A higher number is a younger run."""
     return keys.created_key(T0 + timedelta(seconds=number), run_id(number))
 
 
@@ -35,7 +35,7 @@ def runs(*numbers: int) -> list[str]:
 
 
 class ShardsAsTold:
-    """Answers each shard's query as it was told, and keeps what it was asked."""
+    """Gives each shard's query the prepared answer and keeps the queries."""
 
     def __init__(self, answers: Mapping[int, ShardAnswer]) -> None:
         self.answers = answers

@@ -1,4 +1,4 @@
-"""The store's answers to what a write came to, and the reading of a run together with a key."""
+"""Tests the store: the errors for each outcome of a write, and the reading of a run together with a key."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ INFO = EventDraft(EventType.INFO, "hello")
 
 
 class Clock:
-    """Keeps how long it was asked to sleep."""
+    """A clock that records its pauses."""
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
@@ -45,7 +45,7 @@ class Clock:
 
 
 class FailingTable(TableInMemory):
-    """Fails each call of a kind as it is told, until its failures are used up."""
+    """Makes each call of a kind fail with the prepared failures, until they are used up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def store(table: FailingTable, clock: Clock) -> DynamoDBRunStore:
 
 @pytest.fixture
 def stored(store: DynamoDBRunStore, table: FailingTable) -> DynamoDBRunStore:
-    """The store with a run in it."""
+    """A store that holds a run."""
     store.add(RUN, SPEC)
     table.calls.clear()
     return store

@@ -14,7 +14,7 @@ RUN_ID = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 
 
 class FakeClock:
-    """Keeps how long it was asked to sleep."""
+    """A clock that records its pauses."""
 
     def __init__(self) -> None:
         self.pauses: list[float] = []

@@ -1,4 +1,4 @@
-"""A run of one version out of its items, and half a transaction that is told by what is missing."""
+"""Tests how a run of one version is built from its items, and how half a transaction is recognised."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -54,7 +54,7 @@ CLAIM_VERSION, RESULT_VERSION, VERSION = 7, 9, 12
 
 
 class NoClock:
-    """Nothing here waits."""
+    """A clock that no test may use."""
 
     def now(self) -> datetime:
         raise NotImplementedError
@@ -107,7 +107,7 @@ def head_item(run: OpRun, spec: RunSpec = SPEC) -> Item:
 
 
 def stored(run: OpRun, spec: RunSpec = SPEC, events: Iterable[Event] | None = None) -> dict[str, Item]:
-    """The items of the run as its transactions leave them, by sort key."""
+    """The items that the run's transactions leave, by sort key."""
     attempt = run.attempt
     head = head_from(head_item(run, spec))
     items = [head_item(run, spec), *codec.spec_items(RUN_ID, spec)]
@@ -193,7 +193,7 @@ def test_the_items_of_a_reading_go_with_it() -> None:
     }
 
 
-# -- items on the other side of a write
+# -- items before or after a write
 
 PROMISES: list[tuple[str, str, set[Extent]]] = [
     ("claimed", keys.CLAIM, set(Extent)),
@@ -343,7 +343,7 @@ def test_a_missing_event_between_two_or_at_the_top_is_not_there_yet(seqs: tuple[
 
 
 def a_long_run(count: int, *, spec: RunSpec = SPEC, msg: str = "") -> tuple[OpRun, dict[str, Item]]:
-    """A patched run, so that all items beside HEAD exist, in attempt 1 with so many events."""
+    """A run in attempt 1 with so many events. It was patched, so that all items beside HEAD exist."""
     attempt = replace(PATCHED.attempt, number=1, first_seq=0, last_seq=count - 1)
     events = [replace(an_event(seq, first_seq=0, attempt=1), msg=msg) for seq in range(count)]
     run = replace(PATCHED, attempt=attempt)
@@ -382,7 +382,9 @@ def test_a_hundred_events_come_with_one_query_beside_a_small_item_of_a_newer_rel
 
 @pytest.mark.parametrize("count", [30, 100, 150])
 def test_events_beyond_the_first_page_come_with_another_query(count: int) -> None:
-    """Events of 10,300 bytes: a page of 1 MB holds fewer of them than an answer beside other attributes."""
+    """An event has 10,300 bytes. A page of 1 MB holds fewer of them than an answer, because items have other
+    attributes.
+    """
     documents = AttemptResult(JsonText('{"a":"' + "x" * 250_000 + '"}'))
     run, items = a_long_run(
         count, spec=replace(SPEC, inputs=JsonText('{"a":"' + "x" * 250_000 + '"}')), msg="x" * 10_300

@@ -1,4 +1,4 @@
-"""The writes of a creation and of every kind of change, and the attributes that they leave alone."""
+"""Tests the writes of a creation and of every kind of change, and the attributes that they keep."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -50,7 +50,7 @@ Command = EventDraft | RunPatch
 
 
 class Clock:
-    """A second for each command."""
+    """A clock that moves by a second with each command."""
 
     def __init__(self) -> None:
         self.instant = T0
@@ -67,7 +67,7 @@ class Clock:
 
 @dataclass
 class StoredRun:
-    """A run in a table of its own."""
+    """A run in its own table."""
 
     table: TableInMemory
     clock: Clock
@@ -106,7 +106,7 @@ def a_run(*commands: Command, max_attempts: int = 1) -> StoredRun:
 
 
 def told(writes: list[dict[str, Any]]) -> list[str]:
-    """Each write as its kind and its sort key."""
+    """Describe each write by its kind and its sort key."""
     return [f"{kind} {target(action)['sk']['S']}" for write in writes for kind, action in write.items()]
 
 
@@ -208,7 +208,7 @@ def test_a_key_is_the_second_write_of_a_change(command: EventDraft) -> None:
 
 
 def conditions(writes: list[dict[str, Any]]) -> dict[str, str]:
-    """By sort key; a write without a condition has none here."""
+    """The conditions of the writes by sort key, without the writes that have none."""
     actions = [action for write in writes for action in write.values()]
     return {target(each)["sk"]["S"]: each["ConditionExpression"] for each in actions if "ConditionExpression" in each}
 
@@ -297,7 +297,7 @@ def test_a_retry_takes_from_head_all_that_was_the_attempt_s() -> None:
 def test_an_end_after_a_patch_writes_only_the_part_of_the_result_that_it_tells(
     command: EventDraft, result: AttemptResult
 ) -> None:
-    """Its decision never read the patched result."""
+    """The decision never read the patched result."""
     run = a_run(replace(FAILED, error_message="as before"), PATCH_OUTPUTS, REOPEN, RunPatch(State.PENDING), STARTED)
     run.table.calls.clear()
     run.do(command)
@@ -329,7 +329,7 @@ def test_an_event_that_ends_an_attempt_repeats_the_claim_and_no_other_event_does
     assert not claim.keys() & {*run.item(keys.event_sk(0)), *run.item(keys.event_sk(1))}
 
 
-# -- attributes and schemas of a later release
+# -- attributes and schemas of a newer release
 
 
 def mark(run: StoredRun, change: Item = LATER) -> None:
