@@ -40,7 +40,7 @@ IMAGE = "example/text-statistics:1"
 
 _REQUEST_LIMIT_S = 10
 _FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
+_MAX_PAUSE_S = 30.0
 _STOPPING_LIMIT_S = 20.0
 _LOST = frozenset({400, 404, 409, 410})
 _MOST_FREQUENT = 5
@@ -93,7 +93,7 @@ def _growing_pauses() -> Iterator[float]:
     pause_s = _FIRST_PAUSE_S
     while True:
         yield pause_s * random.uniform(0.75, 1.25)  # noqa: S311 - no secret depends on it
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        pause_s = min(2 * pause_s, _MAX_PAUSE_S)
 
 
 class GyozaApi:

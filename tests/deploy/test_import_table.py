@@ -21,7 +21,7 @@ def test_the_stack_begins_with_the_table_alone() -> None:
     assert set(template) == {"AWSTemplateFormatVersion", "Description", "Parameters", "Resources"}
 
 
-def test_what_the_table_refers_to_is_among_the_parameters() -> None:
+def test_the_template_keeps_every_parameter_that_the_table_refers_to() -> None:
     text = json.dumps(TABLE)
     assert text.count('"Ref"') == 1
     assert TABLE["Properties"]["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}

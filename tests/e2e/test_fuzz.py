@@ -52,14 +52,14 @@ class Figures:
     def with_status(self, first: int, last: int) -> int:
         return sum(count for (_, _, status), count in self.answers.items() if first <= status <= last)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         answers = ", ".join(
             f"{self.with_status(status, status + 99)} {status // 100}xx" for status in (200, 300, 400, 500)
         )
         lines = [
-            f"{self.total} requests ({_told(self.requests)}), {self.with_status(0, 0)} without answer",
-            f"{answers}; checks: {_told(self.checks)}",
-            f"fitting requests refused for what they met: {_told(self.refused_though_fitting)}",
+            f"{self.total} requests ({_listed(self.requests)}), {self.with_status(0, 0)} without answer",
+            f"{answers}; checks: {_listed(self.checks)}",
+            f"fitting requests refused for what they met: {_listed(self.refused_though_fitting)}",
         ]
         return "\n".join(lines)
 
@@ -73,7 +73,7 @@ def test_a_fuzzed_stack_never_breaks_and_answers_as_it_is_described(endpoint: En
         report = tmp_path / f"{number}.ndjson"
         exits[name] = _fuzz(endpoint, document, report, options)
         _read_into(figures, report)
-    print(f"\nschemathesis, seed {SEED}:\n{figures.told()}")
+    print(f"\nschemathesis, seed {SEED}:\n{figures.summary()}")
 
     assert figures.with_status(500, 599) == 0
     assert figures.with_status(0, 0) == 0
@@ -134,5 +134,5 @@ def _unreached(figures: Figures) -> list[str]:
     return [each.name for each in operations() if (each.method, each.path) not in reached]
 
 
-def _told(counts: Counter[str]) -> str:
+def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "none"

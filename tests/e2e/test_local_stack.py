@@ -116,7 +116,7 @@ def test_runs_url_and_key_survive_a_stop_until_a_fresh_start(tmp_path: Path) -> 
 
 
 @pytest.mark.long
-def test_what_is_pushed_after_a_restart_is_what_was_written_after_it(tmp_path: Path) -> None:
+def test_a_restarted_stack_pushes_only_events_that_were_written_after_the_restart(tmp_path: Path) -> None:
     port = free_port()
     with make_run(tmp_path, port) as first:
         endpoint = first.endpoint()

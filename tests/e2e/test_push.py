@@ -147,7 +147,9 @@ def test_a_run_is_delivered_again_by_an_operators_command(api: Api, endpoint: En
     assert run_tool(unknown, endpoint, tmp_path) == (1, "", "OpRun 'nothing' not found\n")
 
 
-def test_what_sns_refuses_is_parked_and_replayed_once_it_takes_it(api: Api, endpoint: Endpoint, tmp_path: Path) -> None:
+def test_an_event_that_sns_refuses_is_parked_and_replayed_once_sns_takes_it(
+    api: Api, endpoint: Endpoint, tmp_path: Path
+) -> None:
     session: Any = boto3.Session("test", "test", region_name=endpoint.region)
     sns = session.client("sns", endpoint_url=endpoint.aws_endpoint_url)
     sqs = session.client("sqs", endpoint_url=endpoint.aws_endpoint_url)

@@ -88,7 +88,7 @@ def test_cancel_and_complete_do_not_both_win(api: Gateway) -> None:
 
 
 @pytest.mark.parametrize("ended_by", ["FAILED", "CANCELLED"])
-def test_of_racing_retries_one_opens_an_attempt(api: Gateway, ended_by: str) -> None:
+def test_one_of_many_racing_retries_opens_an_attempt(api: Gateway, ended_by: str) -> None:
     recorder = Recorder(api)
     for racers in (2,) * 8 + (8,) * 2:
         run_id = recorder.create()

@@ -254,7 +254,7 @@ def test_a_topic_deleted_under_us_is_made_again(api: Gateway, push: Push) -> Non
     assert push.sns.calls["create_topic"] == 2
 
 
-def test_what_there_is_no_time_for_comes_again(api: Gateway, push: Push) -> None:
+def test_events_without_time_to_send_come_again(api: Gateway, push: Push) -> None:
     play(api, "plain", 2)
     of_stream = records()
     numbers = [record["dynamodb"]["SequenceNumber"] for record in of_stream]
@@ -379,7 +379,7 @@ def test_a_run_whose_delivery_cannot_be_read_is_parked_event_by_event(
     assert sorted((each["run_id"], each["seq"]) for each in push.sqs.parked) == [(run_id, seq) for seq in (-1, 0, 1)]
 
 
-def test_what_can_be_neither_published_nor_parked_comes_again(api: Gateway, connect: Connect) -> None:
+def test_an_event_that_can_be_neither_published_nor_parked_comes_again(api: Gateway, connect: Connect) -> None:
     run_id = play(api, "denied", 2)
     bad_id, bad = head_record(api)
     of_stream = [record for record in records() if run_id in json.dumps(record)]
@@ -465,7 +465,7 @@ def test_a_deleted_run_has_nothing_published_and_nothing_parked(api: Gateway, pu
 
 
 @pytest.mark.parametrize("has_restarts", [False, True])
-def test_what_cannot_be_read_is_parked_once_however_often_its_batch_comes(
+def test_an_unreadable_item_is_parked_once_however_often_its_batch_comes(
     api: Gateway, push: Push, has_restarts: bool
 ) -> None:
     """SNS accepts nothing of one run. Behind it are an unreadable event of it, one of another run and an unreadable
@@ -621,7 +621,7 @@ def test_a_replay_leaves_one_of_two_copies_of_an_event_at_most(api: Gateway, con
     assert (len(push.sqs.messages), push.sqs.taken) == (2 if refused else 0, set())
 
 
-def test_what_a_replay_took_is_visible_again_though_the_table_is_throttled(
+def test_events_of_a_replay_are_visible_again_though_the_table_is_throttled(
     api: Gateway, push: Push, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = play(api, "plain", 12)
@@ -638,7 +638,9 @@ def test_what_a_replay_took_is_visible_again_though_the_table_is_throttled(
 
 
 @pytest.mark.parametrize("call", ["receive_message", "delete_message"])
-def test_what_a_replay_took_is_visible_again_though_sqs_fails_midway(api: Gateway, connect: Connect, call: str) -> None:
+def test_events_of_a_replay_are_visible_again_though_sqs_fails_midway(
+    api: Gateway, connect: Connect, call: str
+) -> None:
     """SNS refuses the first few events, so the replay holds them while it takes more."""
     refused, fine = play(api, "denied", 10), play(api, "plain", 10)
     push = connect(Faults(denied=frozenset({"denied"})))

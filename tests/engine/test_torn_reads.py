@@ -380,7 +380,7 @@ HALVES = pytest.mark.parametrize(
 
 @HALVES
 @pytest.mark.parametrize("reads", [1, 3, None])
-def test_of_two_workers_one_starts_a_run_whose_start_is_half_visible(
+def test_one_of_two_workers_starts_a_run_while_the_start_is_half_visible(
     api: Gateway, pauses: Pauses, reads: int | None, shows: Choose
 ) -> None:
     assert pauses

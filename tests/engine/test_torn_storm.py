@@ -386,10 +386,10 @@ class Writer:
         if answer.status == 200 and not minimal:
             self.world.check_run(f"{method} {route}", answer.json, floor)
         elif answer.status == 200:
-            told = answer.json
-            if floor.is_above(told["current_attempt"], told["last_seq"]):
-                self.world.wrong(f"{method} {route} {run_id}: {told} after {floor}")
-            self.world.learn(route, run_id, attempt=told["current_attempt"], last_seq=told["last_seq"])
+            shown = answer.json
+            if floor.is_above(shown["current_attempt"], shown["last_seq"]):
+                self.world.wrong(f"{method} {route} {run_id}: {shown} after {floor}")
+            self.world.learn(route, run_id, attempt=shown["current_attempt"], last_seq=shown["last_seq"])
         elif answer.status not in (400, 409):
             self.world.wrong(f"{method} {route} {run_id}: {answer.status} {answer.text}")
         return answer

@@ -253,7 +253,7 @@ LEAST: dict[str, Body] = {"STARTED": STARTED, "PROGRESS": {"msg": 5}}
 
 @pytest.mark.parametrize("state", REACHED_BY)
 @pytest.mark.parametrize("type_", ACCEPTED)
-def test_what_a_state_does_not_allow_is_refused_with_the_state_and_changes_nothing(
+def test_an_event_that_the_state_does_not_allow_is_refused_and_changes_nothing(
     api: Gateway, stored: Stored, type_: str, state: str
 ) -> None:
     run_id = pending(api)

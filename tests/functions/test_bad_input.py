@@ -22,7 +22,7 @@ WITHOUT_BODY = {
     "retry_run": ("POST", "/runs/{id}/retry"),
     "cancel_run": ("POST", "/runs/{id}/cancel"),
 }
-READING = {
+READING_ROUTES = {
     "get_run": ("GET", "/runs/{id}"),
     "list_events": ("GET", "/runs/{id}/events"),
     "list_attempts": ("GET", "/runs/{id}/attempts"),
@@ -178,7 +178,7 @@ NO_RUN = {
 }
 
 ROUTES_OF_A_RUN = {
-    **READING,
+    **READING_ROUTES,
     **WITHOUT_BODY,
     "update_run": WITH_BODY["update_run"],
     "add_event": WITH_BODY["add_event"],

@@ -88,7 +88,7 @@ def test_two_events_have_two_numbers(api: Gateway, interleaved: Interleaved) -> 
     ]
 
 
-def test_of_two_workers_one_starts_the_run(api: Gateway, interleaved: Interleaved) -> None:
+def test_one_of_two_workers_starts_the_run(api: Gateway, interleaved: Interleaved) -> None:
     run_id = api.create()["id"]
     answer = interleaved(started("slower"), started("faster"), run_id)
     assert_refused(answer, 400, "invalid_transition", "RUNNING")
@@ -96,7 +96,7 @@ def test_of_two_workers_one_starts_the_run(api: Gateway, interleaved: Interleave
     assert (run["execution_summary"], run["event_count"]) == (summary(worker_id="faster"), 1)
 
 
-def test_who_started_the_run_meanwhile_is_known(api: Gateway, interleaved: Interleaved) -> None:
+def test_a_worker_that_started_the_run_meanwhile_is_known(api: Gateway, interleaved: Interleaved) -> None:
     run_id = api.create()["id"]
     run = after(api, run_id, interleaved(event("INFO"), started("worker-7"), run_id))
     assert (run["state"], run["execution_summary"]) == ("RUNNING", summary(worker_id="worker-7"))
@@ -168,7 +168,7 @@ def test_an_event_with_the_token_of_the_attempt_that_ended_meanwhile_is_stale(
     ],
     ids=["cancel a completed", "complete a cancelled", "progress of a reset", "retry twice", "cancel twice"],
 )
-def test_what_the_run_no_longer_allows_is_refused(
+def test_an_event_that_the_run_no_longer_allows_is_refused(
     api: Gateway, interleaved: Interleaved, first: Request, second: Request, state: str
 ) -> None:
     run_id = running(api)

@@ -198,7 +198,7 @@ def test_more_than_a_hundred_attempts_go_on_behind_a_link(api: Gateway) -> None:
     assert next_page(rest, run_id) is None
 
 
-def test_what_would_pass_5_mb_is_cut_and_goes_on_behind_a_link(api: Gateway) -> None:
+def test_an_answer_that_would_pass_5_mb_is_cut_and_goes_on_behind_a_link(api: Gateway) -> None:
     run_id = api.create(inputs={"quotes": '"' * 120_000})["id"]
     for _ in range(14):
         api.event(run_id, "ASSIGNED", minimal=True)

@@ -154,7 +154,7 @@ def test_runs_of_one_microsecond_have_a_fixed_order(api: Gateway, monkeypatch: p
     assert walked_newer(api, in_order[-1], limit=4) == in_order[:-1]
 
 
-def test_what_is_created_meanwhile_does_not_disturb_a_walk(api: Gateway) -> None:
+def test_a_run_that_is_created_meanwhile_does_not_disturb_a_walk(api: Gateway) -> None:
     runs = create(api, 9)
     found = []
     for page in walk(api, "starting_after", limit=2):
@@ -163,7 +163,7 @@ def test_what_is_created_meanwhile_does_not_disturb_a_walk(api: Gateway) -> None
     assert found == runs
 
 
-def test_towards_newer_runs_a_walk_meets_what_came_meanwhile(api: Gateway) -> None:
+def test_a_walk_towards_newer_runs_meets_those_that_came_meanwhile(api: Gateway) -> None:
     runs = create(api, 3)
     pages = walk(api, "ending_before", runs[-1], limit=1)
     assert ids(next(pages)) == [runs[1]]

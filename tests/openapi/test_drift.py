@@ -111,8 +111,8 @@ def test_a_gateway_s_answer_is_shown_in_its_own_words() -> None:
         for example in examples_of(media_of(answer)).values()
         if isinstance(example["detail"], str)
     }
-    told = {(code, detail) for _, code, detail in _gateway_answers()}
-    assert told - shown == {("too_large", "The request is too large")}, "shown by what a function says instead"
+    answered = {(code, detail) for _, code, detail in _gateway_answers()}
+    assert answered - shown == {("too_large", "The request is too large")}, "shown by what a function says instead"
 
 
 # --- names

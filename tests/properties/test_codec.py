@@ -22,7 +22,7 @@ from gyoza_domain.runs.ports import IdempotencyKey, KeyUse
 from testing.capacity import item_bytes
 from tests.properties.strategies import attempts, claims, events, results, run_ids, runs, seqs, specs, texts
 
-HEAD_BYTES = 1_024
+MAX_HEAD_BYTES = 1_024
 """One write unit. HEAD stays below it, whatever the run's documents and timeline hold."""
 
 MAX_NUMBER_DIGITS = 38
@@ -43,7 +43,7 @@ def without_documents(attempt: OpAttempt) -> OpAttempt:
 
 
 @given(runs, any_specs)
-def test_a_run_at_its_creation(run: OpRun, spec: RunSpec) -> None:
+def test_a_new_run_comes_back_from_its_head(run: OpRun, spec: RunSpec) -> None:
     assert head_from(new_head(run, spec)) == Head(
         run=replace(run, attempt=without_documents(run.attempt)),
         claim_version=None,
@@ -55,7 +55,7 @@ def test_a_run_at_its_creation(run: OpRun, spec: RunSpec) -> None:
 
 
 @given(runs, runs, any_specs, versions, versions)
-def test_a_run_after_a_change(
+def test_a_changed_run_comes_back_from_its_head(
     before: OpRun, later: OpRun, spec: RunSpec, claim_version: int | None, result_version: int | None
 ) -> None:
     """A change keeps the attributes that it may not touch, and removes those that the run has lost."""
@@ -81,7 +81,7 @@ def test_a_run_after_a_change(
 
 @given(runs, any_specs)
 def test_the_head_stays_small_whatever_the_documents_hold(run: OpRun, spec: RunSpec) -> None:
-    assert item_bytes(new_head(run, spec)) < HEAD_BYTES
+    assert item_bytes(new_head(run, spec)) < MAX_HEAD_BYTES
 
 
 @given(runs, any_specs)
@@ -108,14 +108,14 @@ def test_spec_holds_all_but_large_inputs(run_id: str, spec: RunSpec) -> None:
 
 
 @given(st.none() | claims)
-def test_a_claim(claim: Claim | None) -> None:
+def test_a_claim_comes_back_from_its_attributes(claim: Claim | None) -> None:
     item = stored(codec.claim_attributes(claim))
     assert codec.claim_from(item) == claim
     assert item.keys() <= {"schema", *codec.CLAIM_ATTRIBUTES}
 
 
 @given(results)
-def test_a_result(result: AttemptResult) -> None:
+def test_a_result_comes_back_from_its_attributes(result: AttemptResult) -> None:
     item = stored(codec.result_attributes(result))
     assert codec.result_from(item) == result
     assert item.keys() <= {"schema", *codec.RESULT_ATTRIBUTES}
@@ -128,7 +128,7 @@ def test_an_attempt_that_another_followed(run_id: str, attempt: OpAttempt) -> No
 
 
 @given(run_ids, events)
-def test_an_event(run_id: str, event: Event) -> None:
+def test_an_event_comes_back_from_its_item(run_id: str, event: Event) -> None:
     item = codec.event_item(run_id, event)
     assert codec.event_from(item) == event
     assert codec.seq_of(item) == event.seq

@@ -30,7 +30,7 @@ payloads = json_objects.filter(lambda payload: len(dump(payload).encode()) <= 12
 
 @one_table_for_all
 @given(outputs=json_objects, payload=payloads, msg=texts, error_message=texts)
-def test_what_a_worker_posts_comes_back_as_it_was_sent(
+def test_texts_and_documents_of_a_worker_come_back_as_they_were_sent(
     api: Gateway, outputs: dict[str, Any], payload: dict[str, Any], msg: str, error_message: str
 ) -> None:
     rest = {name: value for name, value in payload.items() if name not in {"outputs", "error_message"}}

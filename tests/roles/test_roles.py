@@ -103,7 +103,7 @@ def test_no_two_functions_share_a_role() -> None:
 
 
 @pytest.mark.parametrize("function", ["PublishEvents", "RedeliverEvents", "ReplayParkedEvents"])
-def test_where_topics_are_named_a_role_publishes_to_those_only(function: str) -> None:
+def test_a_role_publishes_to_the_listed_topics_only(function: str) -> None:
     role = role_of(function, Topics="orders,orders.fifo")
     [denied] = [each for each in role["Policies"][0]["PolicyDocument"]["Statement"] if each["Effect"] == "Deny"]
     assert denied == {

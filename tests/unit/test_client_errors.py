@@ -73,7 +73,7 @@ def test_a_read_at_one_instant_that_meets_a_transaction_in_flight_is_not_there_y
 
 @pytest.mark.parametrize("busy", sorted(BUSY_REASONS))
 @pytest.mark.parametrize("other", ["None", *sorted(CONFLICT_REASONS)])
-def test_of_a_read_a_reason_that_tells_of_load_outweighs_a_conflict(busy: str, other: str) -> None:
+def test_load_outweighs_a_conflict_among_the_reasons_of_a_read(busy: str, other: str) -> None:
     assert isinstance(of_read(cancelled(other, busy)), StorageUnavailable)
 
 
@@ -117,7 +117,7 @@ def test_a_write_that_is_refused_for_load_is_throttled(code: str) -> None:
 
 @pytest.mark.parametrize("busy", sorted(BUSY_REASONS))
 @pytest.mark.parametrize("other", ["None", *sorted(CONFLICT_REASONS)])
-def test_of_a_write_a_reason_that_tells_of_load_outweighs_a_conflict(busy: str, other: str) -> None:
+def test_load_outweighs_a_conflict_among_the_reasons_of_a_write(busy: str, other: str) -> None:
     assert isinstance(of_write(cancelled(other, busy)), WriteThrottled)
 
 
@@ -204,7 +204,7 @@ def test_a_translated_error_carries_nothing_of_dynamodb_s_text(error: Exception,
 
 
 @pytest.mark.parametrize("seam", [translated_read, translated_write])
-def test_success_passes(seam: Any) -> None:
+def test_a_call_without_an_error_passes(seam: Any) -> None:
     with seam():
         done = True
     assert done

@@ -108,7 +108,7 @@ class OneRun:
 
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
         self.calls.append("add")
-        self.fail_if_told()
+        self.fail_as_prepared()
         self.added.append((run, spec, key))
 
     def load(self, run_id: str, extent: Extent, pauses: Pauses, *, at_least: int = 0) -> Loaded:
@@ -123,7 +123,7 @@ class OneRun:
         self.calls.append("save")
         self.keys.append(key)
         assert loaded.origin == change.before, "the change rests on another reading"
-        self.fail_if_told()
+        self.fail_as_prepared()
         assert change.before == self.run
         self.saved.append(change)
         self.run = change.after
@@ -137,7 +137,7 @@ class OneRun:
         use = None if self._fingerprint is None else KeyUse(self._fingerprint, self.run.version)
         return Loaded(self.run), use
 
-    def fail_if_told(self) -> None:
+    def fail_as_prepared(self) -> None:
         if self._failures:
             failure = self._failures.pop(0)
             if isinstance(failure, ChangedMeanwhile) and self._others:
@@ -276,7 +276,7 @@ def test_a_write_that_was_refused_for_load_is_sent_again_without_reading_again(c
     assert len(clock.pauses) == 2
 
 
-def test_of_two_workers_that_start_a_run_the_slower_is_refused(clock: FakeClock) -> None:
+def test_the_slower_of_two_workers_that_start_a_run_is_refused(clock: FakeClock) -> None:
     started = append_event(a_run(), STARTED, clock.now()).after
     store = OneRun(a_run(), [ChangedMeanwhile(RUN_ID)], [started])
     with pytest.raises(InvalidTransition):

@@ -124,7 +124,7 @@ def test_a_request_has_its_own_end_before_the_process_has() -> None:
     ("topic", "runs", "calls"),
     [("orders.fifo", 1, 100), ("orders.fifo", 5, 20), ("orders.fifo", 10, 10), ("orders", 1, 10), ("orders", 10, 10)],
 )
-def test_what_a_hundred_records_of_so_many_runs_cost_a_lane(topic: str, runs: int, calls: int) -> None:
+def test_a_hundred_records_of_so_many_runs_cost_a_lane_so_many_calls(topic: str, runs: int, calls: int) -> None:
     lane = Lane(MemoryOutbox(topic=topic))
     batch = [lane.record(f"run-{run}", seq) for seq in range(100 // runs) for run in range(runs)]
     assert lane.publish(batch) == []

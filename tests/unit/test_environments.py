@@ -23,7 +23,7 @@ class Recorded(Environments):
     def __init__(self, folder: Path, *, uv_works: bool = True) -> None:
         super().__init__(folder / "venv", folder / "requirements", Steps(lambda _: None))
         self.commands: list[str] = []
-        self.told: dict[str, str] = {}
+        self.uv_variables: dict[str, str] = {}
         self._uv_works = uv_works
 
     def _run(self, name: str, command: Any, more: Any = None) -> None:
@@ -32,7 +32,7 @@ class Recorded(Environments):
         if what == "venv":
             Path(command[-1]).mkdir(parents=True)
         if what == "uv":
-            self.told = dict(more)
+            self.uv_variables = dict(more)
             if not self._uv_works:
                 raise CannotInstall("no index")
 
@@ -77,7 +77,7 @@ def test_uv_is_told_the_index_that_pip_is_configured_to_use(folder: Path, monkey
         monkeypatch.delenv(variable, raising=False)
     environments = Recorded(folder)
     environments.make("local")
-    assert environments.told == {"UV_DEFAULT_INDEX": "https://index.invalid/simple"}
+    assert environments.uv_variables == {"UV_DEFAULT_INDEX": "https://index.invalid/simple"}
 
 
 def test_a_python_without_ensurepip_is_told_before_anything_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

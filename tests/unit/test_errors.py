@@ -149,7 +149,7 @@ def test_misfits_beyond_twenty_are_counted() -> None:
 
 def test_a_field_that_does_not_fit_is_422_and_named() -> None:
     error = misfit_error(["query", "limit"], "Input should be an integer", "int_parsing")
-    assert as_told(error) == (
+    assert as_answered(error) == (
         422,
         "validation_error",
         [{"loc": ["query", "limit"], "msg": "Input should be an integer", "type": "int_parsing"}],
@@ -158,12 +158,12 @@ def test_a_field_that_does_not_fit_is_422_and_named() -> None:
 
 def test_a_document_above_its_limit_is_413_and_named() -> None:
     error = too_large_error(["payload", "outputs"], 262_144)
-    assert as_told(error) == (
+    assert as_answered(error) == (
         413,
         "too_large",
         "payload.outputs is larger than 262144 bytes as compact UTF-8 JSON",
     )
 
 
-def as_told(error: RequestError) -> tuple[int, str, object]:
+def as_answered(error: RequestError) -> tuple[int, str, object]:
     return error.status, error.code, error.detail

@@ -21,7 +21,7 @@ from gyoza_domain.dynamodb.head import OPTIONAL_ATTRIBUTES, changing_attributes,
 from testing.capacity import item_bytes
 
 LAST_INSTANT = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
-MOST = 9_999_999_999
+MAX_COUNTER = 9_999_999_999
 """A number of ten digits. A zero at its end would take no space."""
 
 LARGEST = OpRun(
@@ -32,12 +32,12 @@ LARGEST = OpRun(
         number=99_999_999,
         state=State.COMPLETED,
         progress=99,
-        first_seq=MOST,
-        last_seq=MOST,
+        first_seq=MAX_COUNTER,
+        last_seq=MAX_COUNTER,
         started_at=LAST_INSTANT,
         finished_at=LAST_INSTANT,
-        claim=Claim(MOST, "w" * 256, MOST),
-        result=AttemptResult(JsonText('{"a":"' + "x" * 262_000 + '"}'), "e" * 1_000, MOST),
+        claim=Claim(MAX_COUNTER, "w" * 256, MAX_COUNTER),
+        result=AttemptResult(JsonText('{"a":"' + "x" * 262_000 + '"}'), "e" * 1_000, MAX_COUNTER),
         result_source=ResultSource.PATCH,
         outputs_bytes=262_143,
     ),
@@ -46,7 +46,7 @@ LARGEST = OpRun(
     given_back=99_999_999,
     created_by="k" * 32,
     shard=63,
-    version=MOST,
+    version=MAX_COUNTER,
 )
 SPEC = RunSpec(
     image="i" * 1_024,
@@ -54,7 +54,7 @@ SPEC = RunSpec(
     event_delivery=EventDelivery("t" * 256, JsonText('{"a":"' + "x" * 2_000 + '"}')),
     op_definition="d" * 256,
 )
-LARGEST_HEAD = new_head(LARGEST, SPEC) | changing_attributes(LARGEST, MOST, MOST)
+LARGEST_HEAD = new_head(LARGEST, SPEC) | changing_attributes(LARGEST, MAX_COUNTER, MAX_COUNTER)
 
 OF_LATER_FEATURES: dict[str, Any] = {
     "due_shard": {"S": "3"},

@@ -125,7 +125,7 @@ def test_a_parameter_that_is_not_given_is_none(event: APIGatewayProxyEvent) -> N
     assert query_values(event, "limit", ["a"]) == []
 
 
-def test_of_a_parameter_given_twice_the_last_counts() -> None:
+def test_the_last_value_of_a_repeated_parameter_counts() -> None:
     assert query_text(with_query(state=["PENDING", "RUNNING"]), "state") == "RUNNING"
 
 

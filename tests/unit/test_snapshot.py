@@ -240,7 +240,7 @@ def test_an_item_of_another_version_than_head_names_is_not_there_yet(
 
 
 @pytest.mark.parametrize("sk", [keys.SPEC, keys.INPUTS])
-def test_of_a_run_with_large_inputs_the_item_that_holds_them_is_needed_and_the_other_is_not(sk: str) -> None:
+def test_a_run_with_large_inputs_needs_the_item_that_holds_them_and_not_spec(sk: str) -> None:
     reader = reader_of(without(stored(PENDING, LARGE_SPEC), sk))
     if sk == keys.SPEC:
         assert read_whole(reader, RUN_ID).view.spec == LARGE_SPEC

@@ -105,7 +105,7 @@ def a_run(*commands: Command, max_attempts: int = 1) -> StoredRun:
     return run
 
 
-def told(writes: list[dict[str, Any]]) -> list[str]:
+def described(writes: list[dict[str, Any]]) -> list[str]:
     """Describe each write by its kind and its sort key."""
     return [f"{kind} {target(action)['sk']['S']}" for write in writes for kind, action in write.items()]
 
@@ -176,7 +176,7 @@ def test_a_change_writes_head_first_and_the_items_that_it_touches(
 ) -> None:
     run = a_run(*before, max_attempts=max_attempts)
     run.do(command)
-    assert told(run.last_writes()) == writes
+    assert described(run.last_writes()) == writes
     assert all(target(action)["pk"] == {"S": PK} for write in run.last_writes() for action in write.values())
     assert all(action["TableName"] == "runs" for write in run.last_writes() for action in write.values())
 
@@ -193,14 +193,15 @@ def test_a_change_writes_head_first_and_the_items_that_it_touches(
 def test_a_creation_writes_head_the_key_and_the_spec(
     spec: RunSpec, key: IdempotencyKey | None, writes: list[str]
 ) -> None:
-    assert told([dict(write) for write in creation("runs", OpRun(RUN_ID, T0, T0, OpAttempt(1)), spec, key)]) == writes
+    created = creation("runs", OpRun(RUN_ID, T0, T0, OpAttempt(1)), spec, key)
+    assert described([dict(write) for write in created]) == writes
 
 
 @pytest.mark.parametrize("command", [INFO, STARTED, FAILED])
 def test_a_key_is_the_second_write_of_a_change(command: EventDraft) -> None:
     run = a_run()
     run.do(command, key=KEY)
-    assert told(run.last_writes())[:2] == [HEAD, "Put CLIENT_KEY#0a1b"]
+    assert described(run.last_writes())[:2] == [HEAD, "Put CLIENT_KEY#0a1b"]
     assert run.item("CLIENT_KEY#0a1b")["fingerprint"] == {"S": "the body"}
 
 
