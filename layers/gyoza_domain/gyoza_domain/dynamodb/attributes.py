@@ -90,7 +90,7 @@ def optional_instant(item: StoredItem, name: str) -> datetime | None:
 
 
 def version_of(item: StoredItem | None) -> int:
-    """The run's version that wrote the item; 0 if there is no item."""
+    """The version of the run whose write last changed the item; 0 if there is no item."""
     return 0 if item is None else integer(item, "version")
 
 

@@ -51,7 +51,7 @@ class Head:
 
     @property
     def document_bytes(self) -> int:
-        """Bytes of inputs and outputs together."""
+        """The bytes of inputs and outputs together."""
         return self.inputs_bytes + self.run.attempt.outputs_bytes
 
 
