@@ -215,8 +215,7 @@ def test_a_process_that_saw_a_repeat_before_sends_nothing_twice(api: Gateway, pu
 def test_publishing_a_thousand_events_takes_at_most_so_many_calls(
     api: Gateway, connect: Connect, runs: int, events: int, most_calls: int
 ) -> None:
-    """The events belong to ``runs`` runs. They go to a standard topic and then to a FIFO one. A creation is an event.
-    """
+    """The events belong to ``runs`` runs. They go to a standard topic and then to a FIFO one. A creation is an event."""
     ids = [api.create(event_delivery={"topic": "plain"})["id"] for _ in range(runs)]
     for run_id in ids * events:
         assert api.event(run_id, "INFO", minimal=True).status == 200
@@ -468,9 +467,7 @@ def test_a_deleted_run_has_nothing_published_and_nothing_parked(api: Gateway, pu
 def test_an_unreadable_item_is_parked_once_however_often_its_batch_comes(
     api: Gateway, push: Push, has_restarts: bool
 ) -> None:
-    """SNS accepts nothing of one run. Behind it are an unreadable event of it, one of another run and an unreadable
-    record.
-    """
+    """SNS accepts nothing of one run. Behind it are an unreadable event of it, one of another run and a record."""
     stuck, other = play(api, "orders.fifo", 3), play(api, "orders.fifo", 3)
     bad_id, bad = head_record(api)
     of_stream = [record for run_id in (stuck, other) for record in records() if run_id in json.dumps(record)]

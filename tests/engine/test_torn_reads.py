@@ -90,8 +90,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
 def ask(
     api: Gateway, method: str, path: str, body: Any = None, *, query: Query | None = None, key: str | None = None
 ) -> Answer:
-    """Send a request and return the answer. If the function dies it is 502, as from API Gateway, with the error's name.
-    """
+    """Send a request and return the answer. If the function dies it is 502, as from API Gateway, with the error."""
     headers = {} if key is None else {"Idempotency-Key": key}
     try:
         return api.call(method, path, body, query=query, headers=headers)

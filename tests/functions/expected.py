@@ -138,8 +138,7 @@ INSIDE = ("arn:", "Traceback", "botocore", "boto3", "DynamoDB", "dynamodb", "pyd
 
 
 def assert_error_shape(answer: Answer, *words: str) -> None:
-    """Assert the shape of an error and that it reveals no internals. ``words`` may appear although they look internal.
-    """
+    """Assert the shape of an error and that it reveals no internals. ``words`` may appear although they look so."""
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.json == {
         "detail": answer.json["detail"],
