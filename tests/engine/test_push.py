@@ -215,7 +215,7 @@ def test_a_process_that_saw_a_repeat_before_sends_nothing_twice(api: Gateway, pu
 def test_publishing_a_thousand_events_takes_at_most_so_many_calls(
     api: Gateway, connect: Connect, runs: int, events: int, most_calls: int
 ) -> None:
-    """The events belong to ``runs`` runs and go to a standard topic, then to a FIFO one. A creation counts as an event."""
+    """The events of ``runs`` runs go to a standard topic and then to a FIFO one. A creation counts as an event."""
     ids = [api.create(event_delivery={"topic": "plain"})["id"] for _ in range(runs)]
     for run_id in ids * events:
         assert api.event(run_id, "INFO", minimal=True).status == 200
