@@ -29,7 +29,7 @@ class UnreadableItem(Exception):
 
 
 def readable(item: StoredItem, decode: Callable[[StoredItem], Value]) -> Value:
-    """The result of ``decode(item)``. Raises UnreadableItem."""
+    """Decode the item and return the value. Raises UnreadableItem."""
 
     def of_known_schema(item: StoredItem) -> Value:
         schema = integer(item, "schema")

@@ -88,20 +88,22 @@ def read_snapshot(reader: TableReader, run_id: str, extent: Extent, *, at_least:
 
 
 def read_whole(reader: TableReader, run_id: str, *, at_least: int = 0) -> WholeSnapshot:
-    """``read_snapshot`` with Extent.WHOLE."""
+    """Read the run as ``read_snapshot`` does with Extent.WHOLE."""
     read, is_cut = _first_page(reader, run_id, at_least=at_least)
     events = _newest_events(reader, read.run, read.items, is_cut=is_cut)
     return replace(read, view=replace(read.view, events=events))
 
 
 def read_first_page(reader: TableReader, run_id: str) -> WholeSnapshot:
-    """``read_whole`` in one query. ``view`` has no events; those that the query met are in ``items``."""
+    """Read the run as ``read_whole`` does, but in one query. ``view`` has no events; ``items`` has those that the query
+    met.
+    """
     read, _ = _first_page(reader, run_id)
     return read
 
 
 def _first_page(reader: TableReader, run_id: str, *, at_least: int = 0) -> tuple[WholeSnapshot, bool]:
-    """The run without events, and whether more items lie below those that the query met."""
+    """The run without events, and True if more items lie below those that the query met."""
     items, is_cut = _query(reader, run_id, Extent.WHOLE)
     head = head_of_run(items.get(keys.HEAD), run_id, at_least=at_least)
     run = _run(head, items, _result(head, items))

@@ -96,7 +96,7 @@ def _writes_beside_head(
 def _closing(
     table: str, change: Change, closed: OpAttempt, stored: Mapping[str, StoredItem]
 ) -> "Iterator[TransactWriteItemTypeDef]":
-    """Moves CLAIM and OUTPUTS to the closed attempt, and with them the attributes that this release does not know.
+    """Moves CLAIM and OUTPUTS to the closed attempt, with the attributes that this release does not know.
 
     The keys of the sparse indexes stay behind, because nothing of a closed attempt is due or claimable.
     """
@@ -177,7 +177,9 @@ def _delete(table: str, run_id: str, sk: str) -> "TransactWriteItemTypeDef":
 def _update_beside(
     table: str, change: Change, sk: str, values: Item, decided: tuple[str, ...]
 ) -> "TransactWriteItemTypeDef":
-    """An item beside HEAD, which this may be the first to write. The decision may not have read the item."""
+    """An update of an item beside HEAD. It creates the item if it does not exist. The decision may not have read the
+    item.
+    """
     gone = [name for name in decided if name not in values]
     values = values | attributes(version=change.after.version)
     update = _update(table, key_of(change.after.id, sk), values, gone)

@@ -144,7 +144,7 @@ def add_event(
 
 
 def patch_run(store: RunStore, clock: Clock, run_id: str, edit: RunPatch, *, whole: bool) -> Outcome:
-    """Edit the run past its rules; an empty edit changes nothing. Raises RunNotFound, OutcomeUnknown and RunBusy."""
+    """Edit the run without its rules. An empty edit changes nothing. Raises RunNotFound, OutcomeUnknown and RunBusy."""
     extent = _extent(whole, _extent_of_edit(edit))
     patience = Patience(clock)
     if edit == RunPatch():
