@@ -19,7 +19,7 @@ _system_random = SystemRandom()
 
 
 class Pauses:
-    """Growing random pauses with a limit for their sum."""
+    """Makes random pauses that grow, with a limit for their sum."""
 
     def __init__(self, clock: "Clock", total_s: float = SETTLING_S) -> None:
         self._clock = clock

@@ -110,7 +110,7 @@ class RunStore(Protocol):
         """
 
     def load(self, run_id: str, extent: Extent, pauses: Pauses, *, at_least: int = 0) -> Loaded:
-        """The run as it is, for a decision.
+        """Read the current run for a decision.
 
         The run is known to have reached version ``at_least``. Raises StorageUnavailable if no read shows that version
         in time. Raises RunNotFound, but only if ``at_least`` is 0.
@@ -123,7 +123,7 @@ class RunStore(Protocol):
         """
 
     def load_with_key(self, run_id: str, key: IdempotencyKey, pauses: Pauses) -> tuple[Loaded, KeyUse | None]:
-        """The run without claim and result, and how the key was used on it, both at one instant.
+        """Read the run, without claim and result, and the use of the key, both at one instant.
 
         The use is None if no request used the key. Raises RunNotFound.
         """
