@@ -122,7 +122,7 @@ def test_a_result_comes_back_from_its_attributes(result: AttemptResult) -> None:
 
 
 @given(run_ids, attempts())
-def test_an_attempt_that_another_followed(run_id: str, attempt: OpAttempt) -> None:
+def test_a_closed_attempt_comes_back_without_its_result(run_id: str, attempt: OpAttempt) -> None:
     item = codec.closed_attempt_item(run_id, attempt)
     assert codec.closed_attempt_from(item) == replace(attempt, result=None)
 

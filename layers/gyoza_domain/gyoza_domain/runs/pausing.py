@@ -32,7 +32,7 @@ class Pauses:
             raise StorageUnavailable
 
     def has_paused(self) -> bool:
-        """Whether there was time left for another pause, which is over then."""
+        """Pause if time is left, and return True. Return False at once if no time is left."""
         if self._left_s <= 0:
             return False
         pause_s = min(_system_random.uniform(self._bound_s / 2, self._bound_s), self._left_s)
