@@ -51,7 +51,7 @@ _TRIES_A_LEASE = 10
 """The lease is renewed three times in its length, and a heartbeat that failed is sent again sooner."""
 _REQUEST_LIMIT_S = 10.0
 _FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
+_MAX_PAUSE_S = 30.0
 _STOPPING_LIMIT_S = 20.0
 _MOST_FREQUENT = 5
 _RUN_LOST = frozenset({400, 404, 409, 410})
@@ -76,7 +76,7 @@ class Answer:
 
 
 class Refused(Exception):
-    """The API does not take the request, however often it is sent."""
+    """The API refuses the request for good."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(f"refused ({answer.status}): {answer.body.get('detail', 'no detail')}")
@@ -158,11 +158,11 @@ class Run:
 
 
 def _growing_pauses() -> Iterator[float]:
-    """Seconds, without end: each about twice the last, up to 30, and so jittered that workers do not move in step."""
+    """Yield pauses in seconds without end. Each is about twice the last, up to 30. Jitter keeps workers out of step."""
     pause_s = _FIRST_PAUSE_S
     while True:
         yield pause_s * random.uniform(0.75, 1.25)  # noqa: S311 - no secret depends on it
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        pause_s = min(2 * pause_s, _MAX_PAUSE_S)
 
 
 class GyozaApi:
@@ -303,7 +303,7 @@ def _outputs(api: GyozaApi, run: Run, pace_s: float) -> Json:
 
 
 def text_statistics(text: str) -> Json:
-    """Figures of one document, as the outputs hold them."""
+    """The statistics of one document, in the form of the outputs."""
     words = re.findall(r"[\w']+", text.lower())
     return {
         "lines": len(text.splitlines()),
@@ -323,7 +323,7 @@ def _claim_and_work(api: GyozaApi, worker_id: str, lease_s: int, pace_s: float) 
         print(f"claimed too late, {refusal}", flush=True)
         return
     if answer.status == 204:
-        api.stop.pause(answer.retry_after_s or _LONGEST_PAUSE_S)
+        api.stop.pause(answer.retry_after_s or _MAX_PAUSE_S)
         return
     run = Run(answer.body, worker_id, api.stop)
     print(f"has {run.id}, attempt {run.attempt}", flush=True)

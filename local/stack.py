@@ -48,7 +48,7 @@ class Stack:
         return self.endpoint
 
     def has_died(self, within_s: float = 0) -> bool:
-        """True if the emulator ends by itself within the given time."""
+        """Wait at most ``within_s`` seconds. Returns True if the emulator has ended."""
         try:
             self._emulator.wait(within_s)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""The example worker, and the demo."""
+"""Tests the example worker and the demo."""
 
 import io
 import json

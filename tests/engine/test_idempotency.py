@@ -1,4 +1,4 @@
-"""Idempotency-Key: one effect, whatever is repeated, however late and however concurrent."""
+"""Tests that requests with one Idempotency-Key have one effect, however late or concurrent they are."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor

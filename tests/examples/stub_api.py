@@ -33,11 +33,11 @@ class Answer:
     body: dict[str, Any] | None
     retry_after: str = ""
     is_cut_off: bool = False
-    """Half of the body is sent; the request has taken effect."""
+    """Only half of the body is sent, but the request has taken effect."""
 
 
 Fault = Callable[["StubApi"], Answer | None]
-"""Makes the answer that comes in place of the right one; None where the request is answered all the same."""
+"""Makes an answer that replaces the right one; None keeps the right one."""
 
 
 def refusal(status: int, code: str = "unavailable", *, retry_after: str = "") -> Fault:
@@ -49,7 +49,7 @@ def cut_off(_: "StubApi") -> Answer:
 
 
 def sigterm(api: "StubApi") -> None:
-    """The worker gets the signal while it waits for the answer."""
+    """Sends the worker SIGTERM while it waits for the answer."""
     assert api.worker_pid is not None
     os.kill(api.worker_pid, signal.SIGTERM)
 
@@ -69,7 +69,7 @@ def ask_cancel(api: "StubApi") -> None:
 
 @dataclass
 class StubApi:
-    """Runs of one image, each with its state; every request seen; every event taken, once for each key."""
+    """Keeps the runs of one image, every request, and every accepted event once for each key."""
 
     url: str = ""
     runs: list[dict[str, Any]] = field(default_factory=list)

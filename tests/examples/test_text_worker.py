@@ -31,14 +31,14 @@ from tests.examples.stub_api import (
 WORKER = Path(text_worker.__file__)
 EVENTS_OF_A_RUN = ["STARTED", "INFO", "PROGRESS", "COMPLETED"]
 MANY = 12
-"""Failures in a row: more than seven seconds of them, whatever the pauses between are."""
+"""The number of failures in a row. Their pauses take more than seven seconds, whatever the jitter."""
 LIMIT_S = 30
 FAST_LEASE_S = 0.6
 """It is renewed five times a second."""
 
 
 class Enough(BaseException):
-    """The worker paused as often as the test wants to see."""
+    """Ends a test after enough pauses."""
 
 
 class FakeTime:
@@ -409,7 +409,7 @@ def test_a_stopped_worker_tries_for_twenty_seconds_to_say_so(stub: StubApi, cloc
 
 
 def run_worker(stub: StubApi, **environment: str) -> int:
-    """The exit code of a worker in a process of its own, which a signal ends."""
+    """Run a worker in its own process, which a signal ends. Returns its exit code."""
     env = os.environ | {"GYOZA_URL": stub.url, "GYOZA_API_KEY": "key", "NO_PROXY": "127.0.0.1"} | environment
     with subprocess.Popen(
         [sys.executable, WORKER], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -28,7 +28,7 @@ def claim(
     api: Gateway, worker_id: str = "w", *, key: str | None = None, minimal: bool = False, **fields: Any
 ) -> Answer:
     headers = ({} if key is None else {"Idempotency-Key": key}) | ({"Prefer": "return=minimal"} if minimal else {})
-    return api.call("POST", "/runs/claim", {"worker_id": "w"} | fields, headers=headers)
+    return api.call("POST", "/runs/claim", {"worker_id": worker_id} | fields, headers=headers)
 
 
 def claimed_id(answer: Answer) -> str | None:
@@ -231,5 +231,5 @@ def test_a_body_that_does_not_fit_takes_nothing(
 ) -> None:
     api.create()
     before = stored()
-    assert_does_not_fit(api.call("POST", "/runs/claim", {"worker_id": "w"} | fields), "body", *loc)
+    assert_does_not_fit(api.call("POST", "/runs/claim", {"worker_id": worker_id} | fields), "body", *loc)
     assert stored() == before

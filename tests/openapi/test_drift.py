@@ -1,4 +1,4 @@
-"""The document says what template and code say: routes, codes, names and limits."""
+"""Compares docs/openapi.yaml with the template and the code: routes, codes, names and limits."""
 
 import ast
 import json
@@ -74,7 +74,7 @@ def test_the_address_is_the_stack_s_output_and_its_stage() -> None:
 
 
 def _codes_of_requests() -> Iterator[tuple[int, str]]:
-    """Status and code of each ``RequestError(...)`` in the code."""
+    """The status and the code of each ``RequestError(...)`` in the code."""
     for file in [*(ROOT / "layers").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == RequestError.__name__:
@@ -83,7 +83,7 @@ def _codes_of_requests() -> Iterator[tuple[int, str]]:
 
 
 def _gateway_answers() -> Iterator[tuple[str, str, str]]:
-    """Status (a range where each type keeps its own), code and text of what the gateway answers by itself."""
+    """The status (or a range of statuses), the code and the text of each answer that the gateway gives by itself."""
     answers = resources_of_type(TEMPLATE, "AWS::Serverless::Api")["RunApi"]["GatewayResponses"]
     for name, answer in answers.items():
         body = json.loads(answer["ResponseTemplates"]["application/json"])
@@ -112,8 +112,8 @@ def test_a_gateway_s_answer_is_shown_in_its_own_words() -> None:
         for example in examples_of(media_of(answer)).values()
         if isinstance(example["detail"], str)
     }
-    told = {(code, detail) for _, code, detail in _gateway_answers()}
-    assert told - shown == {("too_large", "The request is too large")}, "shown by what a function says instead"
+    answered = {(code, detail) for _, code, detail in _gateway_answers()}
+    assert answered - shown == {("too_large", "The request is too large")}, "shown by what a function says instead"
 
 
 # --- names
@@ -153,13 +153,13 @@ LIMITS = ("minimum", "maximum", "minLength", "maxLength", "exclusiveMinimum", "e
 
 
 def limits_of(schema: Node) -> Node:
-    """Limits of a value, whatever stands beside null."""
+    """The limits of a value, without the alternative null."""
     branches = [resolved(branch) for branch in schema.get("anyOf", [schema])]
     return {name: branch[name] for branch in map(resolved, branches) for name in LIMITS if name in branch}
 
 
 def read_by(model: type[BaseModel]) -> tuple[dict[str, Node], set[str]]:
-    """Limits of a model's fields, and those it needs."""
+    """The limits of a model's fields, and the names of its required fields."""
     schema = model.model_json_schema()
     fields = {name: limits_of({"anyOf": _branches(field)}) for name, field in schema.get("properties", {}).items()}
     return fields, set(schema.get("required", []))
@@ -237,7 +237,7 @@ def test_sizes_in_bytes_are_told_as_they_are_measured() -> None:
 
 
 def varied(base: Node, where: str, *values: Any) -> list[Node]:
-    """The base with each of the values at a place in it, such as ``constraints/cpu``."""
+    """The base with each of the values, one after the other, at a place such as ``constraints/cpu``."""
     *path, last = where.split("/")
     variants = []
     for value in values:
@@ -422,7 +422,7 @@ def test_a_cancel_fits_the_document_exactly_where_it_is_read() -> None:
 
 
 class _Recorded(dict[str, list[str]]):
-    """A query without parameters that remembers which it was asked for."""
+    """A query without parameters. It remembers the names that the code asks for."""
 
     def __init__(self) -> None:
         super().__init__({"": [""]})
@@ -493,7 +493,7 @@ def test_a_number_in_a_query_is_taken_up_to_its_limit_and_refused_beyond(api: Ga
 )
 def test_an_idempotency_key_fits_the_document_where_it_is_read(key: str) -> None:
     schema = load_document()["components"]["parameters"]["IdempotencyKey"]["schema"]
-    # A server never sees the blanks at either end.
+    # A server never sees the blanks around the value of a header.
     is_whole = key == key.strip(" ")
     assert validator(schema).is_valid(key) is (is_whole and request._KEY.fullmatch(key) is not None)
 

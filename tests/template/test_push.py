@@ -20,7 +20,7 @@ def test_the_stream_is_read_from_its_beginning_and_as_long_as_it_keeps_records()
     assert MAPPING["MaximumRecordAgeInSeconds"] == STREAM_KEEPS_S - 3600
 
 
-def test_what_fails_is_reported_by_record_and_what_is_given_up_is_told() -> None:
+def test_failures_are_reported_by_record_and_batches_that_are_given_up_go_to_the_queue() -> None:
     assert MAPPING["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert MAPPING["BisectBatchOnFunctionError"] is True
     assert MAPPING["DestinationConfig"] == {"OnFailure": {"Type": "SQS", "Destination": QUEUE}}

@@ -1,4 +1,4 @@
-"""The count of capacity units itself, against sums done by hand."""
+"""Tests the count of capacity units against sums done by hand."""
 
 from typing import Any
 

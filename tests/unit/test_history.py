@@ -1,4 +1,4 @@
-"""The checker of histories: it passes what is right and names what is wrong."""
+"""Tests the checker of histories: it accepts right histories and names each contradiction."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -104,7 +104,7 @@ def test_a_right_history_has_no_problems() -> None:
 
 
 def without(seq: int) -> Final:
-    """The timeline less one event, and closed up."""
+    """The timeline without one event, with the later numbers moved up."""
     left = [event for event in EVENTS if event["seq"] != seq]
     return replace(FINAL, events=[event | {"seq": position} for position, event in enumerate(left)])
 
@@ -200,7 +200,7 @@ def test_a_request_sent_again_may_be_there_twice_only_without_a_key() -> None:
 
 
 def test_a_replay_may_be_all_that_tells_of_an_effect() -> None:
-    """The service itself may find by the key that a write stands whose answer it lost."""
+    """The service itself may find by the key that its write took effect although the answer was lost."""
     assert problems([replace(HISTORY[0], is_replay=True), *HISTORY[1:]], FINAL) == []
 
 

@@ -1,4 +1,4 @@
-"""A patch as a rule: an edit past the timeline and the state machine."""
+"""Tests a patch: an edit without the timeline and the state machine."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ NOW = UPDATED + timedelta(seconds=5)
 
 
 def a_run(state: State = State.RUNNING) -> OpRun:
-    """A run that was failed once and reopened since, so that every field holds something."""
+    """A run that failed once and was reopened, so that every field has a value."""
     attempt = OpAttempt(
         number=2,
         state=state,
@@ -86,7 +86,7 @@ def test_outputs_may_come_before_any_result() -> None:
 
 
 def ended_run(state: State) -> OpRun:
-    """A run whose attempt an event ended: that event holds the result."""
+    """A run whose attempt an event ended. That event holds the result."""
     run = a_run(state)
     return replace(run, attempt=replace(run.attempt, result_source=ResultSource.EVENT))
 

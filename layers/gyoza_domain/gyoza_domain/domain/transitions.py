@@ -220,7 +220,8 @@ def patch(
     """Edit the run and its current attempt without the rules. None keeps a field. Appends no event.
 
     A change of the state ends lease, deadlines, backoff and a cancel request. A run that becomes PENDING is not offered
-    to claims. The run must have been loaded with its result if ``state`` or ``outputs`` is given.
+    to claims. The run must have been loaded with its result if ``outputs`` is given, and with a result that an event
+    holds if ``state`` is live.
     """
     at = max(now, run.updated_at)
     attempt = run.attempt
