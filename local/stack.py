@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .artifacts import Builder
-from .deployment import BUCKET, Deployer, settings
+from .deployment import BUCKET, Deployer
 from .emulator import REGION, STATE, check_port, emulator, endpoint_url
 from .endpoint import Endpoint
 from .steps import Steps
@@ -79,7 +79,7 @@ def running_stack(
                     emulator(_EMULATOR_PYTHON, port, folder, enforce_iam=enforce_iam, keeps_state=keeps_state)
                 )
             with steps.step("template.yaml deployed", "Deploying template.yaml"):
-                stack = Stack(builder, Deployer(port, settings(ROOT)), port, process)
+                stack = Stack(builder, Deployer(port, ROOT), port, process)
             is_deployed = True
             yield stack
     finally:
