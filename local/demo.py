@@ -46,6 +46,7 @@ def play(endpoint: Endpoint, screen: Screen, folder: Path) -> None:
     with (
         closing(Subscriber(endpoint, _TOPIC)) as subscriber,
         running([sys.executable, str(_WORKER)], env=worker_env, log=log),
+        screen.never_silent("  Waiting for the next event ..."),
     ):
         documents = _own_sources()
         screen.title("A run: statistics of this project's own sources")
