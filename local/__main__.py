@@ -85,19 +85,21 @@ def _run(options: argparse.Namespace, folder: Path, screen: Screen) -> None:
     begun = time.monotonic()
     deployed = sources.digest(ROOT)
     running = running_stack(options.port, folder, Steps(screen.line), enforce_iam=options.enforce_iam, keeps_state=True)
-    with running as stack, published(stack.endpoint, folder):
+    with running as stack:
+        # `make reload` reads the note of every stack that has an endpoint.
         reload.note(folder, deployed, None)
-        screen.line(f"The stack is up after {time.monotonic() - begun:.1f} s.")
-        try:
-            if not options.no_demo:
-                play(stack.endpoint, screen, folder)
-            _tell(stack.endpoint, folder, screen, has_demo=not options.no_demo)
-            with closing(_last_part(stack.endpoint, folder, screen, has_demo=not options.no_demo)) as last_part:
-                _keep_up(stack, folder, deployed, screen, last_part)
-        except Exception as error:
-            if stack.has_died(within_s=1):
-                raise _EmulatorDied from error
-            raise
+        with published(stack.endpoint, folder):
+            screen.line(f"The stack is up after {time.monotonic() - begun:.1f} s.")
+            try:
+                if not options.no_demo:
+                    play(stack.endpoint, screen, folder)
+                _tell(stack.endpoint, folder, screen, has_demo=not options.no_demo)
+                with closing(_last_part(stack.endpoint, folder, screen, has_demo=not options.no_demo)) as last_part:
+                    _keep_up(stack, folder, deployed, screen, last_part)
+            except Exception as error:
+                if stack.has_died(within_s=1):
+                    raise _EmulatorDied from error
+                raise
 
 
 def _last_part(endpoint: Endpoint, folder: Path, screen: Screen, *, has_demo: bool) -> Generator[None]:

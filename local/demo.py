@@ -46,7 +46,11 @@ def play(endpoint: Endpoint, screen: Screen, folder: Path) -> None:
     """
     log = folder / "worker.log"
     documents = _own_sources()
-    with closing(Subscriber(endpoint, _TOPIC)) as subscriber, _worker(endpoint, log, pace_s=_PACE_S):
+    with (
+        closing(Subscriber(endpoint, _TOPIC)) as subscriber,
+        _worker(endpoint, log, pace_s=_PACE_S),
+        screen.never_silent("  Waiting for the next event ..."),
+    ):
         screen.title("A run: statistics of this project's own sources")
         timeline = _new_run(endpoint, subscriber, screen, inputs={"documents": documents})
         _play_through(timeline.until(timeline.is_complete, _RUN_LIMIT_S, log))

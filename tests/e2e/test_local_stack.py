@@ -212,6 +212,30 @@ def test_an_edited_function_and_an_edited_layer_are_deployed_without_a_network(t
         assert [event["msg"] for event in events if event["type"] == "RETRIED"] == ["Edited retry"]
 
 
+@pytest.mark.long
+def test_an_edited_parameter_is_deployed_and_gone_when_it_is_taken_out(tmp_path: Path) -> None:
+    checkout = copied_checkout(tmp_path / "a checkout")
+    config = checkout / "samconfig.toml"
+    whole = config.read_text()
+    with make_run(tmp_path, free_port(), checkout=checkout) as stack:
+        api = Api(stack.endpoint())
+
+        def status_of_another_topic() -> int:
+            return api.post("/runs", {"image": "busybox:1", "event_delivery": {"topic": "another"}}).status
+
+        assert status_of_another_topic() == 201
+        config.write_text(whole.replace("ThrottleBurst=5000", "ThrottleBurst=5000 Topics=orders"))
+        assert reload(checkout, tmp_path)[0] == 0
+        assert status_of_another_topic() == 422
+        config.write_text(whole)
+        assert reload(checkout, tmp_path)[0] == 0
+        assert status_of_another_topic() == 201
+        config.write_text("[")
+        exit_code, _, why = reload(checkout, tmp_path)
+        assert exit_code == 1
+        assert why.startswith("Not deployed: samconfig.toml")
+
+
 def copied_checkout(folder: Path) -> Path:
     """Copy the sources of this checkout and its environments. Only the layer's packages are built."""
     folder.mkdir()

@@ -1,11 +1,14 @@
 """Limits the cost of each request: its DynamoDB calls, and its units by AWS's rules and the items' sizes."""
 
+import re
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from gyoza_domain.domain.run import RunSpec, State
 from testing.capacity import Usage, measured
+from testing.cloudformation import ROOT
 from testing.gateway import Gateway
 from testing.seeding import SHARDS, running, seeded_run, store_events, store_runs
 
@@ -13,6 +16,9 @@ IMAGE = "i" * 64
 MSG = "m" * 200
 DELIVERY = {"topic": "t" * 64, "attributes": {"team": "a"}}
 WORKER = {"worker_id": "w" * 32, "gpu_id": 0}
+DATA_MODEL = (ROOT / "docs/data-model.md").read_text()
+PARTITION_WRITES_A_SECOND = 1000
+"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html"""
 
 WITH_AND_WITHOUT_DELIVERY = pytest.mark.parametrize(
     "fields", [{}, {"event_delivery": DELIVERY}], ids=["plain", "delivery"]
@@ -82,6 +88,26 @@ def test_events_that_change_the_state_stay_within_fourteen_write_units(api: Gate
         units.append(usage.write_units)
     print(dict(zip([f"{n} {type_}" for n, (type_, _) in enumerate(steps)], units, strict=True)))
     assert max(units) <= 14
+
+
+def test_a_shard_takes_the_documented_number_of_runs_a_second(api: Gateway) -> None:
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("ASSIGNED", {"payload": {"worker_id": "w" * 32}}),
+        ("STARTED", {"payload": WORKER}),
+        ("PROGRESS", {"msg": 50}),
+        ("INFO", {"msg": MSG}),
+        ("COMPLETED", {"payload": {"outputs": {}}}),
+    ]
+    with measured() as usage:
+        run_id = api.create(image=IMAGE)["id"]
+        for type_, fields in events:
+            assert api.event(run_id, type_, **fields).status == 200
+    busiest: Counter[str] = Counter()
+    for (index, _), writes in usage.index_writes.items():
+        busiest[index] = max(busiest[index], writes)
+    rows = re.findall(r"^\| `(by_\w+)` \| (\d)[^|]*\| ([\d,]+)", DATA_MODEL, re.MULTILINE)
+    documented = {index: (int(writes), int(runs.replace(",", ""))) for index, writes, runs in rows}
+    assert documented == {index: (writes, PARTITION_WRITES_A_SECOND // writes) for index, writes in busiest.items()}
 
 
 def test_outputs_are_paid_once(api: Gateway) -> None:

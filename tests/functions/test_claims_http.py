@@ -231,5 +231,5 @@ def test_a_body_that_does_not_fit_takes_nothing(
 ) -> None:
     api.create()
     before = stored()
-    assert_does_not_fit(api.call("POST", "/runs/claim", {"worker_id": worker_id} | fields), "body", *loc)
+    assert_does_not_fit(api.call("POST", "/runs/claim", {"worker_id": "w"} | fields), "body", *loc)
     assert stored() == before

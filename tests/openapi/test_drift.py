@@ -15,6 +15,7 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import BaseModel, ValidationError
 
 from functions.list_attempts.app import MAX_LIMIT as MAX_ATTEMPTS_LISTED
+from gyoza_domain.domain import errors
 from gyoza_domain.domain.errors import RunNotFound
 from gyoza_domain.domain.run import Event, EventType, JsonText, State
 from gyoza_domain.http import bodies, cancel_body, request, runs_query
@@ -114,6 +115,25 @@ def test_a_gateway_s_answer_is_shown_in_its_own_words() -> None:
     }
     answered = {(code, detail) for _, code, detail in _gateway_answers()}
     assert answered - shown == {("too_large", "The request is too large")}, "shown by what a function says instead"
+
+
+def test_an_error_is_shown_in_the_words_of_the_code() -> None:
+    texts = {
+        "RunNotFound": errors.RunNotFound(RUN_ID),
+        "RunLocked": errors.RunLocked(State.COMPLETED, EventType.CANCELLED),
+        "InvalidTransition": errors.InvalidTransition(State.PENDING, EventType.RETRIED),
+        "RetryBudgetSpent": errors.RetryBudgetSpent(State.FAILED, 3),
+        "InvalidState": errors.InvalidState("DONE"),
+        "StaleAttempt": errors.StaleAttempt(1, 2),
+        "RunBusy": errors.RunBusy(RUN_ID),
+        "Unavailable": errors.StorageUnavailable(),
+    }
+    examples = load_document()["components"]["examples"]
+    assert {name: examples[f"Error{name}"]["value"]["detail"] for name in texts} == {
+        name: str(error) for name, error in texts.items()
+    }
+    [misfit] = examples["ErrorIdempotencyKeyReused"]["value"]["detail"]
+    assert misfit["msg"] == str(errors.IdempotencyKeyReused())
 
 
 # --- names

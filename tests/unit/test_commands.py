@@ -161,7 +161,7 @@ class OneRun:
     def renew(self, loaded: Loaded, lease: Lease) -> Lease:
         self.calls.append("renew")
         assert loaded.origin == self.run
-        self.fail_if_told()
+        self.fail_as_prepared()
         self.renewed.append(lease)
         return lease
 

@@ -75,6 +75,11 @@ def preflight(*arguments: str, home: Path, **environ: str) -> tuple[int, str, st
             REGION | KEYS,
             "ENV=prod is no section of samconfig.toml. It has default, dev, local.",
         ),
+        (
+            ["deploy", "--config-env", "local"],
+            REGION | KEYS,
+            "ENV=local is the stack of `make run`, which deploys by itself. To AWS: make deploy ENV=dev",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(
