@@ -119,7 +119,7 @@ class _Recorder:
         elif model.name == "UpdateItem":
             before, after = self._before[0], self._stored(self._key({"Update": self._sent}))
             larger = max(item_bytes(after or {}), item_bytes(before or {}))
-            usage.write_units += write_units(larger) + index_write_units(before, after)
+            usage.write_units += write_units(larger) + index_writes(before, after).total()
 
     def _count_write(self, write: dict[str, Any], before: Item | None) -> None:
         after = self._stored(self._key(write))
