@@ -88,10 +88,8 @@ class _Recorder:
 
     def sent(self, params: dict[str, Any], **_: object) -> None:
         self._sent = params
-        writes = params.get("TransactItems", [])
+        writes = [{"Update": params}] if "UpdateExpression" in params else params.get("TransactItems", [])
         self._before = [self._stored(self._key(write)) for write in writes]
-        if "UpdateExpression" in params:
-            self._before = [self._stored(self._key({"Update": params}))]
 
     def answered(self, parsed: dict[str, Any], model: Any, **_: object) -> None:
         usage = self._usage
@@ -115,19 +113,17 @@ class _Recorder:
             usage.read_units += sum(2 * read_units(size, consistent=True) for size in sizes)
         elif model.name == "TransactWriteItems":
             for write, before in zip(self._sent["TransactItems"], self._before, strict=True):
-                self._count_write(write, before)
+                self._count_write(write, before, passes=2)
         elif model.name == "UpdateItem":
-            before, after = self._before[0], self._stored(self._key({"Update": self._sent}))
-            larger = max(item_bytes(after or {}), item_bytes(before or {}))
-            usage.write_units += write_units(larger) + index_writes(before, after).total()
+            self._count_write({"Update": self._sent}, self._before[0], passes=1)
 
-    def _count_write(self, write: dict[str, Any], before: Item | None) -> None:
+    def _count_write(self, write: dict[str, Any], before: Item | None, *, passes: int) -> None:
         after = self._stored(self._key(write))
         assert (after is None) is ("Delete" in write)
         larger = max(item_bytes(after or {}), item_bytes(before or {}))
         entries = index_writes(before, after)
         self._usage.index_writes += entries
-        self._usage.write_units += 2 * write_units(larger) + entries.total()
+        self._usage.write_units += passes * write_units(larger) + entries.total()
         if after is not None and after["sk"]["S"] == keys.HEAD:
             self._usage.head_bytes = item_bytes(after)
 
