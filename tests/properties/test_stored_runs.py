@@ -53,6 +53,11 @@ sizes = st.sampled_from([10, 10, 10_400, 200_000])
 documents = st.just(EMPTY_OBJECT) | sizes.map(text_of)
 
 
+def as_stored(closed: OpAttempt) -> OpAttempt:
+    """The closed attempt without what no answer shows of it."""
+    return replace(closed, outputs_bytes=0, is_offered=True, cancel=None)
+
+
 class StoppedClock:
     """Nobody else writes, so nobody waits."""
 
@@ -191,7 +196,7 @@ class StoredRun(RuleBasedStateMachine):
     def attempts_are_those_that_were_closed_and_the_current_one(self) -> None:
         page = self.reader.attempts(RUN_ID, 0, 100)
         assert (page.run, page.spec) == (self.run, self.spec)
-        attempts = [*(replace(attempt, outputs_bytes=0) for attempt in self.closed), self.run.attempt]
+        attempts = [*map(as_stored, self.closed), self.run.attempt]
         expected = [AttemptView(each, self.events_of(each)[-MAX_EVENTS_OF_ATTEMPT:]) for each in attempts]
         assert list(page.attempts) == expected
 
