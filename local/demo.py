@@ -40,27 +40,25 @@ class DemoFailed(Exception):
 
 
 def play(endpoint: Endpoint, screen: Screen, folder: Path) -> None:
-    """Play the runs that take seconds, with a worker in another process. Its log is in ``folder``.
+    """Play the runs that take seconds, each with a worker in another process. The newest log is in ``folder``.
 
     The screen shows their timelines as they grow. Raises DemoFailed.
     """
-    log = folder / "worker.log"
     documents = _own_sources()
     with (
         closing(Subscriber(endpoint, _TOPIC)) as subscriber,
-        _worker(endpoint, log, pace_s=_PACE_S),
         screen.never_silent("  Waiting for the next event ..."),
     ):
         screen.title("A run: statistics of this project's own sources")
         timeline = _new_run(endpoint, subscriber, screen, inputs={"documents": documents})
-        _play_through(timeline.until(timeline.is_complete, _RUN_LIMIT_S, log))
+        _play_through(timeline, folder / "worker.log")
         words = sum(document["words"] for document in timeline.run["outputs"]["documents"].values())
         screen.line(f"  outputs: {words:,} words in {len(documents)} documents")
 
         screen.title("A run whose first attempt fails, with max_attempts 2")
         inputs = {"documents": documents, "fail_attempts": [1]}
         timeline = _new_run(endpoint, subscriber, screen, inputs=inputs, retry_policy={"max_attempts": 2})
-        _play_through(timeline.until(timeline.is_complete, _RUN_LIMIT_S, log))
+        _play_through(timeline, folder / "worker.log")
 
 
 def play_loss(endpoint: Endpoint, screen: Screen, folder: Path) -> Iterator[None]:
@@ -96,9 +94,10 @@ def run_to_try(endpoint: Endpoint) -> str:
 class _Timeline:
     """A run of the demo, as it was last read. The screen shows its polled and its pushed events."""
 
-    def __init__(self, client: RunClient, subscriber: Subscriber, run: Json, screen: Screen) -> None:
+    def __init__(self, endpoint: Endpoint, subscriber: Subscriber, screen: Screen, run: Json) -> None:
+        self.endpoint = endpoint
         self.run = run
-        self._client = client
+        self._client = RunClient(endpoint)
         self._subscriber = subscriber
         self._screen = screen
         self._attempt, self._last_id = 1, -1
@@ -174,15 +173,16 @@ class _Wait:
 
 
 def _new_run(endpoint: Endpoint, subscriber: Subscriber, screen: Screen, **body: object) -> _Timeline:
-    client = RunClient(endpoint)
-    run = client.create(image=_IMAGE, queue=_QUEUE, event_delivery={"topic": _TOPIC}, **body)
+    run = RunClient(endpoint).create(image=_IMAGE, queue=_QUEUE, event_delivery={"topic": _TOPIC}, **body)
     screen.line(f"  run {run['id']}")
-    return _Timeline(client, subscriber, run, screen)
+    return _Timeline(endpoint, subscriber, screen, run)
 
 
-def _play_through(looks: Iterator[None]) -> None:
-    for _ in looks:
-        time.sleep(_LOOK_INTERVAL_S)
+def _play_through(timeline: _Timeline, log: Path) -> None:
+    # An idle worker would ask for the run only after seconds. A new one asks at once.
+    with _worker(timeline.endpoint, log, pace_s=_PACE_S):
+        for _ in timeline.until(timeline.is_complete, _RUN_LIMIT_S, log):
+            time.sleep(_LOOK_INTERVAL_S)
 
 
 def _worker(

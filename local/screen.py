@@ -74,5 +74,5 @@ def bar(percent: int) -> str:
 
 def _detail(event: dict[str, Any]) -> str:
     payload = event["payload"]
-    parts = [str(event["msg"]), payload.get("worker_id"), payload.get("error_message")]
+    parts = [str(event["msg"]), payload.get("reason"), payload.get("worker_id"), payload.get("error_message")]
     return "  ".join(part for part in parts if part)

@@ -3,11 +3,15 @@
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +24,7 @@ from local.stack import ROOT, Endpoint
 from tests.e2e.api import Api
 
 WORK_LIMIT_S = 30
+LEASE_S = 15
 LONGEST_SILENCE_S = 10
 CLOSING_LIMIT_S = 120
 """The time from the end of a lease to the end of its attempt (docs/guarantees.md)."""
@@ -28,15 +33,46 @@ CLOSING_LIMIT_S = 120
 def test_a_worker_does_a_run_from_its_inputs_to_its_outputs(api: Api, endpoint: Endpoint, tmp_path: Path) -> None:
     texts = {"rose": "A rose is a rose\nis a rose", "nothing": ""}
     run_id = api.new_run(image=IMAGE, queue=QUEUE, inputs={"documents": texts})
-    env = os.environ | {"GYOZA_URL": endpoint.url, "GYOZA_API_KEY": endpoint.api_key, "NO_PROXY": HOST}
-    worker = [sys.executable, str(ROOT / "examples/text_worker.py")]
-    with running(worker, env=env, log=tmp_path / "worker.log"):
-        deadline = time.monotonic() + WORK_LIMIT_S
-        while (run := api.get(f"/runs/{run_id}").body)["state"] != "COMPLETED" and time.monotonic() < deadline:
-            time.sleep(0.2)
+    with worker(endpoint, tmp_path / "worker.log"):
+        run = run_once(api, run_id, lambda run: run["state"] == "COMPLETED", WORK_LIMIT_S)
     expected = {"documents": {name: text_statistics(text) for name, text in texts.items()}}
     assert run["outputs"] == json.loads(json.dumps(expected))
     assert run["outputs"]["documents"]["rose"]["most_frequent"][0] == ["a", 3]
+
+
+@pytest.mark.long
+def test_a_worker_that_was_frozen_learns_that_it_has_lost_its_run(api: Api, endpoint: Endpoint, tmp_path: Path) -> None:
+    documents = {str(number): "a rose" for number in range(20)}
+    run_id = api.new_run(
+        image=IMAGE, queue=QUEUE, inputs={"documents": documents}, retry_policy={"max_attempts": 1, "max_lost": 1}
+    )
+    log = tmp_path / "frozen.log"
+    with worker(endpoint, log, WORKER_LEASE_S=str(LEASE_S), WORKER_PACE_S="1") as frozen:
+        run_once(api, run_id, lambda run: run["progress"] > 0, WORK_LIMIT_S)
+        frozen.send_signal(signal.SIGSTOP)
+        run_once(api, run_id, lambda run: run["current_attempt"] == 2, LEASE_S + CLOSING_LIMIT_S)
+        with worker(endpoint, tmp_path / "second.log"):
+            finished = run_once(api, run_id, lambda run: run["state"] == "COMPLETED", WORK_LIMIT_S)
+        frozen.send_signal(signal.SIGCONT)
+        deadline = time.monotonic() + WORK_LIMIT_S
+        while f"lost {run_id}" not in log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert f"lost {run_id}, attempt 1, refused (409)" in log.read_text()
+    assert api.get(f"/runs/{run_id}").body == finished
+
+
+def worker(endpoint: Endpoint, log: Path, **environment: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    env = os.environ | {"GYOZA_URL": endpoint.url, "GYOZA_API_KEY": endpoint.api_key, "NO_PROXY": HOST} | environment
+    return running([sys.executable, str(ROOT / "examples/text_worker.py")], env=env, log=log)
+
+
+def run_once(api: Api, run_id: str, is_so: Callable[[Any], bool], limit_s: float) -> Any:
+    """The run, as soon as it is as wanted."""
+    deadline = time.monotonic() + limit_s
+    while not is_so(run := api.get(f"/runs/{run_id}").body):
+        assert time.monotonic() < deadline, run
+        time.sleep(0.2)
+    return run
 
 
 def test_the_demo_shows_both_runs_to_their_end(endpoint: Endpoint, tmp_path: Path) -> None:
@@ -71,8 +107,8 @@ class Watched(Screen):
 def test_a_run_whose_worker_is_killed_is_finished_by_another(api: Api, endpoint: Endpoint, tmp_path: Path) -> None:
     shown = io.StringIO()
     screen = Watched(shown)
-    played = play_loss(endpoint, screen, tmp_path)
-    _see_through(played)
+    for _ in play_loss(endpoint, screen, tmp_path):
+        time.sleep(0.2)
     print(shown.getvalue())
 
     run_id = shown.getvalue().partition("  run ")[2].split()[0]
@@ -83,11 +119,6 @@ def test_a_run_whose_worker_is_killed_is_finished_by_another(api: Api, endpoint:
     assert len(workers) == 2
     last_sign, end = (datetime.fromisoformat(event["t"]) for event in lost["events"][-2:])
     waited_s = (end - last_sign).total_seconds()
-    assert 15 <= waited_s <= 15 + CLOSING_LIMIT_S
+    assert LEASE_S <= waited_s <= LEASE_S + CLOSING_LIMIT_S
     assert "waits for the end of the lease" in shown.getvalue()
     assert screen.longest_silence_s <= LONGEST_SILENCE_S
-
-
-def _see_through(played: Iterator[None]) -> None:
-    for _ in played:
-        time.sleep(0.2)
