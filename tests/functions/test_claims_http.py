@@ -26,7 +26,7 @@ from tests.functions.expected import (
 
 def claim(api: Gateway, *, key: str | None = None, minimal: bool = False, **fields: Any) -> Answer:
     headers = ({} if key is None else {"Idempotency-Key": key}) | ({"Prefer": "return=minimal"} if minimal else {})
-    return api.call("POST", "/runs/claim", {"worker_id": worker_id} | fields, headers=headers)
+    return api.call("POST", "/runs/claim", {"worker_id": "w"} | fields, headers=headers)
 
 
 def claimed_id(answer: Answer) -> str | None:
