@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from gyoza_domain.bootstrap import api, clients, waking
-from gyoza_domain.domain.errors import GyozaError, NotLeased, RunLocked, StaleAttempt
+from gyoza_domain.domain.errors import GyozaError, NotLeased, RunLocked, StaleAttempt, StorageUnavailable
 from gyoza_domain.domain.run import Event, EventType, Lease, OpRun, State
 from gyoza_domain.dynamodb import codec, keys
-from gyoza_domain.runs.ports import ChangedMeanwhile
+from gyoza_domain.runs.ports import ChangedMeanwhile, NotWritten
 from gyoza_domain.waking.commands import Deed, PassingWaker
 from testing.gateway import Gateway
 from testing.timed_runs import TestClock, TimedRuns
+from tests.support.faults import injected, seeded
 
 LEASE_S = 15
 BOUND = timedelta(minutes=2)
@@ -62,6 +63,8 @@ class Simulation:
     held_acknowledged: int = 0
     held_refused: int = 0
     between: int = 0
+    unanswered: int = 0
+    failed_sweeps: int = 0
     by_run_id: dict[str, Worker] = field(default_factory=dict)
     beats: int = 0
     beats_after_the_end: int = 0
@@ -132,6 +135,9 @@ class Simulation:
                 self._acknowledge(worker, self.runs.beat(worker.run_id, worker.attempt))
         except (StaleAttempt, NotLeased, RunLocked) as refusal:
             worker.refused, worker.is_at_work = refusal, False
+        except (StorageUnavailable, NotWritten):
+            # The worker asks again in the next step.
+            self.unanswered += 1
 
     def _release(self, worker: Worker) -> None:
         assert worker.held is not None
@@ -141,6 +147,8 @@ class Simulation:
         except ChangedMeanwhile:
             self.held_refused += 1
             worker.is_at_work = False
+        except (StorageUnavailable, NotWritten):
+            self.unanswered += 1
         worker.held = None
 
     def before_write(self, params: dict[str, Any], **_: object) -> None:
@@ -161,7 +169,11 @@ class Simulation:
             worker.next_beat_s = self.clock.monotonic() + self._wait_s()
 
     def _sweep(self) -> None:
-        report = waking.new_sweep().sweep(lambda: 60.0)
+        try:
+            report = waking.new_sweep().sweep(lambda: 60.0)
+        except StorageUnavailable:
+            self.failed_sweeps += 1
+            return
         with self._lock:
             self.sweeps += 1
             self.deeds += report.deeds
@@ -205,9 +217,13 @@ def loss_of(worker: Worker) -> Event | None:
 
 
 @pytest.mark.parametrize("asks", [False, True], ids=["without idle workers", "with idle workers asking"])
-@pytest.mark.parametrize("count", [40, pytest.param(400, marks=pytest.mark.long)], ids=["40 runs", "400 runs"])
+@pytest.mark.parametrize(
+    ("count", "fault_rate"),
+    [(40, 0.0), pytest.param(400, 0.0, marks=pytest.mark.long), pytest.param(100, 0.01, marks=pytest.mark.long)],
+    ids=["40 runs", "400 runs", "100 runs and faults"],
+)
 def test_lost_runs_are_closed_in_time_and_no_other_run_is(
-    engine_api: Gateway, clock: TestClock, count: int, asks: bool
+    engine_api: Gateway, clock: TestClock, count: int, fault_rate: float, asks: bool
 ) -> None:
     assert engine_api
     seed = random.randrange(10**6)
@@ -220,7 +236,8 @@ def test_lost_runs_are_closed_in_time_and_no_other_run_is(
     events = clients.dynamodb().meta.events
     events.register("provide-client-params.dynamodb.TransactWriteItems", simulation.before_write)
     try:
-        simulation.play(360)
+        with injected(seeded(seed, rate=fault_rate)) as faults:
+            simulation.play(360)
     finally:
         events.unregister("provide-client-params.dynamodb.TransactWriteItems", simulation.before_write)
     delays, falsely = [], 0
@@ -239,8 +256,10 @@ def test_lost_runs_are_closed_in_time_and_no_other_run_is(
         f" lease; {held} held ones acknowledged and refused; {simulation.between} between a decision and its write;"
         f" {simulation.sweeps} sweeps, {len(delays)} lost, closed {max(delays):.0f} s late at most and"
         f" {sum(delays) / len(delays):.0f} s on average, {simulation.passed} woken in passing;"
-        f" {dict(simulation.deeds)}; {falsely} falsely"
+        f" {dict(simulation.deeds)}; {falsely} falsely; {faults}; {simulation.unanswered} requests of workers and"
+        f" {simulation.failed_sweeps} sweeps failed"
     )
     assert falsely == 0
-    assert max(delays) <= BOUND.total_seconds()
+    # A run whose write failed waits for the next sweep.
+    assert max(delays) <= BOUND.total_seconds() * (2 if fault_rate else 1)
     assert len(delays) > count / 4
