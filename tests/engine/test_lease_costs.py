@@ -185,12 +185,13 @@ def test_a_lease_that_runs_out_costs_as_much_as_the_event_and_three_units(state:
 @pytest.mark.parametrize("start", [False, True])
 def test_a_claim_or_an_event_that_asks_for_a_lease_costs_three_units_more(start: bool) -> None:
     event_type = EventType.STARTED if start else EventType.ASSIGNED
-    used = []
-    for step in (
+    steps: list[Callable[[Bench], Usage]] = [
         lambda bench: bench.post(event_type),
         lambda bench: bench.post(event_type, LEASE_S),
         lambda bench: bench.decide(lambda run, now: claim(run, WORKER, LEASE_S, now, start=start)),
-    ):
+    ]
+    used = []
+    for step in steps:
         forget_run()
         usage = step(a_bench(State.PENDING, is_leased=False))
         assert (usage.calls, usage.read_units) == (TWO_CALLS, 1)

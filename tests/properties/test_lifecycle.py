@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import assume, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -35,6 +35,8 @@ from tests.support.lifecycle_model import Answer, ModelAttempt, ModelEvent, Mode
 CREATED = datetime(2026, 3, 2, 20, 0, 0, 42_000, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 WORKERS = ["worker-7", "worker-8"]
+LASTING = [EventType.STARTED, EventType.PROGRESS, EventType.INFO]
+"""Types that are drawn more often, so that a run lives for a while."""
 
 durations = st.none() | st.integers(10, 400)
 lease_lengths = st.sampled_from([15, 30, 300])
@@ -130,7 +132,8 @@ class Life(RuleBasedStateMachine):
     def the_next_instant_comes(self, off_by: int, wakes: int, jitter: float) -> None:
         instants = [self.model.next_instant(), self.run.attempt.not_before]
         ahead = [each for each in instants if each is not None and each > self.now]
-        assume(ahead)
+        if not ahead:
+            return
         self.now = max(self.now, min(ahead) + off_by * MICROSECOND)
         for _ in range(wakes):
             self.the_timer_looks(jitter)
@@ -159,7 +162,7 @@ class Life(RuleBasedStateMachine):
     # -- workers
 
     @rule(
-        event_type=st.sampled_from(EventType),
+        event_type=st.sampled_from([*EventType, *LASTING, *LASTING]),
         token=st.sampled_from(["none", "current", "current", "stale"]),
         worker_id=st.sampled_from(WORKERS),
         details=st.fixed_dictionaries(
@@ -206,6 +209,13 @@ class Life(RuleBasedStateMachine):
             lambda: self.model.post_event(body, self.now, jitter=jitter),
         )
 
+    @precondition(lambda self: self.run.state is State.ASSIGNED)
+    @rule(is_claimant=st.sampled_from([True, True, False]), lease_s=st.none() | lease_lengths)
+    def a_worker_starts(self, is_claimant: bool, lease_s: int | None) -> None:
+        details = {} if lease_s is None else {"lease_s": lease_s}
+        self.a_client_posts(EventType.STARTED, "current", self.worker(is_claimant), details, 0.0)
+
+    @precondition(lambda self: self.run.state is State.PENDING or self.run.attempt.number > 2)
     @rule(worker_id=st.sampled_from(WORKERS), lease_s=lease_lengths, start=st.booleans())
     def a_worker_claims(self, worker_id: str, lease_s: int, start: bool) -> None:
         self.compare(
@@ -213,9 +223,9 @@ class Life(RuleBasedStateMachine):
             lambda: self.model.claim(worker_id, lease_s, start, self.now),
         )
 
-    @rule(token=st.sampled_from(["current", "current", "stale"]), worker_id=st.sampled_from(WORKERS))
-    def a_worker_beats(self, token: str, worker_id: str) -> None:
-        attempt = self.token(token)
+    @rule(token=st.sampled_from(["current", "current", "stale"]), is_claimant=st.sampled_from([True, True, False]))
+    def a_worker_beats(self, token: str, is_claimant: bool) -> None:
+        attempt, worker_id = self.token(token), self.worker(is_claimant)
         assert attempt is not None
 
         def beat() -> Change:
@@ -236,12 +246,14 @@ class Life(RuleBasedStateMachine):
 
     # -- users
 
+    @precondition(lambda self: self.run.state is not State.PENDING or self.run.attempt.number > 2)
     @rule()
     def a_user_retries(self) -> None:
         self.compare(
             lambda: transitions.append_event(self.run, MANUAL_RETRY, self.now), lambda: self.model.retry(self.now)
         )
 
+    @precondition(lambda self: self.run.state is not State.PENDING or self.run.attempt.number > 2)
     @rule()
     def a_user_cancels(self) -> None:
         self.compare(
@@ -249,6 +261,7 @@ class Life(RuleBasedStateMachine):
             lambda: self.model.cancel(self.now),
         )
 
+    @precondition(lambda self: self.run.state is not State.PENDING or self.run.attempt.number > 2)
     @rule(grace_s=st.sampled_from([1, 10, 60, 3_600]), by=st.none() | st.just("key-1"))
     def a_user_asks_for_a_cancel(self, grace_s: int, by: str | None) -> None:
         self.compare(
@@ -257,12 +270,13 @@ class Life(RuleBasedStateMachine):
         )
 
     @rule(
-        state=st.none() | st.sampled_from(State),
+        state=st.sampled_from([None, None, None, State.ASSIGNED, State.RUNNING, *State]),
         outputs=st.none() | st.just({"by": "hand"}),
         priority=st.none() | st.integers(0, 9),
     )
     def an_operator_edits(self, state: State | None, outputs: dict[str, Any] | None, priority: int | None) -> None:
-        assume((state, outputs, priority) != (None, None, None))
+        if (state, outputs, priority) == (None, None, None):
+            return
         self.compare(
             lambda: transitions.patch(
                 self.run,
@@ -283,6 +297,12 @@ class Life(RuleBasedStateMachine):
     def token(self, name: str) -> int | None:
         current = self.run.attempt.number
         return {"none": None, "current": current, "stale": current + 1}[name]
+
+    def worker(self, is_claimant: bool) -> str:
+        """The claimant, or a worker that has no lease."""
+        lease = self.run.attempt.lease
+        claimant = WORKERS[0] if lease is None else lease.worker_id
+        return claimant if is_claimant else next(worker for worker in WORKERS if worker != claimant)
 
     def compare(self, decide: Callable[[], Change], answer: Callable[[], Answer | None]) -> None:
         if self.is_removed:

@@ -111,6 +111,7 @@ class ModelAttempt:
     claimable: bool = True  # False once a PATCH has put the attempt back to PENDING
     given_back: bool = False  # left ASSIGNED by RETRIED, so it spends no budget
     returned: bool = False  # left ASSIGNED because its lease ran out
+    ran: bool = False  # was RUNNING once, though a PATCH may have moved it on
 
     @property
     def leased(self) -> bool:
@@ -558,9 +559,10 @@ class ModelRun:
         """The number of attempts right before the current one that ended because an ASSIGNED lease ran out."""
         # reading: any attempt that ended otherwise breaks the row: started, given back by its worker, cancelled, or
         # left by a manual retry. The tenth, which is FAILED, breaks it too.
+        # reading: an attempt that ran and that a PATCH took back begins a new row with its own return.
         count = 0
-        for attempt in reversed(self.attempts[:-1]):
-            if not attempt.returned:
+        for later, attempt in zip(reversed(self.attempts), reversed(self.attempts[:-1]), strict=False):
+            if later.ran or not attempt.returned:
                 break
             count += 1
         return count
@@ -608,6 +610,7 @@ class ModelRun:
             if event.state:
                 break
             event.state = self.state
+        self.current.ran = self.current.ran or self.state == RUNNING
         self.updated_at = at
 
     def _take_worker(self, payload: Mapping[str, Any], at: datetime) -> None:
