@@ -58,8 +58,8 @@ index          hash key                 range key                               
 The key of a claim belongs to no run: ``pk = CLAIM_KEY#<digest>``, ``sk = CLAIM_KEY``. A claim writes and reads it, and
 the table's TTL deletes it.
 
-One more item belongs to no run: ``pk = TIMER``, ``sk = SWEEP`` says when a sweep began last (``last_at``), and from when
-until when the timer stood still last (``stood_from``, ``stood_until``).
+One more item belongs to no run: ``pk = TIMER``, ``sk = SWEEP`` says when a sweep began last (``last_at``), and from
+when until when the timer stood still last (``stood_from``, ``stood_until``).
 """
 
 from base64 import urlsafe_b64encode
