@@ -166,7 +166,7 @@ class OneRun:
         return lease
 
     def remove(self, removal: Removal) -> None:
-        raise AssertionError(f"{removal} was not expected")
+        raise AssertionError(removal)
 
     def load_with_key(
         self, run_id: str, key: IdempotencyKey, pauses: Pauses, *, with_lease: bool = False
@@ -629,8 +629,8 @@ LEASE = Lease(60, "worker-7", NOW + timedelta(seconds=1_030))
 
 
 def a_leased_run(**fields: Any) -> OpRun:
-    values: dict[str, Any] = {"number": 1, "state": State.RUNNING, "lease": LEASE} | fields
-    return replace(a_run(), attempt=OpAttempt(**values))
+    attempt = OpAttempt(1, State.RUNNING, lease=LEASE)
+    return replace(a_run(), attempt=replace(attempt, **fields))
 
 
 def beat(store: OneRun, clock: FakeClock, attempt: int = 1, worker_id: str = "worker-7") -> Beat:
