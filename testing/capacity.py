@@ -82,8 +82,6 @@ class _Recorder:
         self._sent = params
         writes = params.get("TransactItems", [])
         self._before = [self._stored(self._key(write)) for write in writes]
-        if "UpdateExpression" in params:
-            self._before = [self._stored(self._key({"Update": params}))]
 
     def answered(self, parsed: dict[str, Any], model: Any, **_: object) -> None:
         usage = self._usage
@@ -108,10 +106,6 @@ class _Recorder:
         elif model.name == "TransactWriteItems":
             for write, before in zip(self._sent["TransactItems"], self._before, strict=True):
                 self._count_write(write, before)
-        elif model.name == "UpdateItem":
-            before, after = self._before[0], self._stored(self._key({"Update": self._sent}))
-            larger = max(item_bytes(after or {}), item_bytes(before or {}))
-            usage.write_units += write_units(larger) + index_write_units(before, after)
 
     def _count_write(self, write: dict[str, Any], before: Item | None) -> None:
         after = self._stored(self._key(write))
