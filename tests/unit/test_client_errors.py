@@ -98,6 +98,20 @@ def test_a_conflict_outside_a_transaction_is_one_too() -> None:
     assert conflict.items == []
 
 
+@pytest.mark.parametrize("item", [None, {"version": {"N": "7"}}])
+def test_a_failed_condition_outside_a_transaction_hands_on_what_it_returned(item: dict[str, Any] | None) -> None:
+    error = client_error("ConditionalCheckFailedException")
+    error.response |= {} if item is None else {"Item": item}  # type: ignore[typeddict-unknown-key]
+    conflict = of_write(error)
+    assert isinstance(conflict, WriteConflict)
+    assert conflict.items == [item]
+
+
+def test_a_failed_condition_of_a_read_is_a_defect() -> None:
+    error = client_error("ConditionalCheckFailedException")
+    assert of_read(error) is error
+
+
 def test_a_conflict_hands_on_what_each_failed_condition_returned() -> None:
     item = {"version": {"N": "7"}}
     reasons: list[dict[str, Any]] = [
@@ -123,6 +137,7 @@ def test_of_a_write_a_reason_that_tells_of_load_outweighs_a_conflict(busy: str, 
 
 REFUSALS = [
     ("TransactionConflictException", None),
+    ("ConditionalCheckFailedException", None),
     ("TransactionCanceledException", "ConditionalCheckFailed"),
     ("TransactionCanceledException", "ThrottlingError"),
     ("ThrottlingException", None),
@@ -170,7 +185,6 @@ DEFECTS = [
     client_error("ValidationException"),
     client_error("ResourceNotFoundException"),
     client_error("AccessDeniedException"),
-    client_error("ConditionalCheckFailedException"),
     KeyError("pk"),
 ]
 

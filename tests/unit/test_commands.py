@@ -547,14 +547,14 @@ def test_a_new_run_is_pending_in_its_first_attempt_without_events(
         id=run_id,
         created_at=clock.now(),
         updated_at=clock.now(),
-        attempt=OpAttempt(1),
+        attempt=OpAttempt(1, is_indexed=True),
         priority=7,
         max_attempts=3,
-        created_by="key-1",
         shard=shard,
     )
-    assert create(store, clock, key) == Outcome(run, RunView(run, SPEC))
-    assert store.added == [(run, SPEC, key)]
+    spec = replace(SPEC, created_by="key-1")
+    assert create(store, clock, key) == Outcome(run, RunView(run, spec))
+    assert store.added == [(run, spec, key)]
     assert store.calls == ["add"]
 
 
@@ -566,7 +566,7 @@ def test_a_creation_that_was_not_written_pauses_and_tries_the_same_run_again(
     store = OneRun(a_run(), [failure, failure])
     outcome = create(store, clock, key)
     assert store.calls == ["add"] * 3
-    assert store.added == [(outcome.run, SPEC, key)]
+    assert store.added == [(outcome.run, replace(SPEC, created_by="key-1"), key)]
     assert len(clock.pauses) == 2
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ def a_run(state: State = State.RUNNING) -> OpRun:
     attempt = OpAttempt(
         number=2,
         state=state,
+        is_indexed=state is State.PENDING,
         progress=40,
         first_seq=4,
         last_seq=9,
@@ -39,6 +41,13 @@ def a_run(state: State = State.RUNNING) -> OpRun:
         outputs_bytes=7,
     )
     return OpRun("6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911", UPDATED, UPDATED, attempt, max_attempts=3, version=12)
+
+
+def with_state(attempt: OpAttempt, state: State, **changes: Any) -> OpAttempt:
+    """The attempt that a patch moved to the state. No claim takes it, even if it is PENDING."""
+    if state is attempt.state:
+        return replace(attempt, **changes)
+    return replace(attempt, state=state, is_offered=state is not State.PENDING, is_indexed=False, **changes)
 
 
 def edited(run: OpRun, attempt: OpAttempt) -> Change:
@@ -54,7 +63,7 @@ def test_the_attempt_follows_the_state_and_only_its_finished_at_moves_with_it(be
         finished_at = UPDATED
     else:
         finished_at = NOW
-    assert patch(run, NOW, state=after) == edited(run, replace(run.attempt, state=after, finished_at=finished_at))
+    assert patch(run, NOW, state=after) == edited(run, with_state(run.attempt, after, finished_at=finished_at))
 
 
 @pytest.mark.parametrize("outputs", ['{"b":2}', "{}"])
@@ -89,7 +98,7 @@ LIVE = [state for state in State if not state.is_terminal]
 @pytest.mark.parametrize(("before", "after"), list(product(TERMINAL, LIVE)))
 def test_a_run_that_is_reopened_takes_its_result_out_of_the_event_that_ended_it(before: State, after: State) -> None:
     run = ended_run(before)
-    attempt = replace(run.attempt, state=after, finished_at=None, result_source=ResultSource.PATCH)
+    attempt = with_state(run.attempt, after, finished_at=None, result_source=ResultSource.PATCH)
     assert patch(run, NOW, state=after) == edited(run, attempt)
 
 
@@ -103,7 +112,7 @@ def test_a_run_that_stays_ended_leaves_its_result_with_the_event_that_ended_it(b
 def test_a_run_that_is_reopened_without_a_result_still_has_none(before: State, after: State) -> None:
     run = a_run(before)
     run = replace(run, attempt=replace(run.attempt, result=None, result_source=None, outputs_bytes=0))
-    assert patch(run, NOW, state=after) == edited(run, replace(run.attempt, state=after, finished_at=None))
+    assert patch(run, NOW, state=after) == edited(run, with_state(run.attempt, after, finished_at=None))
 
 
 def test_outputs_of_an_ended_run_take_the_rest_of_its_result_along() -> None:

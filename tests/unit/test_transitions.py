@@ -20,7 +20,14 @@ from gyoza_domain.domain.run import (
     ResultSource,
     State,
 )
-from gyoza_domain.domain.transitions import AUTOMATIC_RETRY, MANUAL_RETRY, USER_CANCEL, EventDraft, append_event
+from gyoza_domain.domain.transitions import (
+    AUTOMATIC_RETRY,
+    MANUAL_RETRY,
+    USER_CANCEL,
+    EventDraft,
+    Origin,
+    append_event,
+)
 
 CREATED = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
 STARTED = CREATED + timedelta(seconds=10)
@@ -56,6 +63,7 @@ def a_run(state: State = State.RUNNING, *, max_attempts: int = SPENT, given_back
     attempt = OpAttempt(
         number=2,
         state=state,
+        is_indexed=state is State.PENDING,
         progress=100 if state is State.COMPLETED else 40 if state is State.RUNNING or ended else 0,
         first_seq=4,
         last_seq=9,
@@ -92,6 +100,7 @@ def a_draft(event_type: EventType, *, force: bool = False) -> EventDraft:
 def with_attempt(run: OpRun, **changes: object) -> OpRun:
     """The run one event later."""
     attempt = replace(run.attempt, last_seq=run.last_seq + 1, **changes)  # type: ignore[arg-type]
+    attempt = replace(attempt, is_indexed=attempt.state is State.PENDING)
     return replace(run, attempt=attempt, updated_at=NOW, version=run.version + 1)
 
 
@@ -122,7 +131,7 @@ def an_event(
 
 def retried(run: OpRun, draft: EventDraft, *, seq: int = 10) -> tuple[OpRun, Event]:
     """The run in its third attempt, and the event that opened it."""
-    attempt = OpAttempt(3, first_seq=seq, last_seq=seq)
+    attempt = OpAttempt(3, first_seq=seq, last_seq=seq, began_at=NOW, is_indexed=True)
     event = Event(
         seq=seq,
         id=0,
@@ -172,7 +181,7 @@ def test_assigned_notes_the_worker() -> None:
     draft = EventDraft(EventType.ASSIGNED, "taken", JsonText('{"worker_id":"worker-8"}'), worker_id="worker-8")
     assert append_event(run, draft, NOW) == Change(
         run,
-        with_attempt(run, state=State.ASSIGNED, claim=Claim(10, "worker-8")),
+        with_attempt(run, state=State.ASSIGNED, assigned_at=NOW, claim=Claim(10, "worker-8")),
         (an_event(EventType.ASSIGNED, State.ASSIGNED, draft),),
     )
 
@@ -180,7 +189,8 @@ def test_assigned_notes_the_worker() -> None:
 def test_assigned_may_leave_the_worker_unknown() -> None:
     run = a_run(State.PENDING)
     draft = EventDraft(EventType.ASSIGNED)
-    assert append_event(run, draft, NOW).after == with_attempt(run, state=State.ASSIGNED, claim=Claim(10, None))
+    claim = Claim(10, None)
+    assert append_event(run, draft, NOW).after == with_attempt(run, state=State.ASSIGNED, assigned_at=NOW, claim=claim)
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.ASSIGNED])
@@ -236,15 +246,16 @@ def test_completed_keeps_the_outputs_and_the_time_it_took(outputs: JsonText | No
 def test_failed_without_budget_ends_the_run(error_message: str | None) -> None:
     run = a_run(State.RUNNING)
     draft = EventDraft(EventType.FAILED, "gave up", error_message=error_message)
+    after = with_attempt(
+        run,
+        state=State.FAILED,
+        finished_at=NOW,
+        result=AttemptResult(error_message=error_message, duration_ms=90_000),
+        result_source=ResultSource.EVENT,
+    )
     assert append_event(run, draft, NOW) == Change(
         run,
-        with_attempt(
-            run,
-            state=State.FAILED,
-            finished_at=NOW,
-            result=AttemptResult(error_message=error_message, duration_ms=90_000),
-            result_source=ResultSource.EVENT,
-        ),
+        replace(after, failures=1),
         (an_event(EventType.FAILED, State.FAILED, draft, duration_ms=90_000),),
     )
 
@@ -268,7 +279,7 @@ def test_failed_with_budget_is_one_change_with_its_retry() -> None:
     ).attempt
     after, retry = retried(run, AUTOMATIC_RETRY, seq=11)
     failure = an_event(EventType.FAILED, State.PENDING, draft, duration_ms=90_000, will_retry=True)
-    assert append_event(run, draft, NOW) == Change(run, after, (failure, retry), closed=failed)
+    assert append_event(run, draft, NOW) == Change(run, replace(after, failures=1), (failure, retry), closed=failed)
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.ASSIGNED, State.RUNNING])
@@ -282,11 +293,13 @@ def test_cancelled_ends_the_run_and_tells_no_result(state: State) -> None:
 
 
 def test_the_cancel_route_says_so_in_the_timeline() -> None:
-    assert EventDraft(EventType.CANCELLED, "Cancelled by user") == USER_CANCEL
+    assert EventDraft(EventType.CANCELLED, "Cancelled by user", origin=Origin.ROUTE) == USER_CANCEL
 
 
 def test_the_retry_route_says_so_in_the_timeline() -> None:
-    assert EventDraft(EventType.RETRIED, "Manual retry", JsonText('{"force":true}'), force=True) == MANUAL_RETRY
+    payload = JsonText('{"force":true}')
+    draft = EventDraft(EventType.RETRIED, "Manual retry", payload, force=True, origin=Origin.ROUTE)
+    assert draft == MANUAL_RETRY
 
 
 def test_a_worker_gives_a_run_back_at_no_cost_to_the_budget() -> None:

@@ -15,8 +15,8 @@ from ..domain.errors import (
     StorageUnavailable,
     UnreadableRun,
 )
-from ..domain.run import EventType, JsonText, OpAttempt, OpRun, RunSpec, State
-from ..domain.transitions import EventDraft, append_event, patch
+from ..domain.run import EventType, JsonText, OpRun, RunSpec, State, Terms
+from ..domain.transitions import EventDraft, append_event, new_attempt, patch
 from .ports import (
     ChangedMeanwhile,
     Clock,
@@ -71,14 +71,16 @@ def create_run(
 ) -> Outcome:
     """A new run in PENDING, attempt 1, without events. Raises IdempotencyKeyReused and OutcomeUnknown."""
     now = clock.now()
+    terms = Terms(needs=spec.constraints, is_delivering=spec.event_delivery is not None)
     run_id = ids.new_run_id() if key is None else ids.run_id_for(key)
     run = OpRun(
         id=run_id,
         created_at=now,
         updated_at=now,
-        attempt=OpAttempt(1),
+        attempt=new_attempt(terms, now),
         priority=priority,
         max_attempts=max_attempts,
+        terms=terms,
         shard=ids.shard_of(run_id),
     )
     spec = replace(spec, created_by=created_by)
