@@ -44,11 +44,12 @@ from typing import Any
 IMAGE = "example/text-statistics:1"
 QUEUE = "text-statistics"
 CAPACITY = {"vram_mb": 0}
-"""This machine's cores and MiB, of what runs may ask for. It has no GPU; what is not named fits every run."""
+"""The hardware that this worker offers: no GPU, and cores and memory for any run."""
 
 _BEATS_A_LEASE = 3
+"""The heartbeats in the length of a lease."""
 _TRIES_A_LEASE = 10
-"""The lease is renewed three times in its length, and a heartbeat that failed is sent again sooner."""
+"""The heartbeats in the length of a lease while none is answered."""
 _REQUEST_LIMIT_S = 10.0
 _FIRST_PAUSE_S = 0.5
 _MAX_PAUSE_S = 30.0
