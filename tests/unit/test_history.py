@@ -10,7 +10,7 @@ from testing.gateway import Answer
 from tests.support.history import Exchange, Final, problems, the_winner
 
 RUN = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
-NO_SUMMARY = {"worker_id": None, "gpu_id": None, "duration_ms": None, "error_message": None}
+NO_SUMMARY = {"worker_id": None, "gpu_id": None, "duration_ms": None, "error_message": None, "reason": None}
 
 
 def at(second: int) -> str:
@@ -44,7 +44,7 @@ EVENTS = [
 def attempt(number: int, **fields: Any) -> dict[str, Any]:
     events = [event for event in EVENTS if event["attempt"] == number]
     shown = {"attempt": number, "outputs": {}, "events": events, "event_count": len(events)}
-    return shown | {"progress": 0, "started_at": None, "execution_summary": NO_SUMMARY} | fields
+    return shown | {"progress": 0, "assigned_at": None, "started_at": None, "execution_summary": NO_SUMMARY} | fields
 
 
 FINAL = Final(
@@ -69,7 +69,7 @@ FINAL = Final(
             progress=40,
             started_at=at(1),
             finished_at=at(3),
-            execution_summary={"worker_id": "a", "gpu_id": 3, "duration_ms": 2000, "error_message": "no"},
+            execution_summary=NO_SUMMARY | {"worker_id": "a", "gpu_id": 3, "duration_ms": 2000, "error_message": "no"},
         ),
         attempt(2, state="CANCELLED", finished_at=at(6)),
     ],
