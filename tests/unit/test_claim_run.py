@@ -75,7 +75,7 @@ class Table(WaitingRuns):
         super().__init__(VirtualTime())
         self.put(*runs)
         self.failures: list[Exception | None] = []
-        self.unreadable: dict[str, StorageUnavailable] = {}
+        self.unreadable: dict[str, RunNotFound | StorageUnavailable] = {}
         self.after_failure: Callable[[Change, IdempotencyKey | None], None] = lambda *_: None
 
     def load(self, run_id: str, extent: Extent, _pauses: Pauses | None = None, *, at_least: int = 0) -> Loaded:
@@ -385,6 +385,18 @@ def test_spent_entries_hide_others_only_once() -> None:
     """The wait of many urgent runs is over, and the timer has not come to them yet."""
     over = [a_run(number, priority=9, queue_ttl_s=10) for number in range(1, MAX_HEADS + 1)]
     table = Table(a_run(0), *over)
+    spent = SpentEntries()
+
+    assert retry_after_s(table.claim(spent=spent)) in LATER
+    assert isinstance(table.claim(spent=spent), Claimed)
+    assert table.heads_read == 1
+
+
+@pytest.mark.parametrize("error", [RunNotFound, UnreadableRun])
+def test_runs_that_cannot_be_read_hide_others_only_once(error: type[RunNotFound | UnreadableRun]) -> None:
+    urgent = range(1, MAX_HEADS + 1)
+    table = Table(a_run(0), *(a_run(number, priority=9) for number in urgent))
+    table.unreadable = {run_id(number): error(run_id(number)) for number in urgent}
     spent = SpentEntries()
 
     assert retry_after_s(table.claim(spent=spent)) in LATER
