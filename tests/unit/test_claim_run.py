@@ -216,6 +216,24 @@ def test_no_more_than_two_thousand_entries_are_read() -> None:
     assert table.entries_read == MAX_ENTRIES
 
 
+def test_entries_that_do_not_fit_do_not_hide_a_later_queue() -> None:
+    needy = [a_run(number, needs=Constraints(cpu=9), queue="first") for number in range(1, MAX_ENTRIES + 2)]
+    table = Table(*needy, a_run(0, queue="second"))
+    request = replace(REQUEST, queues=("first", "second"), capacity=Capacity(cpu=8))
+
+    assert table.claimed(request).run.id == run_id(0)
+    assert table.entries_read <= MAX_ENTRIES
+
+
+def test_a_first_queue_is_read_on_if_the_later_ones_hold_nothing() -> None:
+    needy = [a_run(number, priority=9, needs=Constraints(cpu=9), queue="first") for number in range(1, MAX_ENTRIES)]
+    table = Table(*needy, a_run(0, queue="first"))
+    request = replace(REQUEST, queues=("first", "second"), capacity=Capacity(cpu=8, vram_mb=0))
+
+    assert table.claimed(request).run.id == run_id(0)
+    assert table.entries_read == MAX_ENTRIES
+
+
 def test_no_more_than_ten_runs_are_read() -> None:
     table = Table(*(a_run(number) for number in range(300)))
     table.failures = [ChangedMeanwhile(run_id(0)) for _ in range(20)]
