@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +25,7 @@ from gyoza_domain.dynamodb import codec, keys
 from gyoza_domain.waking.commands import Deed, PassingWaker
 from testing.gateway import Answer, Gateway
 from testing.timed_runs import TestClock
+from tests.support.between import before_calls
 from tests.support.faults import injected, seeded
 from tests.support.torn import at_random, torn
 
@@ -36,9 +37,6 @@ LEAST_STEP_S = 0.5
 
 STALLED_S = 3_000
 THREADS = 8
-LONGEST_PAUSE_S = 0.02
-"""Pauses of the handlers and of botocore are this long at most, because the clock stands still meanwhile."""
-
 FENCED = {"stale_attempt", "not_claimant", "not_leased", "run_locked", "attempt_required", "invalid_transition"}
 
 
@@ -86,22 +84,6 @@ class Worker:
     hold: Hold | None = None
     key: str | None = None
     """The key of a completion that had no answer."""
-
-
-@contextmanager
-def between(client: Any, before: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
-    """Call ``before`` with each call of the handlers' client, outside of what else stands between it and the engine."""
-    inner = client._make_api_call
-
-    def call(operation: str, request: dict[str, Any]) -> Any:
-        before(operation, request)
-        return inner(operation, request)
-
-    client._make_api_call = call
-    try:
-        yield
-    finally:
-        client._make_api_call = inner
 
 
 class Simulation:
@@ -390,16 +372,6 @@ class Simulation:
                 hold.done.result(60)
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> TestClock:
-    """The clock of the test and of the handlers. Pauses are short and do not move it."""
-    clock, sleep = TestClock(), time.sleep
-    monkeypatch.setattr(clients.SystemClock, "now", lambda _: clock.now())
-    monkeypatch.setattr(clients.SystemClock, "monotonic", lambda _: clock.monotonic())
-    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, LONGEST_PAUSE_S)))
-    return clock
-
-
 def events_of(run_id: str) -> list[Event]:
     pages = (
         clients.dynamodb()
@@ -466,7 +438,7 @@ def test_lost_runs_are_closed_in_time_and_no_other_run_is(
         faults = stack.enter_context(injected(seeded(seed, rate=scale.fault_rate)))
         if scale.fault_rate:
             table = stack.enter_context(torn(delays=at_random(seed, longest_s=0.01)))
-        stack.enter_context(between(clients.dynamodb(), simulation.before_call))
+        stack.enter_context(before_calls(simulation.before_call))
         simulation.play(run_ids, scale.workers)
         if scale.fault_rate:
             table.settle()
