@@ -16,6 +16,7 @@ ENVIRONMENT = {
     "PEER_TABLE": "bench",
     "POWERTOOLS_SERVICE_NAME": "gyoza",
     "POWERTOOLS_LOG_LEVEL": "ERROR",
+    "POWERTOOLS_METRICS_DISABLED": "true",
 }
 """The environment of all systems. The product's code reads it at import; the tests set their own before."""
 

@@ -20,6 +20,7 @@ os.environ |= {
     "GYOZA_PARKED_QUEUE_URL": "https://sqs.invalid/parked",
     "POWERTOOLS_SERVICE_NAME": "gyoza",
     "POWERTOOLS_LOG_LEVEL": "ERROR",
+    "POWERTOOLS_METRICS_DISABLED": "true",
 }
 
 from testing.dynamodb_local import EngineMissing, dynamodb_local

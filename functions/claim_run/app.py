@@ -13,6 +13,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gyoza_domain.bootstrap.api import clock, store
 from gyoza_domain.bootstrap.claims import claim_index, claim_keys, spent_entries
+from gyoza_domain.bootstrap.metrics import note_claim
 from gyoza_domain.bootstrap.waking import passing_waker
 from gyoza_domain.claiming import commands
 from gyoza_domain.http.bodies import ClaimBody, body_as
@@ -39,6 +40,8 @@ def claim_run() -> Response[str]:
         spent=spent_entries(),
         wake_due=passing_waker().wake_in_passing,
     )
+    if isinstance(result, commands.Claimed) and result.waited is not None:
+        note_claim(result.waited)
     return claim_response(result, clock().now, minimal=minimal)
 
 

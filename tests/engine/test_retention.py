@@ -1,6 +1,9 @@
 """Retention on DynamoDB Local: a removed run is unknown at once, and nothing of it is left but its tombstone."""
 
+import threading
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +22,7 @@ from gyoza_domain.waking.sweep import SweepReport
 from testing.gateway import Gateway
 from testing.seeding import store_events
 from testing.timed_runs import TestClock, TimedRuns
+from tests.support.torn import at_random, torn
 
 DAY = timedelta(days=1)
 KEY = IdempotencyKey("0a1b", "the body")
@@ -182,6 +186,58 @@ def test_a_retry_that_comes_first_keeps_the_run(runs: TimedRuns, clock: TestCloc
         events.unregister("before-call.dynamodb.TransactWriteItems", retry)
     assert (report.deeds, report.failures) == ({Deed.NOTHING: 1}, [])
     assert runs.get(run_id).state is State.PENDING
+
+
+def events_shown(path: str, body: Any) -> int:
+    """The number of events that an answer shows or promises of the first attempt or of all."""
+    if path == "":
+        return int(body["last_seq"]) + 1
+    return len(body["events"]) if path == "/events" else int(body[0]["event_count"])
+
+
+@pytest.mark.contention
+def test_readers_and_retries_beside_the_deletion_see_a_whole_run_or_none(engine_api: Gateway, clock: TestClock) -> None:
+    """Reads that overlap the deletion find the run as it was, or do not find it; a run that was retried is kept."""
+    events, count = 30, 12
+    run_ids = [engine_api.create(retain_s=60)["id"] for _ in range(count)]
+    for run_id in run_ids:
+        for number in range(events - 1):
+            engine_api.event(run_id, "INFO", msg=number, minimal=True)
+        engine_api.event(run_id, "CANCELLED", minimal=True)
+    clock.advance(60)
+    is_over = threading.Event()
+
+    def read(run_id: str) -> list[int]:
+        statuses: list[int] = []
+        while not is_over.is_set() or len(statuses) < 4:
+            for path, query in (("", {}), ("/events", {"after_seq": -1}), ("/attempts", {})):
+                answer = engine_api.call("GET", f"/runs/{run_id}{path}", query=query)
+                statuses.append(answer.status)
+                if answer.status == 200:
+                    assert events_shown(path, answer.json) >= events, answer.text
+        return statuses
+
+    with torn(delays=at_random(14, longest_s=0.05)) as table, ThreadPoolExecutor(count + 3) as pool:
+        readers = [pool.submit(read, run_id) for run_id in run_ids]
+        sweeps = [pool.submit(sweep) for _ in range(2)]
+        retries = [pool.submit(engine_api.post, f"/runs/{run_id}/retry") for run_id in run_ids[::3]]
+        for done in sweeps:
+            done.result()
+        sweep()
+        is_over.set()
+        statuses = [reader.result() for reader in readers]
+        kept = {run_id for run_id, retry in zip(run_ids[::3], retries, strict=True) if retry.result().status == 200}
+        table.settle()
+
+    print(f"{Counter(each for some in statuses for each in some)}; {len(kept)} kept; {table.figures}")
+    for run_id, some in zip(run_ids, statuses, strict=True):
+        # Not found is for good.
+        assert some == sorted(some)
+        assert (some[-1] == 200) is (run_id in kept)
+        assert set(some) <= {200, 404}
+    left = {item["pk"]["S"]: item["sk"]["S"] for item in everything() if "deleted_at" in item}
+    assert left == {keys.run_pk(run_id): keys.HEAD for run_id in run_ids if run_id not in kept}
+    assert len(everything()) == len(left) + sum(item["pk"]["S"] in map(keys.run_pk, kept) for item in everything())
 
 
 def test_a_retry_that_comes_second_finds_no_run(runs: TimedRuns, clock: TestClock) -> None:

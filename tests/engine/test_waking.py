@@ -35,6 +35,12 @@ def runs(engine_api: Gateway, clock: TestClock) -> TimedRuns:
     return TimedRuns(api.store(), clock)
 
 
+@pytest.fixture
+def metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the handlers write metrics."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "false")
+
+
 def sweep() -> SweepReport:
     return waking.new_sweep().sweep(lambda: 60.0)
 
@@ -53,6 +59,7 @@ def test_an_idle_sweep_makes_its_few_calls_and_nothing_else(runs: TimedRuns, clo
     assert usage.items_read == 0
 
 
+@pytest.mark.usefixtures("metrics")
 def test_the_handler_answers_and_counts_what_it_woke(
     runs: TimedRuns, clock: TestClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +101,7 @@ def test_a_living_run_never_reaches_the_timer_at_a_beat_of_a_third_of_its_lease(
     assert runs.get(run_id).state is State.RUNNING
 
 
+@pytest.mark.usefixtures("metrics")
 def test_an_unreadable_run_that_is_due_first_does_not_stop_the_others(
     runs: TimedRuns, clock: TestClock, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -236,6 +236,7 @@ class TornTable:
             "PutItem": lambda request: self._write_one("PutItem", request),
             "UpdateItem": lambda request: self._write_one("UpdateItem", request),
             "DeleteItem": lambda request: self._write_one("DeleteItem", request),
+            "BatchWriteItem": self._batch_write_item,
         }
         if operation not in calls:
             raise UnknownForm(f"{operation} is not known here")
@@ -284,6 +285,14 @@ class TornTable:
         """A write of one item is visible at once."""
         with self._writing([_key_of(request.get("Key") or request["Item"])], None, is_single=True):
             return self._engine(operation, request)
+
+    def _batch_write_item(self, request: Request) -> Any:
+        """Deletions. Each is visible at once; the batch is no transaction."""
+        ((_, deletions),) = request["RequestItems"].items()
+        if any("DeleteRequest" not in each for each in deletions):
+            raise UnknownForm("a batch with a put")
+        with self._writing([_key_of(each["DeleteRequest"]["Key"]) for each in deletions], None, is_single=True):
+            return self._engine("BatchWriteItem", request)
 
     @contextmanager
     def _writing(self, touched: Sequence[ItemKey], half: Half | None, *, is_single: bool = False) -> Iterator[None]:

@@ -1,4 +1,4 @@
-// Plays two runs through openapi-fetch with the types that openapi-typescript wrote, and prints what it saw as JSON.
+// Plays three runs through openapi-fetch with the types that openapi-typescript wrote, and prints what it saw as JSON.
 
 import { randomUUID } from "node:crypto";
 import { env } from "node:process";
@@ -78,6 +78,43 @@ see("retry", (await client.POST("/runs/{id}/retry", { params: path(other.id) }))
 see("ASSIGNED", await post(other.id, { type: "ASSIGNED" }));
 see("RETRIED", await post(other.id, { type: "RETRIED" }));
 see("CANCELLED", await post(other.id, { type: "CANCELLED" }));
+
+const queue: string = randomUUID();
+const waiting = whole((await client.POST("/runs", { body: { image, queue } })).data);
+const claimBody: Schemas["ClaimRequest"] = {
+  worker_id: "w",
+  queues: [queue],
+  capacity: { cpu: 4, ram_mb: null },
+  lease_s: 60,
+};
+const claim = () =>
+  client.POST("/runs/claim", { params: { header: { "Idempotency-Key": `claim ${image}` } }, body: claimBody });
+const claimed = whole((await claim()).data);
+see("claim", [claimed.state, claimed.lease_s, claimed.id === waiting.id]);
+see("claim again", whole((await claim()).data).id === claimed.id);
+const inVain = await client.POST("/runs/claim", { body: claimBody });
+see("claim in vain", inVain.response.status === 204 ? null : inVain.error?.code);
+
+async function beat(worker_id: string): Promise<unknown> {
+  const body = { attempt: 1, worker_id };
+  const { data, error } = await client.POST("/runs/{id}/heartbeat", { params: path(claimed.id), body });
+  return data === undefined ? error.code : [data.state, data.lease_s, data.cancel_by !== null];
+}
+
+see("heartbeat", await beat("w"));
+see("heartbeat of another", await beat("x"));
+see("start without an attempt", await post(claimed.id, { type: "STARTED", payload: { worker_id: "w" } }));
+const attempt = claimed.current_attempt;
+see("start", await post(claimed.id, { type: "STARTED", payload: { worker_id: "w" }, attempt }));
+const ask: Schemas["CancelRequest"] = { mode: "ask", grace_s: 30 };
+const asked = whole((await client.POST("/runs/{id}/cancel", { params: path(claimed.id), body: ask })).data);
+see("ask", [asked.cancel_by !== null, asked.cancel?.outcome]);
+see("heartbeat asked", await beat("w"));
+see("stop", await post(claimed.id, { type: "CANCELLED", attempt }, "return=minimal"));
+see("heartbeat late", await beat("w"));
+const stopped = (await client.GET("/runs/{id}", { params: path(claimed.id) })).data;
+const tries = (await client.GET("/runs/{id}/attempts", { params: path(claimed.id) })).data;
+see("outcome", [stopped?.cancel?.outcome, tries?.[0]?.assigned_at !== null, stopped?.execution_summary.reason]);
 
 const query = { image, state: "COMPLETED", "created[gte]": 0 } as const;
 const page = await client.GET("/runs", { params: { query } });

@@ -1,7 +1,8 @@
-"""Plays two runs through the client that openapi-generator wrote, and prints the results as JSON."""
+"""Plays three runs through the client that openapi-generator wrote, and prints the results as JSON."""
 
 import json
 import os
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 from generated_client import (
@@ -11,6 +12,9 @@ from generated_client import (
     AssignedEvent,
     AttributesValue,
     CancelledEvent,
+    CancelRequest,
+    CapacityRequest,
+    ClaimRequest,
     CompletedEvent,
     CompletedEventPayload,
     Configuration,
@@ -21,6 +25,7 @@ from generated_client import (
     EventsApi,
     FailedEvent,
     FailedEventPayload,
+    HeartbeatRequest,
     InfoEvent,
     PostedMsg,
     ProgressEvent,
@@ -106,11 +111,44 @@ def main() -> None:
     see("RETRIED", post(other.id, RetriedEvent(type="RETRIED")))
     see("CANCELLED", post(other.id, CancelledEvent(type="CANCELLED")))
 
+    play_a_claimed_run(runs, events, image, post)
     read_lists(runs, image, run.id)
     try:
         runs.get_run(uuid4())
     except ApiException as error:
         see("unknown", code_of(error))
+
+
+def play_a_claimed_run(runs: RunsApi, events: EventsApi, image: str, post: Callable[..., str]) -> None:
+    """A run that a worker claims, and that the worker is asked to stop."""
+
+    def beat(worker_id: str) -> object:
+        try:
+            lease = events.heartbeat_run(run.id, HeartbeatRequest(attempt=1, worker_id=worker_id))
+        except ApiException as error:
+            return code_of(error)
+        return [lease.state.value, lease.lease_s, lease.cancel_by is not None]
+
+    queue = str(uuid4())
+    waiting = runs.create_run(CreateRunRequest(image=image, queue=queue)).actual_instance
+    body = ClaimRequest(worker_id="w", queues=[queue], capacity=CapacityRequest(cpu=4, ram_mb=None), lease_s=60)
+    run, again = (events.claim_run(body, idempotency_key="claim " + image).actual_instance for _ in range(2))
+    see("claim", [run.state, run.lease_s, run.id == waiting.id])
+    see("claim again", again.id == run.id)
+    see("claim in vain", events.claim_run(body))
+    see("heartbeat", beat("w"))
+    see("heartbeat of another", beat("x"))
+    started = StartedEvent(type="STARTED", payload=StartedEventPayload(worker_id="w"))
+    see("start without an attempt", post(run.id, started))
+    started.attempt = run.current_attempt
+    see("start", post(run.id, started))
+    asked = runs.cancel_run(run.id, cancel_request=CancelRequest(mode="ask", grace_s=30)).actual_instance
+    see("ask", [asked.cancel_by is not None, asked.cancel.outcome])
+    see("heartbeat asked", beat("w"))
+    see("stop", post(run.id, CancelledEvent(type="CANCELLED", attempt=1), prefer="return=minimal"))
+    see("heartbeat late", beat("w"))
+    whole, [attempt] = runs.get_run(run.id), runs.list_attempts(run.id)
+    see("outcome", [whole.cancel.outcome, attempt.assigned_at is not None, whole.execution_summary.reason])
 
 
 def read_lists(runs: RunsApi, image: str, run_id: UUID) -> None:

@@ -1,16 +1,20 @@
-"""Plays two runs through the client that openapi-python-client wrote, and prints the results as JSON."""
+"""Plays three runs through the client that openapi-python-client wrote, and prints the results as JSON."""
 
 import json
 import os
 from uuid import UUID, uuid4
 
 from generated_client import AuthenticatedClient
-from generated_client.api.events import add_event, list_events
+from generated_client.api.events import add_event, claim_run, heartbeat_run, list_events
 from generated_client.api.runs import cancel_run, create_run, get_run, list_attempts, list_runs, retry_run, update_run
 from generated_client.models import (
     AssignedEvent,
     Attributes,
     CancelledEvent,
+    CancelRequest,
+    CancelRequestMode,
+    CapacityRequest,
+    ClaimRequest,
     CompletedEvent,
     CompletedEventPayloadType0,
     ConstraintsRequest,
@@ -21,6 +25,8 @@ from generated_client.models import (
     EventList,
     FailedEvent,
     FailedEventPayloadType0,
+    Heartbeat,
+    HeartbeatRequest,
     InfoEvent,
     ListRunsFields,
     OpRun,
@@ -57,6 +63,7 @@ def main() -> None:
     image = f"example/{uuid4()}"
     run_id = play_a_run_that_fails_and_completes(client, image)
     play_a_run_that_is_cancelled_and_given_back(client, image)
+    play_a_run_that_is_claimed_and_asked_to_stop(client, image)
 
     for step, fields in (("list", UNSET), ("summaries", ListRunsFields.SUMMARY)):
         page = list_runs.sync(client=client, image=image, state=State.COMPLETED, createdgte=0, fields=fields)
@@ -128,6 +135,41 @@ def play_a_run_that_is_cancelled_and_given_back(client: AuthenticatedClient, ima
     see("ASSIGNED", post(client, other.id, AssignedEvent(type_="ASSIGNED")))
     see("RETRIED", post(client, other.id, RetriedEvent(type_="RETRIED")))
     see("CANCELLED", post(client, other.id, CancelledEvent(type_="CANCELLED")))
+
+
+def beat(client: AuthenticatedClient, run_id: UUID, worker_id: str) -> object:
+    answer = heartbeat_run.sync(run_id, client=client, body=HeartbeatRequest(attempt=1, worker_id=worker_id))
+    if isinstance(answer, Heartbeat):
+        return [answer.state, answer.lease_s, answer.cancel_by is not None]
+    return str(answer.code)
+
+
+def play_a_run_that_is_claimed_and_asked_to_stop(client: AuthenticatedClient, image: str) -> None:
+    queue = str(uuid4())
+    waiting = create_run.sync(client=client, body=CreateRunRequest(image=image, queue=queue))
+    body = ClaimRequest(worker_id="w", queues=[queue], capacity=CapacityRequest(cpu=4, ram_mb=None), lease_s=60)
+    run, again = (claim_run.sync(client=client, body=body, idempotency_key="claim " + image) for _ in range(2))
+    assert isinstance(run, OpRun)
+    assert isinstance(again, OpRun)
+    see("claim", [run.state, run.lease_s, run.id == waiting.id])
+    see("claim again", again.id == run.id)
+    see("claim in vain", claim_run.sync(client=client, body=body))
+    see("heartbeat", beat(client, run.id, "w"))
+    see("heartbeat of another", beat(client, run.id, "x"))
+    started = StartedEvent(type_="STARTED", payload=StartedEventPayload(worker_id="w"))
+    see("start without an attempt", post(client, run.id, started))
+    started.attempt = run.current_attempt
+    see("start", post(client, run.id, started))
+    asked = cancel_run.sync(run.id, client=client, body=CancelRequest(mode=CancelRequestMode.ASK, grace_s=30))
+    assert isinstance(asked, OpRun)
+    see("ask", [asked.cancel_by is not None, asked.cancel.outcome])
+    see("heartbeat asked", beat(client, run.id, "w"))
+    see("stop", post(client, run.id, CancelledEvent(type_="CANCELLED", attempt=1), prefer="return=minimal"))
+    see("heartbeat late", beat(client, run.id, "w"))
+    whole = get_run.sync(run.id, client=client)
+    assert isinstance(whole, OpRun)
+    [attempt] = list_attempts.sync(run.id, client=client)
+    see("outcome", [whole.cancel.outcome, attempt.assigned_at is not None, whole.execution_summary.reason])
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from functools import cache
 from uuid import UUID, uuid4
 
+from ..domain.run import Change, OpRun, RunSpec
 from ..dynamodb.run_lists import DynamoDBRunLists
 from ..dynamodb.run_reader import DynamoDBRunReader
 from ..dynamodb.run_store import DynamoDBRunStore
-from ..runs.ports import Clock, IdempotencyKey, IdSource, RunLists, RunReader, RunStore
+from ..runs.ports import Clock, IdempotencyKey, IdSource, Loaded, RunLists, RunReader, RunStore
 from .clients import SystemClock, dynamodb, table
+from .metrics import count_created, count_ended
 
 _DAY_S = 86_400
 
@@ -30,9 +32,22 @@ class RandomIds:
         return UUID(run_id).int % self._shards
 
 
+class CountedRunStore(DynamoDBRunStore):
+    """Counts the runs that are created and that end, whoever ends them, once their write is known to stand."""
+
+    def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
+        super().add(run, spec, key)
+        count_created()
+
+    def save(self, change: Change, loaded: Loaded, key: IdempotencyKey | None = None) -> None:
+        super().save(change, loaded, key)
+        if change.ends_run:
+            count_ended(change.after)
+
+
 @cache
 def store() -> RunStore:
-    return DynamoDBRunStore(dynamodb(), table(), clock())
+    return CountedRunStore(dynamodb(), table(), clock())
 
 
 @cache

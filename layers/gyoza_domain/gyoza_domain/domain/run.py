@@ -339,6 +339,11 @@ class Change:
         """True if the change leaves everything but the version as it was."""
         return not self.events and replace(self.after, version=self.before.version) == self.before
 
+    @property
+    def ends_run(self) -> bool:
+        """True if the run becomes terminal."""
+        return self.after.state.is_terminal and not self.before.state.is_terminal
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
