@@ -110,7 +110,7 @@ def create_run(
         try:
             store.add(run, spec, key)
         except KeyUsed as used:
-            return _replay(store, run_id, key, used.use, whole=True)
+            return replay_creation(store, run_id, key, used.use)
         except NotWritten as reason:
             if unknown is not None:
                 reason.refusal = unknown
@@ -119,6 +119,11 @@ def create_run(
             patience.pause(reason)
         else:
             return Outcome(run, RunView(run, spec))
+
+
+def replay_creation(store: RunStore, run_id: str, key: IdempotencyKey | None, use: KeyUse) -> Outcome:
+    """The run that the key created, as it stands. Raises IdempotencyKeyReused and OutcomeUnknown."""
+    return _replay(store, run_id, key, use, whole=True)
 
 
 def add_event(
