@@ -68,12 +68,17 @@ class DynamoDBDefinitionLists:
         return [(text(entry, "created_key"), text(entry, "state")) for entry in answer["Items"]]
 
     def _versions(self, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Item]:
-        """The VERSION items. They are read again while one is missing; one still missing then is left out."""
+        """The VERSION items, by reads of half a unit, which may trail as the index does.
+
+        Those that are missing are read again consistently. One that is missing when the time is up is left out.
+        """
         found: dict[tuple[str, str], Item] = {}
         pauses = Pauses(self._clock)
+        consistent = False
         while missing := [each for each in wanted if each not in found]:
-            for item in self._reader.batch([version_key(*each) for each in missing]):
+            for item in self._reader.batch([version_key(*each) for each in missing], consistent=consistent):
                 found[keys.name_of_pk(text(item, "pk")), keys.version_of_sk(text(item, "sk"))] = dict(item)
             if len(found) < len(wanted) and not pauses.has_paused():
                 break
+            consistent = True
         return found

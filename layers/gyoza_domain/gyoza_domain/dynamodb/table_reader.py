@@ -61,9 +61,9 @@ class TableReader:
                 found[ItemKey(keys.run_id_of_pk(item["pk"]["S"]), item["sk"]["S"])] = item
         return found
 
-    def batch(self, wanted: Sequence[Item]) -> Iterator[StoredItem]:
+    def batch(self, wanted: Sequence[Item], *, consistent: bool) -> Iterator[StoredItem]:
         """The items that exist of at most 100 keys, which may be of any partition."""
-        return self._batch({"Keys": list(wanted), "ConsistentRead": True})
+        return self._batch({"Keys": list(wanted), "ConsistentRead": consistent})
 
     def items_at_one_instant(self, wanted: Sequence[ItemKey]) -> list[StoredItem | None]:
         """The items in the order of their keys. Costs double. Raises NotThereYet while a transaction is in flight."""
