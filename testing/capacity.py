@@ -80,7 +80,7 @@ class _Recorder:
 
     def sent(self, params: dict[str, Any], **_: object) -> None:
         self._sent = params
-        writes = params.get("TransactItems", [])
+        writes = [{"Update": params}] if "UpdateExpression" in params else params.get("TransactItems", [])
         self._before = [self._stored(self._key(write)) for write in writes]
 
     def answered(self, parsed: dict[str, Any], model: Any, **_: object) -> None:
@@ -105,13 +105,15 @@ class _Recorder:
             usage.read_units += sum(2 * read_units(size, consistent=True) for size in sizes)
         elif model.name == "TransactWriteItems":
             for write, before in zip(self._sent["TransactItems"], self._before, strict=True):
-                self._count_write(write, before)
+                self._count_write(write, before, passes=2)
+        elif model.name == "UpdateItem":
+            self._count_write({"Update": self._sent}, self._before[0], passes=1)
 
-    def _count_write(self, write: dict[str, Any], before: Item | None) -> None:
+    def _count_write(self, write: dict[str, Any], before: Item | None, *, passes: int) -> None:
         after = self._stored(self._key(write))
         assert (after is None) is ("Delete" in write)
         larger = max(item_bytes(after or {}), item_bytes(before or {}))
-        self._usage.write_units += 2 * write_units(larger) + index_write_units(before, after)
+        self._usage.write_units += passes * write_units(larger) + index_write_units(before, after)
         if after is not None and after["sk"]["S"] == keys.HEAD:
             self._usage.head_bytes = item_bytes(after)
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 from uuid import UUID
 
@@ -16,22 +16,24 @@ import pytest
 
 from gyoza_domain.bootstrap import api as api_parts
 from gyoza_domain.bootstrap import claims
-from gyoza_domain.bootstrap.clients import table
+from gyoza_domain.bootstrap.clients import dynamodb, table
 from gyoza_domain.claiming.commands import KEY_LIFE, Claimed, NothingFits, claim_run
 from gyoza_domain.claiming.memory import SpentEntries
 from gyoza_domain.claiming.ports import Candidate, Capacity, ClaimRequest
-from gyoza_domain.domain.errors import IdempotencyKeyReused, StaleAttempt
+from gyoza_domain.domain.errors import IdempotencyKeyReused, OutcomeUnknown, StaleAttempt, StorageUnavailable
 from gyoza_domain.domain.run import Constraints, EventType, OpRun, RunSpec, State, Terms
 from gyoza_domain.domain.transitions import INDEXED_AHEAD, EventDraft, append_event, new_attempt, patch
 from gyoza_domain.dynamodb import keys
 from gyoza_domain.runs.ports import ClaimKey, Extent, KeyUsed
 from testing.capacity import measured
+from tests.support.faults import Fault, injected, scripted, seeded
 from tests.support.torn import at_once, at_random, torn
 
 pytestmark = pytest.mark.usefixtures("engine_api")
 
 SPEC = RunSpec("busybox:1")
 REQUEST = ClaimRequest("w" * 32)
+WRITE = "before-call.dynamodb.TransactWriteItems"
 FAR = datetime(2126, 3, 2, 20, 0, tzinfo=UTC)
 
 
@@ -261,18 +263,26 @@ def test_a_claim_costs_three_write_units_more_than_assigned_and_a_key_two_more()
 @pytest.mark.contention
 @pytest.mark.parametrize("tears", [False, True], ids=["late index", "late index and torn reads"])
 def test_workers_on_a_late_index_claim_every_run_once(tears: bool) -> None:
-    runs, workers = 120, 16
+    runs, workers = 90, 12
     for number in range(runs):
         add_run(number, priority=number % 3)
     rng = Random(5)
     taken: Counter[str] = Counter()
+    events = dynamodb().meta.events
+    sent: list[int] = []
+
+    def count(**_: Any) -> None:
+        sent.append(1)
+
     order: list[int] = []
     lock = threading.Lock()
 
     def work(number: int) -> int:
         spent = SpentEntries()
         asked_in_vain = 0
+        deadline = monotonic() + 60
         while sum(taken.values()) < runs:
+            assert monotonic() < deadline
             answer = claim(ClaimRequest(f"worker {number}", capacity=Capacity(vram_mb=0)), spent=spent)
             with lock:
                 if isinstance(answer, Claimed):
@@ -286,13 +296,67 @@ def test_workers_on_a_late_index_claim_every_run_once(tears: bool) -> None:
     late_index = torn(
         delays=at_random(5, longest_s=0.05) if tears else at_once, index_delay_s=lambda: rng.uniform(0, 1)
     )
-    with late_index, measured() as usage, ThreadPoolExecutor(workers) as pool:
+    events.register(WRITE, count)
+    with late_index, ThreadPoolExecutor(workers) as pool:
         in_vain = sum(pool.map(work, range(workers)))
 
-    transactions = usage.calls.count("TransactWriteItems")
+    transactions = sum(sent)
     print(f"{runs} claims: {transactions / runs:.2f} transactions and {in_vain / runs:.2f} 204s a claim")
     assert set(taken.values()) == {1}
     assert len(taken) == runs
     assert transactions <= 2 * runs
     # A claim that began earlier may end later.
     assert order[: runs // 3 - workers] == [2] * (runs // 3 - workers)
+
+
+def test_a_claim_whose_answers_are_lost_is_found_by_its_key() -> None:
+    run = add_run(1)
+    with injected(scripted(*[Fault.ANSWER_LOST] * 3)):
+        answer = claimed(key=a_key())
+    assert (answer.run, answer.is_replay) == (stored_run(run), True)
+    assert answer.run.state is State.ASSIGNED
+
+
+def test_a_claim_without_a_key_whose_answers_are_lost_tries_no_other_run() -> None:
+    add_run(1)
+    add_run(2)
+    with injected(scripted(*[Fault.ANSWER_LOST] * 3)), pytest.raises(OutcomeUnknown):
+        claim()
+    assert len(entries()) == 1
+
+
+@pytest.mark.contention
+def test_a_key_claims_one_run_whatever_becomes_of_requests_and_answers() -> None:
+    """A worker sends a claim again with its key until it has an answer."""
+    workers, claims_each = 6, 5
+    for number in range(2 * workers * claims_each):
+        add_run(number)
+
+    def work(worker: int) -> list[tuple[str, bool]]:
+        return [claimed_at_last(f"{worker}-{number}") for number in range(claims_each)]
+
+    def claimed_at_last(digest: str) -> tuple[str, bool]:
+        deadline = monotonic() + 60
+        while monotonic() < deadline:
+            try:
+                answer = claim(key=a_key(digest))
+            except StorageUnavailable:
+                continue
+            if isinstance(answer, Claimed):
+                return answer.run.id, answer.is_replay
+        raise AssertionError(f"no answer to {digest}")
+
+    late_index = torn(delays=at_random(7, longest_s=0.05), index_delay_s=lambda: 0.3)
+    with injected(seeded(11, rate=0.12)) as faults, late_index as table_:
+        with ThreadPoolExecutor(workers) as pool:
+            got = [each for some in pool.map(work, range(workers)) for each in some]
+        table_.settle()
+
+    print(f"{faults}; {sum(is_replay for _, is_replay in got)} replays")
+    assert len({run_id for run_id, _ in got}) == workers * claims_each
+    assert len(entries()) == workers * claims_each
+    for worker in range(workers):
+        for number in range(claims_each):
+            use = claims.claim_keys().use_of(a_key(f"{worker}-{number}"))
+            assert use is not None
+            assert use.run_id == got[worker * claims_each + number][0]

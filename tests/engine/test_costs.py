@@ -31,7 +31,7 @@ def test_a_creation_is_one_call(api: Gateway, fields: dict[str, Any]) -> None:
     with measured() as usage:
         api.create(image=IMAGE, **fields)
     assert usage.calls == ["TransactWriteItems"]
-    assert usage.write_units == 7
+    assert usage.write_units == 8
     print(f"POST /runs: {usage.write_units} write units")
 
 
@@ -121,7 +121,7 @@ def test_reading_a_run_is_one_call_and_does_not_grow_past_its_newest_hundred_eve
         used.append(usage)
     assert used[0].calls == ["Query"]
     assert used[1].calls == ["Query"]
-    assert used[1].items_read <= 105
+    assert used[1].items_read <= 106
     assert used[1].read_units <= used[0].read_units + 1
 
 
@@ -214,8 +214,8 @@ def test_inputs_above_a_kilobyte_cost_a_creation_two_units_more(api: Gateway) ->
     with measured() as usage:
         api.create(image=IMAGE, inputs=inputs)
     assert usage.calls == ["TransactWriteItems"]
-    # With SPEC alone: HEAD 2, SPEC of 4 KB 8, three index entries; and 2 for SPEC without its inputs.
-    assert usage.write_units == 2 + 8 + 3 + 2
+    # With SPEC alone: HEAD 2, SPEC of 4 KB 8, four index entries; and 2 for SPEC without its inputs.
+    assert usage.write_units == 2 + 8 + 4 + 2
 
 
 def run_of_attempt_two(api: Gateway, events: int = 100) -> str:
@@ -279,8 +279,9 @@ def test_a_failure_and_its_automatic_retry_are_two_calls(api: Gateway, minimal: 
     api.event(run_id, "STARTED", minimal=True, payload=WORKER)
     usage = cost_of_event(api, run_id, "FAILED", msg=MSG, minimal=minimal)
     assert usage.calls == ["Query", "TransactWriteItems"]
-    # HEAD, two events, the closed attempt, the deleted claim; the index by state moves, that by image changes.
-    assert usage.write_units == 2 + 4 + 2 + 2 + 3
+    # HEAD, two events, the closed attempt, the deleted claim; the index by state moves, that by image changes, and the
+    # index of claims gets an entry.
+    assert usage.write_units == 2 + 4 + 2 + 2 + 3 + 1
 
 
 @pytest.mark.parametrize("prefer", [{}, {"Prefer": "return=minimal"}])
@@ -309,6 +310,25 @@ def test_a_patch_is_two_calls(api: Gateway, edit: dict[str, Any], prefer: dict[s
     with measured() as usage:
         assert api.get(f"/runs/{run_id}").status == 200
     assert usage.calls == ["Query"]
+
+
+def test_an_entry_in_the_index_of_claims_costs_a_unit_to_leave_a_unit_to_enter_and_two_to_move(api: Gateway) -> None:
+    run_id = api.create(image=IMAGE)["id"]
+    with measured() as usage:
+        assert api.patch(f"/runs/{run_id}", {"priority": 7}).status == 200
+    assert usage.write_units == 2 + 2
+    # HEAD, the event, the claim; the index by state moves, that by image changes, the entry of the claims goes.
+    left = cost_of_event(api, run_id, "ASSIGNED", payload={"worker_id": "w" * 32}, minimal=True)
+    assert left.write_units == 2 + 2 + 2 + 3 + 1
+    # HEAD, the event, the closed attempt, the deleted claim; and the indexes as before.
+    entered = cost_of_event(api, run_id, "RETRIED", minimal=True)
+    assert entered.write_units == 2 + 2 + 2 + 2 + 3 + 1
+    with measured() as usage:
+        assert api.patch(f"/runs/{run_id}", {"state": "RUNNING"}).status == 200
+    assert usage.write_units == 2 + 3 + 1
+    with measured() as usage:
+        assert api.patch(f"/runs/{run_id}", {"priority": 8}).status == 200
+    assert usage.write_units == 2
 
 
 def test_a_decision_does_not_pay_for_patched_outputs(api: Gateway) -> None:

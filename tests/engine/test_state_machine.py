@@ -1,4 +1,4 @@
-"""The handlers beside a model of docs/openapi.yaml, through random sequences of all nine routes."""
+"""The handlers beside a model of docs/openapi.yaml, through random sequences of the routes without leases."""
 
 import json
 from collections import Counter
@@ -107,6 +107,17 @@ NONSENSE: st.SearchStrategy[Nonsense] = st.sampled_from(
 """Method, path, body, and the refusal they meet whatever state a run is in."""
 
 
+TERMS: dict[str, Any] = {"queue": "default"} | dict.fromkeys(
+    ("start_at", "queue_ttl_s", "attempt_timeout_s", "retain_s", "executor", "report")
+)
+"""What a run shows of the terms that its request did not give."""
+
+MINIMAL = (
+    *("id", "state", "current_attempt", "event_count", "last_seq"),
+    *("lease_s", "lease_until", "cancel_by", "updated_at"),
+)
+
+
 class Run:
     """A run as docs/openapi.yaml describes it, by what was asked of it and answered."""
 
@@ -129,9 +140,9 @@ class Run:
     def state(self) -> str:
         return self.replay.current.state
 
-    def shown(self, *, with_events: bool = True) -> dict[str, Any]:
+    def shown(self) -> dict[str, Any]:
         attempt = self.replay.current.shown()
-        run = {
+        return {
             "id": self.id,
             "state": attempt["state"],
             "priority": self.priority,
@@ -143,18 +154,24 @@ class Run:
             "retry_policy": {"max_attempts": self.replay.max_attempts},
             "event_delivery": None,
             "op_definition": None,
+            **TERMS,
             "current_attempt": attempt["attempt"],
             "event_count": attempt["event_count"],
             "last_seq": self.replay.last_seq,
             "execution_summary": attempt["execution_summary"],
+            **dict.fromkeys(("not_before", "deadline", "cancel", "cancel_by", "lease_s", "lease_until")),
             "created_at": self.created_at,
             "updated_at": self.updated_at,
+            "events": self.events(attempt["attempt"]),
         }
-        return run | ({"events": self.events(attempt["attempt"])} if with_events else {})
+
+    def row(self, *, with_events: bool) -> dict[str, Any]:
+        left_out = {"lease_s", "lease_until"} if with_events else {"lease_s", "lease_until", "events"}
+        return {name: value for name, value in self.shown().items() if name not in left_out}
 
     def minimal(self) -> dict[str, Any]:
-        names = ("id", "state", "current_attempt", "event_count", "last_seq", "updated_at")
-        return {name: value for name, value in self.shown().items() if name in names}
+        run = self.shown()
+        return {name: run[name] for name in MINIMAL}
 
     def events(self, attempt: int | None = None) -> list[dict[str, Any]]:
         """The events of one attempt or of all, as a client reads them now."""
@@ -170,7 +187,7 @@ class Run:
         return [
             attempt.shown()
             | {"op_run_id": self.id, "inputs": self.inputs, "constraints": self.constraints}
-            | {"events": self.events(attempt.number)[-20:]}
+            | {"events": self.events(attempt.number)[-20:], "created_at": attempt.began_at or self.created_at}
             for attempt in self.replay.attempts
         ]
 
@@ -447,7 +464,7 @@ class Handlers(RuleBasedStateMachine):
         newest_first = sorted(self.all, key=lambda run: (run.created_at, run.id), reverse=True)
         assert page == {
             "object": "list",
-            "data": [run.shown(with_events=with_events) for run in newest_first if state in (None, run.state)],
+            "data": [run.row(with_events=with_events) for run in newest_first if state in (None, run.state)],
             "has_more": False,
             "next_cursor": None,
             "url": "/runs",

@@ -14,6 +14,7 @@ from gyoza_domain.dynamodb import keys
 from gyoza_domain.waking.commands import Deed
 from gyoza_domain.waking.sweep import SweepReport
 from testing.capacity import measured
+from testing.cloudformation import ROOT
 from testing.gateway import Gateway
 from testing.timed_runs import TestClock, TimedRuns
 from tests.support.push import Context
@@ -57,7 +58,8 @@ def test_the_handler_answers_and_counts_what_it_woke(
 ) -> None:
     runs.started(lease_s=15)
     clock.advance(20)
-    assert lambda_handler({}, Context()) == {"woken": {"lost": 1}, "overdue_s": 0.0, "deleted_items": 0}
+    sample = json.loads((ROOT / "events/wake_runs.scheduled.json").read_text())
+    assert lambda_handler(sample, Context()) == {"woken": {"lost": 1}, "overdue_s": 0.0, "deleted_items": 0}
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (told["OverdueSeconds"], told["LostRuns"], told["service"]) == ([0.0], [1.0], "gyoza")
     [declared] = told["_aws"]["CloudWatchMetrics"]

@@ -24,9 +24,7 @@ from tests.functions.expected import (
 )
 
 
-def claim(
-    api: Gateway, worker_id: str = "w", *, key: str | None = None, minimal: bool = False, **fields: Any
-) -> Answer:
+def claim(api: Gateway, *, key: str | None = None, minimal: bool = False, **fields: Any) -> Answer:
     headers = ({} if key is None else {"Idempotency-Key": key}) | ({"Prefer": "return=minimal"} if minimal else {})
     return api.call("POST", "/runs/claim", {"worker_id": "w"} | fields, headers=headers)
 

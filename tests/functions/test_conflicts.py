@@ -9,7 +9,7 @@ from botocore.client import BaseClient
 from gyoza_domain.bootstrap import clients
 from gyoza_domain.runs import saving
 from testing.gateway import Answer, Gateway
-from tests.functions.expected import Body, assert_refused, summary
+from tests.functions.expected import Body, a_row, assert_refused, summary
 
 Request = Callable[[Gateway, str], Answer]
 Interleaved = Callable[[Request, Request, str], Answer]
@@ -71,7 +71,7 @@ def after(api: Gateway, run_id: str, answer: Answer) -> Body:
     assert answer.status == 200, answer.text
     run: Body = answer.json
     assert api.get(f"/runs/{run_id}").json == run
-    assert api.get("/runs", **{"expand[]": "events"}).json["data"] == [run]
+    assert api.get("/runs", **{"expand[]": "events"}).json["data"] == [a_row(run, with_events=True)]
     events = api.get(f"/runs/{run_id}/events", after_seq=-1).json["events"]
     assert [entry["seq"] for entry in events] == list(range(run["last_seq"] + 1))
     return run

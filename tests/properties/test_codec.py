@@ -70,16 +70,15 @@ def test_a_run_at_its_creation(run: OpRun, spec: RunSpec) -> None:
     )
 
 
-@given(runs, runs, any_specs, versions, versions, versions)
+@given(runs, runs, any_specs, st.tuples(versions, versions, versions))
 def test_a_run_after_a_change(
     before: OpRun,
     later: OpRun,
     spec: RunSpec,
-    lease_version: int | None,
-    claim_version: int | None,
-    result_version: int | None,
+    versions_beside: tuple[int | None, int | None, int | None],
 ) -> None:
     """A change keeps the attributes that it may not touch, and takes away those that the run has no more."""
+    lease_version, claim_version, result_version = versions_beside
     after = replace(
         later,
         id=before.id,

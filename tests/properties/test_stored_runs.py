@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gyoza_domain.domain.errors import GyozaError
 from gyoza_domain.domain.run import (
@@ -21,7 +21,8 @@ from gyoza_domain.domain.run import (
     RunSpec,
     State,
 )
-from gyoza_domain.domain.transitions import EventDraft, append_event, patch
+from gyoza_domain.domain.timers import wake
+from gyoza_domain.domain.transitions import EventDraft, append_event, heartbeat, patch
 from gyoza_domain.dynamodb.head import head_from
 from gyoza_domain.dynamodb.run_reader import DynamoDBRunReader
 from gyoza_domain.dynamodb.run_store import DynamoDBRunStore
@@ -93,15 +94,18 @@ class StoredRun(RuleBasedStateMachine):
         event_type=st.sampled_from(EventType),
         force=st.booleans(),
         document=documents,
-        worker_id=st.sampled_from(["worker-7", "worker-8"]),
+        lease_s=st.sampled_from([None, 15, 60]),
         whole=st.booleans(),
     )
-    def post(self, event_type: EventType, force: bool, document: JsonText, worker_id: str, whole: bool) -> None:
+    def post(self, event_type: EventType, force: bool, document: JsonText, lease_s: int | None, whole: bool) -> None:
+        takes = event_type in {EventType.ASSIGNED, EventType.STARTED}
         draft = EventDraft(
             event_type,
             msg=40 if event_type is EventType.PROGRESS else "müsli",
             payload=document if event_type is EventType.INFO else EMPTY_OBJECT,
-            worker_id=worker_id if event_type in {EventType.ASSIGNED, EventType.STARTED} else None,
+            worker_id="worker-7" if takes else None,
+            lease_s=lease_s if takes else None,
+            attempt=None if self.run.attempt.lease is None else self.run.attempt.number,
             outputs=document if event_type is EventType.COMPLETED and document != EMPTY_OBJECT else None,
             error_message=document if event_type is EventType.FAILED else None,
             force=force and event_type is EventType.RETRIED,
@@ -141,6 +145,28 @@ class StoredRun(RuleBasedStateMachine):
         if wanted != RunPatch():
             self.apply(patch(self.run, self.clock.now(), state=state, outputs=outputs, priority=priority))
         assert outcome.view == (self.view() if whole else None)
+
+    @precondition(lambda self: self.run.attempt.lease is not None)
+    @rule(seconds=st.sampled_from([0, 5, 14, 100]))
+    def beat(self, seconds: int) -> None:
+        self.clock.instant += timedelta(seconds=seconds)
+        loaded = self.store.load(RUN_ID, Extent.SMALL)
+        lease = heartbeat(self.run, self.run.attempt.number, "worker-7", self.clock.now())
+        assert self.store.renew(loaded, lease) == lease
+        self.run = replace(self.run, attempt=replace(self.run.attempt, lease=lease))
+
+    @precondition(lambda self: self.run.attempt.lease is not None)
+    @rule()
+    def the_lease_runs_out(self) -> None:
+        lease = self.run.attempt.lease
+        assert lease is not None
+        self.clock.instant = max(self.clock.instant, lease.until)
+        loaded = self.store.load(RUN_ID, Extent.CLOSING)
+        saved, change = wake(loaded.run, self.clock.now()), wake(self.run, self.clock.now())
+        assert isinstance(saved, Change)
+        assert isinstance(change, Change)
+        self.store.save(saved, loaded)
+        self.apply(change)
 
     def apply(self, change: Change) -> None:
         self.run = change.after
@@ -185,12 +211,13 @@ class StoredRun(RuleBasedStateMachine):
 
     def row(self, shape: RowShape) -> RunView:
         if shape is not RowShape.SUMMARY:
-            return RunView(self.run, self.spec)
+            attempt = replace(self.run.attempt, lease=None)
+            return RunView(replace(self.run, attempt=attempt), self.spec)
         inputs = self.spec.inputs if len(self.spec.inputs.encode()) <= 1024 else EMPTY_OBJECT
         return RunView(self.bare_run(), replace(self.spec, inputs=inputs))
 
     def bare_run(self) -> OpRun:
-        return replace(self.run, attempt=replace(self.run.attempt, claim=None, result=None))
+        return replace(self.run, attempt=replace(self.run.attempt, claim=None, result=None, lease=None))
 
     @invariant()
     def attempts_are_those_that_were_closed_and_the_current_one(self) -> None:

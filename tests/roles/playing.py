@@ -12,7 +12,7 @@ from functions.publish_events.app import lambda_handler as publish
 from functions.redeliver_events.app import lambda_handler as redeliver
 from functions.replay_parked_events.app import lambda_handler as replay
 from functions.wake_runs.app import lambda_handler as wake
-from gyoza_domain.bootstrap import api
+from gyoza_domain.bootstrap import api, waking
 from gyoza_domain.domain.run import EventType, Terms
 from gyoza_domain.dynamodb import keys
 from testing.gateway import Answer
@@ -32,7 +32,8 @@ EVENTS_SHOWN = 100
 
 def play(gateway: RecordingGateway, recorder: Recorder) -> None:
     dynamodb: Any = boto3.client("dynamodb")
-    for part in (_create, _define, _command, _work, _read_timelines, _list, _push, _wake):
+    parts = (_create, _define, _command, _work, _hold_leases, _claim, _read_timelines, _list, _push, _wake)
+    for part in parts:
         # moto copies the whole table with every transaction: a small one is quick.
         create_table(dynamodb, TABLE_NAME)
         part(gateway, recorder)
@@ -126,6 +127,60 @@ def _work(gateway: RecordingGateway, _recorder: Recorder) -> None:
     assert gateway.post(f"/runs/{run_id}/retry").status == 200
     assert gateway.start(run_id).status == 200
     assert gateway.event(run_id, "COMPLETED", payload={"outputs": LARGE}).status == 200
+
+
+def _hold_leases(gateway: RecordingGateway, recorder: Recorder) -> None:
+    """Leases that begin, are renewed and end in each way, and cancels that ask."""
+    for method, path, body in (
+        ("POST", "events", {"type": "COMPLETED", "attempt": 1}),
+        ("POST", "events", {"type": "RETRIED", "attempt": 1, "payload": {"force": True}}),
+        ("POST", "cancel", None),
+        ("POST", "retry", None),
+        ("PATCH", "", {"state": "FAILED"}),
+    ):
+        for headers in ({}, {"Prefer": "return=minimal"}):
+            run_id = _leased(gateway)
+            for _ in range(2):
+                beat = gateway.post(f"/runs/{run_id}/heartbeat", {"attempt": 1, "worker_id": "w"})
+                assert beat.status == 200, beat.text
+            assert gateway.event(run_id, "PROGRESS", msg=5, attempt=1).status == 200
+            assert gateway.post(f"/runs/{run_id}/cancel", {"mode": "ask", "grace_s": 30}).status == 200
+            answer = gateway.call(method, f"/runs/{run_id}/{path}".rstrip("/"), body, headers=headers)
+            assert answer.status == 200, answer.text
+    run_id = _leased(gateway)
+    recorder.meanwhile["UpdateItem"] = partial(gateway.post, f"/runs/{run_id}/retry")
+    assert gateway.post(f"/runs/{run_id}/heartbeat", {"attempt": 1, "worker_id": "w"}).status == 409
+    run_id = _leased(gateway)
+    for _ in range(2):
+        ask = {"mode": "ask", "grace_s": 30}
+        assert gateway.call("POST", f"/runs/{run_id}/cancel", ask, headers=KEY).status == 200
+    assert gateway.call("POST", f"/runs/{run_id}/events", {"type": "COMPLETED"}, headers=KEY).status == 400
+
+
+def _claim(gateway: RecordingGateway, recorder: Recorder) -> None:
+    """Claims with and without work and a key, repeated and overtaken, and one that wakes what is due in passing."""
+    worker = {"worker_id": "w", "capacity": {"cpu": 4}}
+    assert gateway.post("/runs/claim", worker).status == 204
+    for headers in (KEY, {"Prefer": "return=minimal"}, {}):
+        gateway.create(constraints={"cpu": 4, "vram_mb": 1})
+        for _ in range(2):
+            _answered(gateway.call("POST", "/runs/claim", worker, headers=headers))
+    run_id = gateway.create()["id"]
+    recorder.meanwhile["TransactWriteItems"] = partial(gateway.start, run_id)
+    assert gateway.post("/runs/claim", worker).status == 204
+    wake({}, Context())
+    runs = TimedRuns(api.store(), TestClock(datetime.now(UTC) - timedelta(hours=1)))
+    runs.started(lease_s=15, max_attempts=2)
+    waking.passing_waker.cache_clear()
+    claimed = gateway.post("/runs/claim", worker)
+    assert (claimed.status, claimed.json["current_attempt"]) == (200, 2)
+
+
+def _leased(gateway: RecordingGateway) -> str:
+    run_id: str = gateway.create()["id"]
+    payload = {"worker_id": "w", "lease_s": 60}
+    assert gateway.event(run_id, "STARTED", payload=payload).status == 200
+    return run_id
 
 
 def _read_timelines(gateway: RecordingGateway, _recorder: Recorder) -> None:

@@ -62,6 +62,16 @@ class TableInMemory:
         assert 1 <= len(places) <= 100
         return {"Responses": {table: [self.items[place] for place in places if place in self.items]}}
 
+    def update_item(self, **request: Any) -> dict[str, Any]:
+        self.calls.append("UpdateItem")
+        place = _place(request["Key"])
+        item = self.items.get(place)
+        if not _holds(request, item):
+            error: Any = {"Error": {"Code": "ConditionalCheckFailedException"}, **_found(item)}
+            raise ClientError(error, "UpdateItem")
+        self.items[place] = updated({**request["Key"], **(item or {})}, request)
+        return {}
+
     def transact_get_items(self, **request: Any) -> dict[str, Any]:
         self.calls.append("TransactGetItems")
         places = [_place(get["Get"]["Key"]) for get in request["TransactItems"]]
@@ -100,7 +110,8 @@ def updated(item: Item, update: dict[str, Any]) -> Item:
         for name, default, value in assignments
     }
     assert not changed.keys() & set(removed)
-    assert set(names) == {name for name, *_ in assignments} | set(filter(None, removes.split(", ")))
+    tested = set(re.findall(r"#\w+", update.get("ConditionExpression", "")))
+    assert set(names) == {name for name, *_ in assignments} | set(filter(None, removes.split(", "))) | tested
     return {name: value for name, value in {**item, **changed}.items() if name not in removed}
 
 
@@ -117,11 +128,21 @@ def _holds(action: dict[str, Any], item: Item | None) -> bool:
         return True
     if condition == "attribute_not_exists(pk)":
         return item is None
+    values = action["ExpressionAttributeValues"]
     if condition == "attribute_not_exists(pk) OR expires_at <= :now":
-        now = int(action["ExpressionAttributeValues"][":now"]["N"])
-        return item is None or int(item["expires_at"]["N"]) <= now
-    assert condition == "version = :decided_on"
-    return item is not None and item["version"] == action["ExpressionAttributeValues"][":decided_on"]
+        return item is None or int(item["expires_at"]["N"]) <= int(values[":now"]["N"])
+    if condition == "version = :decided_on":
+        return item is not None and item["version"] == values[":decided_on"]
+    # The conditions of a lease, whose item has gone if the lease has ended.
+    if item is None:
+        return False
+    until, wanted = int(item["until"]["N"]), int(values[":until"]["N"])
+    if condition == "#attempt = :attempt AND #until < :until":
+        return item["attempt"] == values[":attempt"] and until < wanted
+    if condition == "#until <= :until":
+        return until <= wanted
+    assert condition == "#until = :until"
+    return until == wanted
 
 
 def _found(item: Item | None) -> dict[str, Any]:

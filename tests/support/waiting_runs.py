@@ -108,8 +108,13 @@ class WaitingRuns:
         if old is not None:
             self._shown[old] = (self._shown[old][0], shown_at)
         if new is not None:
-            self._shown[new] = (shown_at, inf)
-            insort(self._partitions[run.terms.queue, bool(run.terms.needs.vram_mb)], new, key=_place_of)
+            self.put_entry(run, shown_at)
+
+    def put_entry(self, run: OpRun, shown_at: float = 0.0) -> None:
+        """Let the index show the run as it was here, from the instant on."""
+        entry = candidate_of(run)
+        self._shown[entry] = (shown_at, inf)
+        insort(self._partitions[run.terms.queue, bool(run.terms.needs.vram_mb)], entry, key=_place_of)
 
     def _entries(self, partition: tuple[str, bool]) -> Iterator[Candidate]:
         now = self._clock.monotonic()

@@ -18,7 +18,7 @@ def test_the_indexes_of_lists_sort_by_creation_and_carry_what_the_other_filters_
         "by_state": (("index_state", "created_key"), ["index_image", "index_op_definition"]),
         "by_image": (("index_image", "created_key"), ["state", "index_op_definition"]),
         "by_op_definition": (("index_op_definition", "created_key"), ["state", "index_image"]),
-        # No run has the keys of these yet (docs/adr/0009-indexes-for-time-and-claims.md).
+        # For time and for claims (docs/adr/0009-indexes-for-time-and-claims.md).
         "by_due": (("due_shard", "due_at"), None),
         "claimable": (("claim_queue", "claim_order"), ["claim_needs"]),
     }

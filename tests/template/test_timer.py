@@ -47,7 +47,8 @@ def test_a_sweep_that_meets_a_slow_call_ends_before_its_timeout() -> None:
 
 
 def test_each_thread_of_a_sweep_has_a_connection() -> None:
-    assert clients.dynamodb().meta.config.max_pool_connections >= THREADS
+    config: Any = clients.dynamodb().meta.config
+    assert config.max_pool_connections >= THREADS
 
 
 def test_the_timer_knows_how_long_the_deployment_keeps_runs() -> None:

@@ -116,7 +116,8 @@ def test_a_backoff_has_as_many_decimals_as_are_kept(given: float, kept: float) -
 @pytest.mark.parametrize("field", ["executor", "report"])
 def test_what_is_not_built_yet_may_be_null_only(field: str) -> None:
     assert terms(**{field: None}) == Terms()
-    for value in ("batch", "worker", {}, False):
+    values: list[Any] = ["batch", "worker", {}, False]
+    for value in values:
         with pytest.raises(ValidationError):
             terms(**{field: value})
 
@@ -151,7 +152,7 @@ def test_a_worker_that_was_told_to_stop_says_so() -> None:
     assert draft.payload == '{"reason":"interrupted"}'
 
 
-@pytest.mark.parametrize("reason", [*(set(Reason) - {Reason.INTERRUPTED}), "no idea", 5, None, ["interrupted"]])
+@pytest.mark.parametrize("reason", [*sorted(set(Reason) - {Reason.INTERRUPTED}), "no idea", 5, None, ["interrupted"]])
 def test_any_other_reason_is_payload_only(reason: Any) -> None:
     assert draft_of("FAILED", payload={"reason": reason}).reason is None
 
@@ -194,19 +195,22 @@ def test_a_claim_holds_each_field_and_a_queue_once() -> None:
     assert claim_request(ClaimBody.model_validate(body)) == expected
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *(("worker_id", value) for value in ("", "w" * 129, 1, None)),
-        *(("queues", value) for value in ([], ["a"] * 6, ["a b"], [""], ["x" * 65], ["a", None], "a")),
-        *(("capacity", value) for value in ({"cpu": -1}, {"cpu": 10**12 + 1}, {"cpu": True}, {"gpu": 1}, [])),
-        *(("lease_s", value) for value in (14, 3_601, "60", 60.5)),
-        *(("start", value) for value in (1, "true")),
-    ],
-)
+UNFIT: dict[str, list[Any]] = {
+    "worker_id": ["", "w" * 129, 1, None],
+    "queues": [[], ["a"] * 6, ["a b"], [""], ["x" * 65], ["a", None], "a"],
+    "capacity": [{"cpu": -1}, {"cpu": 10**12 + 1}, {"cpu": True}, {"gpu": 1}, []],
+    "lease_s": [14, 3_601, "60", 60.5],
+    "start": [1, "true"],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in UNFIT.items() for value in values])
 def test_a_claim_that_does_not_fit_is_refused(field: str, value: Any) -> None:
     with pytest.raises(ValidationError):
         ClaimBody.model_validate({"worker_id": "w"} | {field: value})
+
+
+UNFIT_GRACES: list[Any] = [0, 3_601, 5.0, "5", True, []]
 
 
 def cancel(body: Any) -> int | None:
@@ -231,7 +235,7 @@ def test_a_cancel_that_asks_has_its_grace(grace: int) -> None:
         ({"grace_s": 5}, [["body", "mode"]]),
         ({"mode": "tell", "grace_s": 0}, [["body", "mode"], ["body", "grace_s"]]),
         ({"mode": ["ask"], "grace_s": 5}, [["body", "mode"]]),
-        *(({"mode": "ask", "grace_s": grace}, [["body", "grace_s"]]) for grace in (0, 3_601, 5.0, "5", True, [])),
+        *[({"mode": "ask", "grace_s": grace}, [["body", "grace_s"]]) for grace in UNFIT_GRACES],
         ({"mode": "ask", "grace_s": 5, "msg": "x"}, [["body", "msg"]]),
         ([], [["body"]]),
         ("false", [["body"]]),

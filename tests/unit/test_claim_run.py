@@ -34,7 +34,7 @@ from gyoza_domain.domain.transitions import (
 )
 from gyoza_domain.runs.ports import ChangedMeanwhile, ClaimKey, Extent, IdempotencyKey, Loaded, NotWritten, Overloaded
 from tests.support.virtual_time import VirtualTime
-from tests.support.waiting_runs import WaitingRuns
+from tests.support.waiting_runs import WaitingRuns, candidate_of
 
 CLOCK = VirtualTime()
 NOW = CLOCK.now()
@@ -405,6 +405,26 @@ def test_a_run_that_waits_again_is_not_taken_for_a_spent_entry() -> None:
     table.put(given_back)
 
     assert isinstance(table.claim(spent=spent), Claimed)
+
+
+def test_a_process_does_not_read_again_what_it_claimed_itself() -> None:
+    table = Table(a_run())
+    spent = SpentEntries()
+    assert isinstance(table.claim(spent=spent), Claimed)
+    # The index shows the entry still.
+    table.put_entry(a_run())
+
+    assert retry_after_s(table.claim(spent=spent)) in SOON
+    assert table.heads_read == 0
+
+
+def test_a_bounded_number_of_spent_entries_is_kept() -> None:
+    spent = SpentEntries()
+    candidates = [candidate_of(a_run(number)) for number in range(2_001)]
+    for candidate in candidates:
+        spent.note(candidate, is_soon=True)
+
+    assert [spent.is_soon(candidates[place]) for place in (0, 1, 2_000)] == [None, True, True]
 
 
 # -- idempotency keys

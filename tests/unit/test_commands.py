@@ -32,6 +32,7 @@ from gyoza_domain.domain.run import (
     Lease,
     OpAttempt,
     OpRun,
+    Removal,
     RunSpec,
     State,
     Terms,
@@ -159,6 +160,9 @@ class OneRun:
         self.fail_if_told()
         self.renewed.append(lease)
         return lease
+
+    def remove(self, removal: Removal) -> None:
+        raise AssertionError(removal)
 
     def load_with_key(
         self, run_id: str, key: IdempotencyKey, *, with_lease: bool = False
@@ -601,7 +605,8 @@ LEASE = Lease(60, "worker-7", NOW + timedelta(seconds=1_030))
 
 
 def a_leased_run(**fields: Any) -> OpRun:
-    return replace(a_run(), attempt=OpAttempt(**({"number": 1, "state": State.RUNNING, "lease": LEASE} | fields)))
+    attempt = OpAttempt(1, State.RUNNING, lease=LEASE)
+    return replace(a_run(), attempt=replace(attempt, **fields))
 
 
 def beat(store: OneRun, clock: FakeClock, attempt: int = 1, worker_id: str = "worker-7") -> Beat:

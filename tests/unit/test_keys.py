@@ -202,3 +202,20 @@ def test_every_key_would_be_found_in_another_module(sk: str) -> None:
 )
 def test_words_that_are_no_keys_are_not_found(code: str) -> None:
     assert not KEY_IN_CODE.search(code)
+
+
+@pytest.mark.parametrize("priority", [0, 5, 10, 9_999])
+def test_a_place_in_a_queue_tells_what_it_was_made_of(priority: int) -> None:
+    assert keys.place_in_queue(keys.claim_order(priority, T0)) == (priority, T0)
+
+
+def test_places_in_a_queue_sort_by_priority_and_then_by_age() -> None:
+    places = [(9_999, T0), (10, T0), (9, T0 - TICK), (9, T0), (9, T0 + TICK), (0, T0 - TICK)]
+    orders = [keys.claim_order(*place) for place in places]
+    assert sorted(orders) == orders
+
+
+@pytest.mark.parametrize("strange", ["", "9994", "9994#", "x#2026-03-02T20:00:00.042000Z"])
+def test_a_place_of_another_form_is_refused(strange: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        keys.place_in_queue(strange)

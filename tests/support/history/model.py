@@ -60,17 +60,21 @@ class AttemptSoFar:
     gpu_id: int | None = None
     duration_ms: int | None = None
     error_message: str | None = None
+    began_at: str | None = None
+    """None for the creation of the run."""
+    assigned_at: str | None = None
     started_at: str | None = None
     finished_at: str | None = None
     events: list[Mapping[str, Any]] = field(default_factory=list)
 
     def shown(self) -> dict[str, Any]:
-        """The fields that GET attempts shows, without inputs and constraints."""
+        """The fields that GET attempts shows, without ``created_at``, inputs and constraints."""
         return {
             "attempt": self.number,
             "state": self.state,
             "progress": self.progress,
             "outputs": self.outputs,
+            "assigned_at": self.assigned_at,
             "started_at": self.started_at,
             "finished_at": self.finished_at,
             "event_count": len(self.events),
@@ -80,6 +84,7 @@ class AttemptSoFar:
                 "gpu_id": self.gpu_id,
                 "duration_ms": self.duration_ms,
                 "error_message": self.error_message,
+                "reason": None,
             },
         }
 
@@ -148,7 +153,7 @@ class Replay:
         if ended.state not in TERMINAL:
             ended.state, ended.finished_at = "CANCELLED", at
         self._owes_retry = False
-        self.attempts.append(AttemptSoFar(ended.number + 1))
+        self.attempts.append(AttemptSoFar(ended.number + 1, began_at=at))
 
     def _effect(self, type_: str, msg: Any, payload: Mapping[str, Any], at: str) -> None:
         attempt = self.current
@@ -157,6 +162,8 @@ class Replay:
         if type_ in ("ASSIGNED", "STARTED"):
             attempt.worker_id, attempt.gpu_id = payload.get("worker_id"), payload.get("gpu_id")
             attempt.state = "ASSIGNED"
+        if type_ == "ASSIGNED":
+            attempt.assigned_at = at
         if type_ == "STARTED":
             attempt.state, attempt.started_at = "RUNNING", at
         if type_ in TERMINAL:

@@ -153,6 +153,7 @@ class _Tries:
             if not isinstance(reason, ChangedMeanwhile):
                 self._patience.pause(reason)
             return None
+        self._spent.note(candidate, is_soon=True)
         view = loaded.view and loaded.view.after(change)
         return Claimed(change.after, view, waited=change.after.updated_at - candidate.claimable_from)
 

@@ -230,6 +230,7 @@ def patch(
             _untimed(attempt),
             state=state,
             finished_at=finished_at if state.is_terminal else None,
+            not_before=run.terms.start_at,
             is_offered=state is not State.PENDING,
             cancel=None,
         )
@@ -427,7 +428,9 @@ def _retry_at_once(run: OpRun, failed: OpRun, failure: Event, at: datetime, jitt
     after = replace(failed, attempt=attempt, returns=0, expires_at=None)
     after = replace(after, attempt=_with_index(after.attempt, at))
     failure = replace(failure, state=after.state, will_retry=True)
-    return Change(run, after, (failure, _event(after, AUTOMATIC_RETRY, at)), failed.attempt)
+    by_worker = failed.attempt.reason in (None, Reason.INTERRUPTED)
+    retry = replace(AUTOMATIC_RETRY, payload=EMPTY_OBJECT if by_worker else failure.payload)
+    return Change(run, after, (failure, _event(after, retry, at)), failed.attempt)
 
 
 def _next_attempt(closed: OpAttempt, terms: Terms, at: datetime, claimable_from: datetime) -> OpAttempt:
@@ -446,7 +449,7 @@ def _waiting(attempt: OpAttempt, terms: Terms, at: datetime, claimable_from: dat
 
 def _untimed(attempt: OpAttempt) -> OpAttempt:
     """The attempt without lease and deadlines."""
-    return replace(attempt, not_before=None, deadline=None, lease=None)
+    return replace(attempt, deadline=None, lease=None)
 
 
 def _with_index(attempt: OpAttempt, at: datetime) -> OpAttempt:

@@ -58,7 +58,7 @@ index          hash key                 range key                               
 The key of a claim belongs to no run: ``pk = CLAIM_KEY#<digest>``, ``sk = CLAIM_KEY``. A claim writes and reads it, and
 the table's TTL deletes it.
 
-A definition is one partition, ``pk = DEFINITION#<name>`` (docs/adr/0011-definitions.md). A put writes all three items,
+A definition is one partition, ``pk = DEFINITION#<name>`` (docs/adr/0012-definitions.md). A put writes all three items,
 a deletion NAME.
 
 =======  =========================  ==============================================  ==================================
