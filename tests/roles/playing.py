@@ -54,7 +54,10 @@ def _create(gateway: RecordingGateway, _recorder: Recorder) -> None:
 def _define(gateway: RecordingGateway, recorder: Recorder) -> None:
     """Puts that are new, large, repeated and overtaken; reads and lists; runs, and repeats of them once it is gone."""
     large = {"a": {"type": "object", "default": LARGE}}
-    bodies: list[dict[str, Any]] = [{"version": "1", "image": "i", "input_specs": large}, {"version": "2", "image": "i"}]
+    bodies: list[dict[str, Any]] = [
+        {"version": "1", "image": "i", "input_specs": large},
+        {"version": "2", "image": "i"},
+    ]
     for body in (*bodies, *bodies, bodies[0] | {"image": "j"}):
         _answered(gateway.put("/definitions/d", body))
         _answered(gateway.call("POST", "/definitions", body | {"name": "e"}))
