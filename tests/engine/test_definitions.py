@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from random import Random
 from threading import Barrier
 from typing import Any
@@ -55,7 +56,7 @@ def test_a_put_is_one_transaction_of_eight_write_units_and_two_for_each_further_
     units = []
     for body, status in [(new, 201), (other, 201), (changed, 200), (moved, 200), (other, 200)]:
         new_process()
-        usage = cost(lambda body=body: put(engine_api, body), status)  # type: ignore[misc]
+        usage = cost(partial(put, engine_api, body), status)
         assert usage.calls.count("TransactWriteItems") == 1
         assert set(usage.calls) <= {"GetItem", "TransactWriteItems"}
         units.append(usage.write_units)
@@ -66,7 +67,7 @@ def test_a_put_is_one_transaction_of_eight_write_units_and_two_for_each_further_
 def test_a_put_costs_the_same_however_many_versions_the_name_has(engine_api: Gateway) -> None:
     units, reads = [], []
     for number in range(120):
-        usage = cost(lambda n=number: put(engine_api, body_of(1024, version=f"{'v' * 28}{n:04d}")), 201)  # type: ignore[misc]
+        usage = cost(partial(put, engine_api, body_of(1024, version=f"{'v' * 28}{number:04d}")), 201)
         units.append(usage.write_units)
         reads.append(usage.read_units)
     assert max(units) <= 8
@@ -151,10 +152,7 @@ def test_of_sixteen_puts_with_one_etag_exactly_one_succeeds(engine_api: Gateway)
     tag = put(engine_api, {"version": "1", "image": "first"}, "d").headers["ETag"]
     for turn in range(5):
         answers = at_once(
-            *[
-                lambda n=n: put(engine_api, {"version": "1", "image": f"{turn}-{n}"}, "d", If_Match=tag)  # type: ignore[misc]
-                for n in range(16)
-            ]
+            *[partial(put, engine_api, {"version": "1", "image": f"{turn}-{n}"}, "d", If_Match=tag) for n in range(16)]
         )
         assert sorted(answer.status for answer in answers) == [200] + [412] * 15
         [won] = [answer for answer in answers if answer.status == 200]
@@ -169,7 +167,7 @@ def test_of_sixteen_puts_of_a_new_version_exactly_one_makes_it(engine_api: Gatew
     for turn in range(5):
         answers = at_once(
             *[
-                lambda n=n: put(engine_api, {"version": f"{turn}", "image": f"{n}"}, "d", If_None_Match="*")  # type: ignore[misc]
+                partial(put, engine_api, {"version": f"{turn}", "image": f"{n}"}, "d", If_None_Match="*")
                 for n in range(16)
             ]
         )
@@ -180,10 +178,7 @@ def test_of_sixteen_puts_of_a_new_version_exactly_one_makes_it(engine_api: Gatew
 def test_sixteen_puts_of_a_name_see_no_409_and_each_is_a_revision(engine_api: Gateway) -> None:
     for version in ("1", None):
         answers = at_once(
-            *[
-                lambda n=n: put(engine_api, {"version": version or f"v{n}", "image": f"{n}"}, "d")  # type: ignore[misc]
-                for n in range(16)
-            ]
+            *[partial(put, engine_api, {"version": version or f"v{n}", "image": f"{n}"}, "d") for n in range(16)]
         )
         assert {answer.status for answer in answers} <= {200, 201}
         revisions = sorted(answer.json["revision"] for answer in answers)
@@ -238,7 +233,7 @@ def test_puts_and_deletions_take_turns(engine_api: Gateway) -> None:
     put(engine_api, {"version": "1", "image": "0"}, "d")
     for n in range(1, 6):
         requests: list[Callable[[], Answer]] = [lambda: engine_api.call("DELETE", "/definitions/d")] * 4
-        requests += [lambda n=n: put(engine_api, {"version": "1", "image": f"{n}"}, "d")] * 4  # type: ignore[misc]
+        requests += [partial(put, engine_api, {"version": "1", "image": f"{n}"}, "d")] * 4
         answers = at_once(*requests)
         assert {answer.status for answer in answers} <= {200, 204}
         shown = engine_api.get("/definitions/d", version="1").json

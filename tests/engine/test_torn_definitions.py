@@ -143,7 +143,7 @@ def test_runs_are_of_one_revision_while_puts_of_two_versions_become_visible_by_a
     engine_api: Gateway, seed: int
 ) -> None:
     versions = ("1", "2")
-    answered = {version: 1 for version in versions}
+    answered = dict.fromkeys(versions, 1)
     for version in versions:
         assert put(engine_api, 1, SMALL, version).status == 201
     is_over = False

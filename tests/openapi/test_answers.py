@@ -173,7 +173,7 @@ def test_answers_to_a_worker_with_a_lease_are_described(tour: Tour) -> None:
 
 
 def test_definitions_and_their_runs_are_described_wherever_they_are_shown(tour: Tour) -> None:
-    specs = {
+    specs: dict[str, Any] = {
         type_: {"type": type_, "default": value, "description": "x"}
         for type_, value in (("string", "x"), ("int", 1), ("float", 0.5), ("bool", True), ("object", {}), ("array", []))
     } | {"none": {"type": "string"}}
@@ -189,7 +189,7 @@ def test_definitions_and_their_runs_are_described_wherever_they_are_shown(tour: 
         assert tour("GET", "/definitions/{name}/versions", query=query).status == 200
     for query in ({}, {"starting_after": "thumbnails"}, {"ending_before": "thumbnails"}):
         assert tour("GET", "/definitions", query=query).status == 200
-    body = {"version": "1.4.0", "inputs": {"none": "x"}}
+    body: dict[str, Any] = {"version": "1.4.0", "inputs": {"none": "x"}}
     for headers in ({}, MINIMAL, {"Idempotency-Key": "k"}, {"Idempotency-Key": "k"}):
         run = tour("POST", "/definitions/{name}/runs", body, headers=headers).json
     assert tour("GET", "/runs/{id}", run_id=run["id"]).json["op_revision"] == 2

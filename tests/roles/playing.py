@@ -66,10 +66,10 @@ def _define(gateway: RecordingGateway, recorder: Recorder) -> None:
     overtaking = partial(gateway.put, "/definitions/d", {"version": "1", "image": "k"})
     recorder.meanwhile["TransactWriteItems"] = overtaking
     _answered(gateway.put("/definitions/d", {"version": "1", "image": "l"}))
-    for query in ({}, {"version": "1"}, {"version": "2"}):
-        assert gateway.get("/definitions/d", **query).status == 200
-    for query in ({}, {"limit": 1}, {"starting_after": "d"}, {"ending_before": "e"}):
-        assert gateway.get("/definitions", **query).status == 200
+    for versions in ({}, {"version": "1"}, {"version": "2"}):
+        assert gateway.get("/definitions/d", **versions).status == 200
+    for cursors in ({}, {"starting_after": "d"}, {"ending_before": "e"}):
+        assert gateway.get("/definitions", limit=1, **cursors).status == 200
     assert gateway.get("/definitions/d/versions", limit=1).status == 200
     bodies = [{}, {"version": "2"}, {"inputs": {"a": LARGE}}]
     for body in bodies:

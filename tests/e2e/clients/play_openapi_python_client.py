@@ -180,7 +180,10 @@ def play_a_definition(client: AuthenticatedClient) -> None:
     assert isinstance(run, OpRun)
     see("run from a definition", [run.state, run.inputs.to_dict(), run.op_revision])
     wrong = RunFromDefinitionRequest(inputs=Document.from_dict({"colour": "blue"}))
-    see("wrong inputs", [fault.type_ for fault in create_run_from_definition.sync(name, client=client, body=wrong).detail])
+    see(
+        "wrong inputs",
+        [fault.type_ for fault in create_run_from_definition.sync(name, client=client, body=wrong).detail],
+    )
     page = list_definitions.sync(client=client, limit=100)
     assert isinstance(page, DefinitionList)
     see("definitions", page.data[0].version != "")
