@@ -1,8 +1,9 @@
-"""Plays the job of `make run`: one run that succeeds and one that fails and is retried.
+"""Plays the job of `make run`: a run that succeeds, one that fails and is retried, and one from a definition.
 
 A queue subscribes to their topic and shows the pushed messages.
 """
 
+import json
 import os
 import sys
 import time
@@ -17,6 +18,8 @@ from .subscriber import Subscriber
 
 _WORKER = ROOT / "examples/text_worker.py"
 _IMAGE = "example/text-statistics:1"
+_DEFINITION = ROOT / "examples/text_statistics.json"
+_DEFINITION_NAME = "text-statistics"
 _TOPIC = "demo.fifo"
 _PACE_S = 0.3
 _POLL_INTERVAL_S = 0.2
@@ -30,7 +33,7 @@ class DemoFailed(Exception):
 
 
 def play(endpoint: Endpoint, screen: Screen, folder: Path) -> None:
-    """Play both runs with a worker in another process. Its log is in ``folder``.
+    """Play the runs with a worker in another process. Its log is in ``folder``.
 
     The screen shows their timelines as they grow.
     """
@@ -62,6 +65,18 @@ def play(endpoint: Endpoint, screen: Screen, folder: Path) -> None:
             event_delivery=delivery,
         )
         _follow(client, subscriber, run, screen, log)
+
+        screen.title("A run from a definition, which checks its inputs and fills in what is missing")
+        run = _run_from_definition(client, documents)
+        screen.line(f"  {run['op_definition']} {run['op_version']}, revision {run['op_revision']}")
+        _follow(client, subscriber, run, screen, log)
+
+
+def _run_from_definition(client: RunClient, documents: dict[str, str]) -> Json:
+    """Put the definition of the example worker, and create a run from it."""
+    definition = json.loads(_DEFINITION.read_text())
+    client.define(_DEFINITION_NAME, **definition, event_delivery={"topic": _TOPIC})
+    return client.create_from(_DEFINITION_NAME, inputs={"documents": documents})
 
 
 def run_to_try(endpoint: Endpoint) -> str:

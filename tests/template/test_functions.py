@@ -90,7 +90,7 @@ def test_a_creation_knows_which_topics_runs_may_name() -> None:
     variables = {name: function.get("Environment", {}).get("Variables", {}) for name, function in FUNCTIONS.items()}
     topics = {name: values["GYOZA_TOPICS"] for name, values in variables.items() if "GYOZA_TOPICS" in values}
     names = ["CreateRun", "PutDefinition", "CreateDefinition", "CreateRunFromDefinition"]
-    assert topics == dict.fromkeys(names, {"Ref": "Topics"})
+    assert topics == {name: {"Ref": "Topics"} for name in names}
     assert TEMPLATE["Parameters"]["Topics"]["Default"] == "any"
 
 
