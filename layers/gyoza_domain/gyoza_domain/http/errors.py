@@ -113,7 +113,7 @@ def _input_misfits(faults: Sequence[errors.InputFault]) -> Sequence[Misfit]:
     shown: list[Misfit] = []
     size = 0
     for fault in faults[:MAX_INPUT_FAULTS]:
-        entry = misfit(["body", "inputs", fault.name], fault.text, fault.type)
+        entry = misfit(["body", "inputs", fault.name[: errors.MAX_REPEATED_CHARACTERS]], fault.text, fault.type)
         size += len(json.dumps(entry, ensure_ascii=False).encode()) + 2
         if size > MAX_INPUT_FAULTS_BYTES:
             break
