@@ -65,9 +65,9 @@ format: $(VENVS)/dev/ready  ## Rewrite the sources as `make check` wants them
 	$(DEV)/ruff format .
 	$(DEV)/ruff check --fix .
 
-build: $(VENVS)/sam/ready  ## Build for AWS (arm64, python3.13) from any host, and prove it
+build: $(VENVS)/sam/ready  ## Build for AWS (arm64, python3.13) from any host, and prove it (ENV as for `make deploy`)
 	@find functions -name __pycache__ -type d -prune -exec rm -rf {} +
-	PYTHON=$(abspath $(SAM)/python) LAYER_TARGET=lambda $(SAM)/sam build --config-env $(ENV) --region us-east-1
+	PYTHON="$(CURDIR)/$(SAM)/python" LAYER_TARGET=lambda $(SAM)/sam build --config-env $(ENV) --region us-east-1
 	$(SAM)/python -m tools.layer_check .aws-sam/build/DomainLayer
 
 deploy: preflight build  ## Deploy to AWS (ENV names a section of samconfig.toml)
@@ -76,11 +76,14 @@ deploy: preflight build  ## Deploy to AWS (ENV names a section of samconfig.toml
 preflight:
 	@$(PYTHON) -m tools.preflight deploy --config-env '$(ENV)'
 
+# PORT is of a stack of `make run`, so it means ENV=local unless ENV says otherwise.
+redeliver replay: ENV := $(if $(and $(filter command,$(origin PORT)),$(filter file,$(origin ENV))),local,$(ENV))
+
 redeliver:  ## Publish a run's events again
 #> RUN=<id>       whose events
 #> FROM_SEQ=<n>   from this number on; -1 begins with the creation
 #> ENV=dev        a section of samconfig.toml; local is the stack of `make run`
-#> PORT=4600      with ENV=local: whose stack; else the only one that runs here
+#> PORT=4600      the stack of `make run` on that port; ENV=local alone takes the only one that runs here
 	@$(PYTHON) -m tools.preflight redeliver --config-env '$(ENV)' --port '$(PORT)' --run '$(RUN)' --from-seq '$(FROM_SEQ)'
 	@$(PYTHON) -m tools.environments local
 	@$(LOCAL)/python -m tools.push redeliver --config-env '$(ENV)' $(addprefix --port ,$(PORT)) \
@@ -88,7 +91,7 @@ redeliver:  ## Publish a run's events again
 
 replay:  ## Try every parked event once more
 #> ENV=dev        a section of samconfig.toml; local is the stack of `make run`
-#> PORT=4600      with ENV=local: whose stack; else the only one that runs here
+#> PORT=4600      the stack of `make run` on that port; ENV=local alone takes the only one that runs here
 	@$(PYTHON) -m tools.preflight replay --config-env '$(ENV)' --port '$(PORT)'
 	@$(PYTHON) -m tools.environments local
 	@$(LOCAL)/python -m tools.push replay --config-env '$(ENV)' $(addprefix --port ,$(PORT))

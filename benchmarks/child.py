@@ -4,9 +4,9 @@
     python -P -S child.py serve                commands as lines of JSON on stdin, answers on stdout
 
 `{"invoke": event}` answers the handler's result. `{"repeat": event, "times": n}` answers the CPU seconds of n
-invocations; the events are parsed before the clock runs, for Lambda's runtime parses them outside the handler.
-`{"memory": true}` answers the peak of resident bytes. `{"profile": event, "times": n}` answers seconds by file; what is
-built in counts for the file that calls it.
+invocations; the events are parsed before the clock runs, because Lambda's runtime parses them outside the handler.
+`{"memory": true}` answers the peak of resident bytes. `{"profile": event, "times": n}` answers seconds by file; the
+time of built-in functions counts for the file that calls them.
 """
 
 import json

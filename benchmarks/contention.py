@@ -30,7 +30,7 @@ Post = Callable[[], int]  # Posts one event and returns the status of the answer
 
 
 def measure_contention(rounds: int = ROUNDS, window_s: float = WINDOW_S) -> list[dict[str, Any]]:
-    """Accepted events a second by number of writers and system, and their ratio to one writer's."""
+    """Measure accepted events a second by number of writers and system, also as multiples of one writer's rate."""
     one_environment_a_thread()
     rows: list[dict[str, Any]] = []
     with engine() as client:

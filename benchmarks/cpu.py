@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 def medians_in_turns(measure: Mapping[Key, Callable[[], float]], rounds: int) -> dict[Key, float]:
-    """Measure each once a round, in an order that changes. Returns the medians without the first round."""
+    """Measure each system once a round, in a random order. Returns the medians without the first round."""
     taken: dict[Key, list[float]] = {key: [] for key in measure}
     order = list(measure)
     shuffled = random.Random(0)  # noqa: S311 - an order
@@ -38,7 +38,7 @@ def medians_in_turns(measure: Mapping[Key, Callable[[], float]], rounds: int) ->
 
 
 def measure_cold_starts(bench: Bench, rounds: int = ROUNDS) -> list[Row]:
-    """A fresh interpreter that imports `app` and answers one request from the endpoint."""
+    """Measure a new interpreter that imports `app` and answers one request from the endpoint."""
     chosen = [(True, scenario) for scenario in COLD_SCENARIOS]
     chosen += [(False, scenario) for scenario in COLD_SCENARIOS if scenario.name in WITHOUT_BYTECODE]
     rows = []

@@ -39,7 +39,7 @@ def write_document(parts: Mapping[str, Any], found: Sequence[Goal]) -> None:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A column for each value of the rows, those of inner mappings too, in the order of the first row."""
+    """A Markdown table of the rows, with a column for each key of the first row and of its inner mappings."""
     flat = [dict(_flat(row)) for row in rows]
     lines = [list(flat[0]), ["---"] * len(flat[0]), *([_text(value) for value in row.values()] for row in flat)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -32,13 +32,13 @@ Points = list[dict[str, Any]]
 
 
 def measure_one_run(sizes: Sequence[int] = EVENTS, rounds: int = ROUNDS) -> Points:
-    """POST event, poll and GET of a run with so many events."""
+    """Measure POST event, poll and GET on runs of several lengths."""
     with engine():
         return one_run_points(sizes, rounds)
 
 
 def one_run_points(sizes: Sequence[int], rounds: int) -> Points:
-    """The points of requests on the current table, which holds only these runs."""
+    """Measure the same requests on the current table, which holds only these runs. Returns their points."""
     runs = {size: _stored(size) for size in sizes}
     whole, minimal = ({size: _targets(runs[size], size, rounds + 2) for size in sizes} for _ in range(2))
     post = partial(Gateway().event, type_="INFO", msg=MESSAGE)
@@ -81,7 +81,7 @@ FILTERS: dict[str, dict[str, Any]] = {
 
 
 def measure_all_runs(sizes: Sequence[int] = RUNS, rounds: int = ROUNDS) -> Points:
-    """Pages, filters and creations among so many runs."""
+    """Measure pages, filters and creations among several numbers of runs."""
     with engine() as client:
         return all_runs_points({size: table_of_runs(client, size) for size in sizes}, rounds)
 

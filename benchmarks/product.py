@@ -9,6 +9,7 @@ from gyoza_domain.bootstrap import api, clients
 from gyoza_domain.domain.run import OpRun, RunSpec, State
 from gyoza_domain.dynamodb.outbox import DynamoDBOutbox
 from gyoza_domain.publishing.ports import EventRange
+from gyoza_domain.runs.pausing import Pauses
 from gyoza_domain.runs.ports import Extent
 from testing.engine import counted
 from testing.seeding import running, seeded_run, store_events, store_runs
@@ -35,7 +36,7 @@ def store_series(runs: Iterable[tuple[int, str, str, str | None]]) -> None:
 
 def push_read_units(run_id: str) -> float:
     """The read units of pushing the first event of a run that is new to the process."""
-    created_at = api.store().load(run_id, Extent.SMALL).run.created_at
+    created_at = api.store().load(run_id, Extent.SMALL, Pauses(api.clock())).run.created_at
     with counted() as usage:
         DynamoDBOutbox(clients.dynamodb(), clients.table(), api.clock()).read([EventRange(run_id, created_at, 0, 0)])
     return usage.read_units

@@ -48,9 +48,9 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-S", *arguments]
 
 
-def cpu_of_one_invocation(environment_: dict[str, str], event_file: Path) -> float:
+def cpu_of_one_invocation(variables: dict[str, str], event_file: Path) -> float:
     """The user and system CPU seconds of a new interpreter from its start to its end."""
-    process = subprocess.Popen(command(_CHILD, "once", str(event_file)), env=environment_)
+    process = subprocess.Popen(command(_CHILD, "once", str(event_file)), env=variables)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
@@ -64,8 +64,8 @@ class Worker:
 
     process: Any
 
-    def ask(self, **command_: Any) -> Any:
-        self.process.stdin.write(json.dumps(command_) + "\n")
+    def ask(self, **fields: Any) -> Any:
+        self.process.stdin.write(json.dumps(fields) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
@@ -81,9 +81,9 @@ class Worker:
 
 
 @contextmanager
-def worker(environment_: dict[str, str]) -> Iterator[Worker]:
+def worker(variables: dict[str, str]) -> Iterator[Worker]:
     pipe, arguments = subprocess.PIPE, command(_CHILD, "serve")
-    with subprocess.Popen(arguments, env=environment_, stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen(arguments, env=variables, stdin=pipe, stdout=pipe, text=True) as process:
         try:
             yield Worker(process)
         finally:

@@ -9,12 +9,14 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
 from . import reload, sources
 from .artifacts import CannotBuild
-from .demo import DemoFailed, play, run_to_try
+from .demo import DemoFailed, play, play_loss, run_to_try
 from .deployment import DeployFailed
 from .emulator import STATE, PortTaken, check_port
 from .endpoint import FILE_NAME, STACKS, Endpoint, publish, published
@@ -83,24 +85,38 @@ def _run(options: argparse.Namespace, folder: Path, screen: Screen) -> None:
     begun = time.monotonic()
     deployed = sources.digest(ROOT)
     running = running_stack(options.port, folder, Steps(screen.line), enforce_iam=options.enforce_iam, keeps_state=True)
-    with running as stack, published(stack.endpoint, folder):
+    with running as stack:
+        # `make reload` reads the note of every stack that has an endpoint.
         reload.note(folder, deployed, None)
-        screen.line(f"The stack is up after {time.monotonic() - begun:.1f} s.")
-        try:
-            if not options.no_demo:
-                play(stack.endpoint, screen, folder)
-            _tell(stack.endpoint, folder, screen, has_demo=not options.no_demo)
-            _keep_up(stack, folder, deployed, screen)
-        except Exception as error:
-            if stack.has_died(within_s=1):
-                raise _EmulatorDied from error
-            raise
+        with published(stack.endpoint, folder):
+            screen.line(f"The stack is up after {time.monotonic() - begun:.1f} s.")
+            try:
+                if not options.no_demo:
+                    play(stack.endpoint, screen, folder)
+                _tell(stack.endpoint, folder, screen, has_demo=not options.no_demo)
+                with closing(_last_part(stack.endpoint, folder, screen, has_demo=not options.no_demo)) as last_part:
+                    _keep_up(stack, folder, deployed, screen, last_part)
+            except Exception as error:
+                if stack.has_died(within_s=1):
+                    raise _EmulatorDied from error
+                raise
 
 
-def _keep_up(stack: Stack, folder: Path, deployed: str, screen: Screen) -> None:
-    """Deploy the sources whenever they have changed. Raises _EmulatorDied."""
+def _last_part(endpoint: Endpoint, folder: Path, screen: Screen, *, has_demo: bool) -> Generator[None]:
+    """Play the part of the demo that takes minutes, while the stack is kept up. A failure is only told."""
+    if not has_demo:
+        return
+    try:
+        yield from play_loss(endpoint, screen, folder)
+    except (DemoFailed, OSError) as error:
+        screen.line(f"The demo has failed: {error}")
+
+
+def _keep_up(stack: Stack, folder: Path, deployed: str, screen: Screen, last_part: Iterator[None]) -> None:
+    """Deploy the sources whenever they have changed, and play on. Raises _EmulatorDied."""
     while True:
         time.sleep(_LOOK_INTERVAL_S)
+        next(last_part, None)
         if stack.has_died():
             raise _EmulatorDied
         wanted = sources.digest(ROOT)

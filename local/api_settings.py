@@ -19,16 +19,15 @@ def apply_definition(apigateway: Any, api_id: str, stage: str, definition: Any) 
     apigateway.create_deployment(restApiId=api_id, stageName=stage)
 
 
-def apply_usage_limits(apigateway: Any, parameters: dict[str, str]) -> None:
-    """Sets the usage plan's limits to the stack's parameters. The emulator itself uses the template's defaults."""
+def apply_usage_limits(apigateway: Any, plan_id: str, parameters: dict[str, str]) -> None:
+    """Sets a usage plan's limits to the stack's parameters. The emulator itself uses the template's defaults."""
     limits = {
         "/throttle/rateLimit": parameters["ThrottleRate"],
         "/throttle/burstLimit": parameters["ThrottleBurst"],
     }
     if parameters["QuotaPerDay"]:
         limits["/quota/limit"] = parameters["QuotaPerDay"]
-    [plan] = apigateway.get_usage_plans()["items"]
     apigateway.update_usage_plan(
-        usagePlanId=plan["id"],
+        usagePlanId=plan_id,
         patchOperations=[{"op": "replace", "path": path, "value": value} for path, value in limits.items()],
     )

@@ -98,13 +98,12 @@ class Builder:
         return self._layers / f"{digest.hexdigest()[:20]}.zip"
 
     def _build_packages(self) -> None:
-        # The Makefile does not quote PYTHON, so a path relative to the folder it runs in is given.
         folder = self._root / _LAYER
         with tempfile.TemporaryDirectory(dir=self._layers) as target:
             run(
                 [
                     "make", "--no-print-directory", "build-DomainLayer", "LAYER_TARGET=host",
-                    f"PYTHON={os.path.relpath(self._installer, folder)}", f"ARTIFACTS_DIR={target}",
+                    f"PYTHON={self._installer}", f"ARTIFACTS_DIR={target}",
                 ],
                 env=_without_make(),
                 cwd=folder,

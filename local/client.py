@@ -31,7 +31,7 @@ class RunClient:
         return self._call("GET", f"/runs/{run_id}")
 
     def events(self, run_id: str, attempt: int, after: int) -> list[Json]:
-        """The events of an attempt after the one with id ``after`` (-1 for all), at most 1,000."""
+        """The events of an attempt with an id above ``after`` (-1 for all), at most 1,000."""
         events: list[Json] = self._call("GET", f"/runs/{run_id}/events?attempt={attempt}&after={after}")["events"]
         return events
 

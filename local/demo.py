@@ -1,13 +1,17 @@
-"""Plays the job of `make run`: a run that succeeds, one that fails and is retried, and one from a definition.
+"""Plays the jobs of `make run`: a run that succeeds, one that fails and is retried, one from a definition, and one
+whose worker is killed.
 
 A queue subscribes to their topic and shows the pushed messages.
 """
 
 import json
 import os
+import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 from .client import Json, RunClient
@@ -20,10 +24,17 @@ _WORKER = ROOT / "examples/text_worker.py"
 _IMAGE = "example/text-statistics:1"
 _DEFINITION = ROOT / "examples/text_statistics.json"
 _DEFINITION_NAME = "text-statistics"
+_QUEUE = "text-statistics"
 _TOPIC = "demo.fifo"
 _PACE_S = 0.3
-_POLL_INTERVAL_S = 0.2
+_PACE_OF_KILLED_S = 2.0
+_LEASE_OF_KILLED_S = 15
+"""The shortest lease that a worker may ask for."""
+_LOOK_INTERVAL_S = 0.2
 _RUN_LIMIT_S = 60.0
+_LOSS_LIMIT_S = _LEASE_OF_KILLED_S + 150.0
+"""The end of a lease is noticed within two minutes (docs/guarantees.md)."""
+_SAY_AGAIN_S = 5.0
 _TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
 _CHARACTERS_A_DOCUMENT = 20_000
 
@@ -33,50 +44,52 @@ class DemoFailed(Exception):
 
 
 def play(endpoint: Endpoint, screen: Screen, folder: Path) -> None:
-    """Play the runs with a worker in another process. Its log is in ``folder``.
+    """Play the runs that take seconds, each with a worker in another process. The newest log is in ``folder``.
 
-    The screen shows their timelines as they grow.
+    The screen shows their timelines as they grow. Raises DemoFailed.
     """
-    log = folder / "worker.log"
-    client = RunClient(endpoint)
-    delivery = {"topic": _TOPIC}
-    worker_env = os.environ | {
-        "GYOZA_URL": endpoint.url,
-        "GYOZA_API_KEY": endpoint.api_key,
-        "WORKER_PACE_S": str(_PACE_S),
-        "NO_PROXY": "127.0.0.1",
-    }
+    documents = _own_sources()
     with (
         closing(Subscriber(endpoint, _TOPIC)) as subscriber,
-        running([sys.executable, str(_WORKER)], env=worker_env, log=log),
+        screen.never_silent("  Waiting for the next event ..."),
     ):
-        documents = _own_sources()
         screen.title("A run: statistics of this project's own sources")
-        run = client.create(image=_IMAGE, inputs={"documents": documents}, event_delivery=delivery)
-        run = _follow(client, subscriber, run, screen, log)
-        words = sum(document["words"] for document in run["outputs"]["documents"].values())
+        timeline = _new_run(endpoint, subscriber, screen, inputs={"documents": documents})
+        _play_through(timeline, folder / "worker.log")
+        words = sum(document["words"] for document in timeline.run["outputs"]["documents"].values())
         screen.line(f"  outputs: {words:,} words in {len(documents)} documents")
 
         screen.title("A run whose first attempt fails, with max_attempts 2")
-        run = client.create(
-            image=_IMAGE,
-            inputs={"documents": documents, "fail_attempts": [1]},
-            retry_policy={"max_attempts": 2},
-            event_delivery=delivery,
-        )
-        _follow(client, subscriber, run, screen, log)
+        inputs = {"documents": documents, "fail_attempts": [1]}
+        timeline = _new_run(endpoint, subscriber, screen, inputs=inputs, retry_policy={"max_attempts": 2})
+        _play_through(timeline, folder / "worker.log")
 
         screen.title("A run from a definition, which checks its inputs and fills in what is missing")
-        run = _run_from_definition(client, documents)
-        screen.line(f"  {run['op_definition']} {run['op_version']}, revision {run['op_revision']}")
-        _follow(client, subscriber, run, screen, log)
+        _play_through(_run_from_definition(endpoint, subscriber, screen, documents), folder / "worker.log")
 
 
-def _run_from_definition(client: RunClient, documents: dict[str, str]) -> Json:
-    """Put the definition of the example worker, and create a run from it."""
-    definition = json.loads(_DEFINITION.read_text())
-    client.define(_DEFINITION_NAME, **definition, event_delivery={"topic": _TOPIC})
-    return client.create_from(_DEFINITION_NAME, inputs={"documents": documents})
+def play_loss(endpoint: Endpoint, screen: Screen, folder: Path) -> Iterator[None]:
+    """Play a run whose worker is killed and which another worker finishes. Yields between two looks at the run.
+
+    It takes up to three minutes: the lease of the killed worker, and the time until the timer looks. A line every five
+    seconds tells the screen what it waits for. The logs are in ``folder``. Raises DemoFailed.
+    """
+    first_log, second_log = folder / "killed-worker.log", folder / "second-worker.log"
+    with closing(Subscriber(endpoint, _TOPIC)) as subscriber:
+        screen.title("A run whose worker is killed, with max_lost 1: up to three minutes")
+        inputs = {"documents": _own_sources()}
+        timeline = _new_run(endpoint, subscriber, screen, inputs=inputs, retry_policy={"max_lost": 1})
+        first = _worker(endpoint, first_log, pace_s=_PACE_OF_KILLED_S, lease_s=_LEASE_OF_KILLED_S)
+        with first as process:
+            yield from timeline.until(timeline.has_progress, _RUN_LIMIT_S, first_log)
+            process.kill()
+            process.wait()
+        screen.line(f"  kill -9: worker {timeline.run['execution_summary']['worker_id']} is gone, and tells nobody")
+        wait = _Wait(timeline, screen)
+        yield from timeline.until(timeline.is_retried, _LOSS_LIMIT_S, first_log, wait.tell)
+        with _worker(endpoint, second_log, pace_s=_PACE_S):
+            yield from timeline.until(timeline.is_complete, _RUN_LIMIT_S, second_log)
+        screen.line(f"  worker {timeline.run['execution_summary']['worker_id']} has finished the run")
 
 
 def run_to_try(endpoint: Endpoint) -> str:
@@ -85,37 +98,127 @@ def run_to_try(endpoint: Endpoint) -> str:
     return run_id
 
 
+class _Timeline:
+    """A run of the demo, as it was last read. The screen shows its polled and its pushed events."""
+
+    def __init__(self, endpoint: Endpoint, subscriber: Subscriber, screen: Screen, run: Json) -> None:
+        self.endpoint = endpoint
+        self.run = run
+        self._client = RunClient(endpoint)
+        self._subscriber = subscriber
+        self._screen = screen
+        self._attempt, self._last_id = 1, -1
+        self._last_pushed: int | None = None
+
+    def has_progress(self) -> bool:
+        return bool(self.run["progress"] > 0)
+
+    def is_retried(self) -> bool:
+        return self._attempt > 1
+
+    def is_complete(self) -> bool:
+        """True if the run is COMPLETED and all its events were shown and pushed."""
+        shown, last = (self._attempt, self._last_pushed), (self.run["current_attempt"], self.run["last_seq"])
+        return bool(self.run["state"] == "COMPLETED" and shown == last)
+
+    def until(
+        self, is_so: Callable[[], bool], limit_s: float, worker_log: Path, tell: Callable[[], None] | None = None
+    ) -> Iterator[None]:
+        """Look at the run, between two yields, until it is as wanted.
+
+        Raises DemoFailed if it ends otherwise, or if it is not so within the limit.
+        """
+        deadline = time.monotonic() + limit_s
+        while True:
+            self._look()
+            if is_so():
+                return
+            is_failed = self.run["state"] in _TERMINAL and self.run["state"] != "COMPLETED"
+            if is_failed or time.monotonic() > deadline:
+                raise DemoFailed(
+                    f"run {self.run['id']} is {self.run['state']} and was pushed up to {self._last_pushed} of"
+                    f" {self.run['last_seq']}; what the worker says is in {worker_log}"
+                )
+            if tell is not None:
+                tell()
+            yield
+
+    def _look(self) -> None:
+        """Show what is new of the current attempt, or of the one before it until all of that is shown."""
+        # The run is read first: what it calls past has all its events by then.
+        self.run = self._client.run(self.run["id"])
+        for event in self._client.events(self.run["id"], self._attempt, self._last_id):
+            self._screen.event(event)
+            self._last_id = event["id"]
+        for message, _ in self._subscriber.receive(wait_s=0):
+            self._screen.pushed(message)
+            if message["data"]["run_id"] == self.run["id"]:
+                self._last_pushed = message["data"]["seq"]
+        if self.run["current_attempt"] > self._attempt:
+            self._attempt, self._last_id = self._attempt + 1, -1
+
+
+class _Wait:
+    """Tells every five seconds what a run waits for after the death of its worker."""
+
+    def __init__(self, timeline: _Timeline, screen: Screen) -> None:
+        self._timeline = timeline
+        self._screen = screen
+        self._begun = self._told = time.monotonic()
+
+    def tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told < _SAY_AGAIN_S:
+            return
+        self._told = now
+        lease_until = self._timeline.run["lease_until"]
+        left_s = 0.0
+        if lease_until is not None:
+            left_s = (datetime.fromisoformat(lease_until) - datetime.now(UTC)).total_seconds()
+        thing = f"the end of the lease, in {left_s:.0f} s" if left_s > 0 else "the timer, which looks once a minute"
+        self._screen.line(f"  {now - self._begun:3.0f} s  waits for {thing}")
+
+
+def _new_run(endpoint: Endpoint, subscriber: Subscriber, screen: Screen, **body: object) -> _Timeline:
+    run = RunClient(endpoint).create(image=_IMAGE, queue=_QUEUE, event_delivery={"topic": _TOPIC}, **body)
+    screen.line(f"  run {run['id']}")
+    return _Timeline(endpoint, subscriber, screen, run)
+
+
+def _run_from_definition(
+    endpoint: Endpoint, subscriber: Subscriber, screen: Screen, documents: dict[str, str]
+) -> _Timeline:
+    """Put the definition of the example worker, and create a run from it."""
+    client = RunClient(endpoint)
+    definition = json.loads(_DEFINITION.read_text())
+    client.define(_DEFINITION_NAME, **definition, event_delivery={"topic": _TOPIC})
+    run = client.create_from(_DEFINITION_NAME, inputs={"documents": documents})
+    screen.line(f"  run {run['id']} of {run['op_definition']} {run['op_version']}, revision {run['op_revision']}")
+    return _Timeline(endpoint, subscriber, screen, run)
+
+
+def _play_through(timeline: _Timeline, log: Path) -> None:
+    # An idle worker would ask for the run only after seconds. A new one asks at once.
+    with _worker(timeline.endpoint, log, pace_s=_PACE_S):
+        for _ in timeline.until(timeline.is_complete, _RUN_LIMIT_S, log):
+            time.sleep(_LOOK_INTERVAL_S)
+
+
+def _worker(
+    endpoint: Endpoint, log: Path, *, pace_s: float, lease_s: int | None = None
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """The example worker in another process. Without ``lease_s`` its leases have its own length."""
+    env = os.environ | {
+        "GYOZA_URL": endpoint.url,
+        "GYOZA_API_KEY": endpoint.api_key,
+        "WORKER_PACE_S": str(pace_s),
+        "NO_PROXY": "127.0.0.1",
+    }
+    if lease_s is not None:
+        env["WORKER_LEASE_S"] = str(lease_s)
+    return running([sys.executable, str(_WORKER)], env=env, log=log)
+
+
 def _own_sources() -> dict[str, str]:
     paths = sorted(Path(ROOT / "functions").glob("*/app.py"))
     return {str(path.relative_to(ROOT)): path.read_text()[:_CHARACTERS_A_DOCUMENT] for path in paths}
-
-
-def _follow(client: RunClient, subscriber: Subscriber, run: Json, screen: Screen, worker_log: Path) -> Json:
-    """Show the polled and the pushed events of each attempt until the run is COMPLETED and all have come.
-
-    Raises DemoFailed if the run ends otherwise or if an event is not pushed.
-    """
-    screen.line(f"  run {run['id']}")
-    deadline = time.monotonic() + _RUN_LIMIT_S
-    attempt, last_id, last_pushed = 1, -1, None
-    while time.monotonic() < deadline:
-        # The run is read first: what it calls past has all its events by then.
-        run = client.run(run["id"])
-        for event in client.events(run["id"], attempt, last_id):
-            screen.event(event)
-            last_id = event["id"]
-        for message, _ in subscriber.receive(wait_s=0):
-            screen.pushed(message)
-            last_pushed = message["data"]["seq"]
-        if run["current_attempt"] > attempt:
-            attempt, last_id = attempt + 1, -1
-        elif run["state"] in _TERMINAL and last_pushed == run["last_seq"]:
-            if run["state"] != "COMPLETED":
-                break
-            return run
-        else:
-            time.sleep(_POLL_INTERVAL_S)
-    raise DemoFailed(
-        f"run {run['id']} is {run['state']} and was pushed up to {last_pushed} of {run['last_seq']};"
-        f" what the worker says is in {worker_log}"
-    )

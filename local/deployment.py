@@ -1,15 +1,17 @@
 """Deploys the real template through CloudFormation on the emulator."""
 
 import time
-import tomllib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import yaml
 from botocore.config import Config
+
+from tools.deploy.environment import Environment, EnvironmentUnknown, load_environment
 
 from .api_settings import apply_definition, apply_usage_limits
 from .artifacts import Artifacts
@@ -36,37 +38,37 @@ class Deployment:
     table: str
 
 
-@dataclass(frozen=True)
-class StackSettings:
-    """The section `local` of samconfig.toml."""
-
-    name: str
-    parameters: dict[str, str]
+def settings(root: Path) -> Environment:
+    """The section `local` of samconfig.toml, with a value for every parameter. Raises DeployFailed."""
+    config, template = root / "samconfig.toml", root / "template.yaml"
+    return _settings(config, template, (config.stat().st_mtime_ns, template.stat().st_mtime_ns))
 
 
-def settings(root: Path) -> StackSettings:
-    section = tomllib.loads((root / "samconfig.toml").read_text())["local"]
-    overrides = section["deploy"]["parameters"]["parameter_overrides"]
-    return StackSettings(
-        section["global"]["parameters"]["stack_name"], dict(pair.split("=", 1) for pair in overrides.split())
-    )
+@lru_cache(maxsize=1)
+def _settings(config: Path, template: Path, _written_at: tuple[int, int]) -> Environment:
+    try:
+        return load_environment("local", config, template)
+    except (EnvironmentUnknown, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise DeployFailed(f"{config.name} or {template.name} cannot be read: {error!r}") from error
 
 
 class Deployer:
     """Deploys to the emulator on ``port``."""
 
-    def __init__(self, port: int, wanted: StackSettings) -> None:
+    def __init__(self, port: int, root: Path) -> None:
         self._port = port
-        self.stack = wanted.name
-        self._parameters = wanted.parameters
+        self._root = root
+        self.stack = settings(root).stack_name
         self._cloudformation = _client("cloudformation", port)
         self._apigateway = _client("apigateway", port)
         self._uploaded: set[str] = set()
 
     def deploy(self, artifacts: Artifacts) -> Deployment:
         """Create or update the stack. Changes nothing if it is up to date. Raises DeployFailed."""
+        wanted = settings(self._root).parameters
         present = self._describe()
-        if present is not None and self._is_deployed(present, artifacts):
+        has_parameters = present is not None and _parameters(present) == wanted
+        if has_parameters and self._is_deployed(present, artifacts):
             return self._deployment(present)
         self._s3.create_bucket(Bucket=BUCKET)
         for key in artifacts.objects.keys() - self._uploaded:
@@ -78,9 +80,7 @@ class Deployer:
             change(
                 StackName=self.stack,
                 TemplateURL=f"{endpoint_url(self._port)}/{BUCKET}/template.yaml",
-                Parameters=[
-                    {"ParameterKey": name, "ParameterValue": value} for name, value in self._parameters.items()
-                ],
+                Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in wanted.items()],
                 Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
             )
         except self._cloudformation.exceptions.ClientError as refusal:
@@ -89,7 +89,8 @@ class Deployer:
             raise DeployFailed(refusal.response["Error"]["Message"]) from refusal
         stack = self._settled("CREATE_COMPLETE" if present is None else "UPDATE_COMPLETE")
         self._apply_api_settings(stack)
-        self._publish_what_changed(stack)
+        if present is not None and not has_parameters:
+            self._publish_what_changed(stack)
         self._forget_old_layers()
         return self._deployment(stack)
 
@@ -113,13 +114,8 @@ class Deployer:
         return stack
 
     def _is_deployed(self, stack: Any, artifacts: Artifacts) -> bool:
-        parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
         template = self._cloudformation.get_template(StackName=self.stack, TemplateStage="Original")["TemplateBody"]
-        return (
-            stack["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
-            and self._parameters.items() <= parameters.items()
-            and template == artifacts.template
-        )
+        return stack["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE") and template == artifacts.template
 
     def _settled(self, expected: str) -> Any:
         deadline = time.monotonic() + _DEPLOY_LIMIT_S
@@ -137,17 +133,16 @@ class Deployer:
         return "; ".join(f"{each['LogicalResourceId']} {each.get('ResourceStatusReason')}" for each in failed)
 
     def _apply_api_settings(self, stack: Any) -> None:
-        api_id, stage = _api_of(_outputs(stack)["ApiUrl"])
+        outputs = _outputs(stack)
+        api_id, stage = _api_of(outputs["ApiUrl"])
         processed = self._cloudformation.get_template(StackName=self.stack, TemplateStage="Processed")["TemplateBody"]
         apply_definition(self._apigateway, api_id, stage, processed["Resources"]["RunApi"]["Properties"]["Body"])
-        apply_usage_limits(
-            self._apigateway, {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
-        )
+        apply_usage_limits(self._apigateway, outputs["UsagePlanId"], _parameters(stack))
 
     def _publish_what_changed(self, stack: Any) -> None:
-        """Publish each function whose alias has an older layer or environment than the function.
+        """Publish each function whose alias has an older environment than the function.
 
-        If only these change, a template may keep the alias, and the gateway calls the alias.
+        The emulator transforms the template without the values of parameters, so another value alone gives no version.
         """
         resources = self._cloudformation.describe_stack_resources(StackName=stack["StackName"])["StackResources"]
         for resource in resources:
@@ -155,7 +150,7 @@ class Deployer:
                 name, alias = resource["PhysicalResourceId"].split(":")[-2:]
                 newest = self._lambda.get_function_configuration(FunctionName=name)
                 called = self._lambda.get_function_configuration(FunctionName=name, Qualifier=alias)
-                if any(newest.get(each) != called.get(each) for each in ("Layers", "Environment")):
+                if newest.get("Environment") != called.get("Environment"):
                     version = self._lambda.publish_version(FunctionName=name)["Version"]
                     self._lambda.update_alias(FunctionName=name, Name=alias, FunctionVersion=version)
 
@@ -180,6 +175,10 @@ class Deployer:
 
 def _outputs(stack: Any) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def _parameters(stack: Any) -> dict[str, str]:
+    return {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
 
 
 def _api_of(public_url: str) -> tuple[str, str]:

@@ -1,11 +1,15 @@
 """Prints the demo's timeline: one line for each polled event, and beside it one line for each pushed event."""
 
 import sys
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 _BAR_WIDTH = 30
 _PUSHED_COLUMN = 50
+_LONGEST_SILENCE_S = 5.0
 _BOLD, _DIM, _RED, _GREEN, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[0m"
 _COLOURS = {"COMPLETED": _GREEN, "FAILED": _RED, "ERROR": _RED, "CANCELLED": _RED, "RETRIED": _BOLD}
 
@@ -16,12 +20,32 @@ class Screen:
     def __init__(self, out: TextIO = sys.stdout) -> None:
         self._out = out
         self._is_terminal = out.isatty()
+        self._said_at = time.monotonic()
 
     def line(self, text: str = "") -> None:
         # The reader may be gone, as when a terminal was closed. That must not keep the stack from ending in order.
+        self._said_at = time.monotonic()
         with suppress(OSError):
             self._out.write(text + "\n")
             self._out.flush()
+
+    @contextmanager
+    def never_silent(self, text: str, longest_s: float = _LONGEST_SILENCE_S) -> Iterator[None]:
+        """Print ``text`` whenever the block has printed nothing for ``longest_s`` seconds."""
+        over = threading.Event()
+
+        def break_silence() -> None:
+            while not over.wait(longest_s / 10):
+                if time.monotonic() - self._said_at >= longest_s:
+                    self.line(text)
+
+        teller = threading.Thread(target=break_silence, daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            over.set()
+            teller.join()
 
     def title(self, text: str) -> None:
         self.line()
@@ -50,5 +74,5 @@ def bar(percent: int) -> str:
 
 def _detail(event: dict[str, Any]) -> str:
     payload = event["payload"]
-    parts = [str(event["msg"]), payload.get("worker_id"), payload.get("error_message")]
+    parts = [str(event["msg"]), payload.get("reason"), payload.get("worker_id"), payload.get("error_message")]
     return "  ".join(part for part in parts if part)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .artifacts import Builder
-from .deployment import BUCKET, Deployer, settings
+from .deployment import BUCKET, Deployer
 from .emulator import REGION, STATE, check_port, emulator, endpoint_url
 from .endpoint import Endpoint
 from .steps import Steps
@@ -48,7 +48,7 @@ class Stack:
         return self.endpoint
 
     def has_died(self, within_s: float = 0) -> bool:
-        """True if the emulator ends by itself within the given time."""
+        """Wait at most ``within_s`` seconds. Returns True if the emulator has ended."""
         try:
             self._emulator.wait(within_s)
         except subprocess.TimeoutExpired:
@@ -72,17 +72,19 @@ def running_stack(
         with steps.step("layer's packages installed", "Installing the layer's packages"):
             builder.build_packages()
     is_new, is_deployed = not (folder / STATE).exists(), False
+    started = ExitStack()
     try:
-        with ExitStack() as started:
-            with steps.step("emulator started", "Starting the emulator"):
-                process = started.enter_context(
-                    emulator(_EMULATOR_PYTHON, port, folder, enforce_iam=enforce_iam, keeps_state=keeps_state)
-                )
-            with steps.step("template.yaml deployed", "Deploying template.yaml"):
-                stack = Stack(builder, Deployer(port, settings(ROOT)), port, process)
-            is_deployed = True
-            yield stack
+        with steps.step("emulator started", "Starting the emulator"):
+            process = started.enter_context(
+                emulator(_EMULATOR_PYTHON, port, folder, enforce_iam=enforce_iam, keeps_state=keeps_state)
+            )
+        with steps.step("template.yaml deployed", "Deploying template.yaml"):
+            stack = Stack(builder, Deployer(port, ROOT), port, process)
+        is_deployed = True
+        yield stack
     finally:
+        with steps.step("emulator stopped", "Stopping the emulator"):
+            started.close()
         if is_new and not is_deployed:
             # Nothing can be built on half a stack.
             shutil.rmtree(folder / STATE, ignore_errors=True)

@@ -8,6 +8,7 @@ transactions are wrong, so this module counts.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from gyoza_domain.dynamodb import keys
 from testing.table import table_properties
 
 Item = Mapping[str, Mapping[str, Any]]
+
+Partition = tuple[str, str]
+"""The name of an index and a value of its hash key."""
 
 
 @dataclass
@@ -37,6 +41,8 @@ class Usage:
     write_units: int = 0
     head_bytes: int = 0
     """The size of the last written HEAD."""
+    index_writes: Counter[Partition] = field(default_factory=Counter)
+    """The part of ``write_units`` that each partition of an index took."""
 
 
 def item_bytes(item: Item) -> int:
@@ -51,9 +57,11 @@ def read_units(size: int, *, consistent: bool) -> float:
     return max(1, math.ceil(size / 4096)) * (1 if consistent else 0.5)
 
 
-def index_write_units(before: Item | None, after: Item | None) -> int:
-    """The units of all index entries that the change of one item touches."""
-    return sum(_entry_units(index, before, after) for index in table_properties()["GlobalSecondaryIndexes"])
+def index_writes(before: Item | None, after: Item | None) -> Counter[Partition]:
+    """The units of the index entries that the change of one item touches, by their partition."""
+    return sum(
+        (_entry_writes(index, before, after) for index in table_properties()["GlobalSecondaryIndexes"]), Counter()
+    )
 
 
 @contextmanager
@@ -113,7 +121,9 @@ class _Recorder:
         after = self._stored(self._key(write))
         assert (after is None) is ("Delete" in write)
         larger = max(item_bytes(after or {}), item_bytes(before or {}))
-        self._usage.write_units += passes * write_units(larger) + index_write_units(before, after)
+        entries = index_writes(before, after)
+        self._usage.index_writes += entries
+        self._usage.write_units += passes * write_units(larger) + entries.total()
         if after is not None and after["sk"]["S"] == keys.HEAD:
             self._usage.head_bytes = item_bytes(after)
 
@@ -126,17 +136,20 @@ class _Recorder:
         return self._plain.get_item(**key, ConsistentRead=True).get("Item")
 
 
-def _entry_units(index: dict[str, Any], before: Item | None, after: Item | None) -> int:
+def _entry_writes(index: dict[str, Any], before: Item | None, after: Item | None) -> Counter[Partition]:
     key_names = [key["AttributeName"] for key in index["KeySchema"]]
     names = {"pk", "sk", *key_names, *index["Projection"].get("NonKeyAttributes", [])}
     old, new = (_entry(item, key_names, names) for item in (before, after))
     if old == new:
-        return 0
-    if old is None or new is None:
-        return write_units(item_bytes(old or new or {}))
-    if any(old[name] != new[name] for name in key_names):
-        return write_units(item_bytes(old)) + write_units(item_bytes(new))
-    return write_units(max(item_bytes(old), item_bytes(new)))
+        return Counter()
+    if old is not None and new is not None and all(old[name] == new[name] for name in key_names):
+        written = [max(old, new, key=item_bytes)]
+    else:
+        written = [entry for entry in (old, new) if entry is not None]
+    writes: Counter[Partition] = Counter()
+    for entry in written:
+        writes[index["IndexName"], entry[key_names[0]]["S"]] += write_units(item_bytes(entry))
+    return writes
 
 
 def _entry(item: Item | None, key_names: list[str], names: set[str]) -> Item | None:

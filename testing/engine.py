@@ -52,9 +52,10 @@ def use_table(name: str) -> None:
 
 @contextmanager
 def counted() -> Iterator[Usage]:
-    """Count the requests of the handlers while the block runs.
+    """Count the calls and units of the handlers while the block runs.
 
-    A query of an index costs units for entries that its answer does not hold. The engine counts those.
+    A query of an index also pays for entries that its filter leaves out. The engine's figures are used for these
+    queries.
     """
     events = clients.dynamodb().meta.events
     with measured() as usage:

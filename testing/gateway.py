@@ -111,7 +111,9 @@ class Gateway:
         headers: Mapping[str, str] | None = None,
         base_path: str = "",
     ) -> Answer:
-        """Send a request. ``body`` is as in ``proxy_event``; ``base_path`` is a custom domain's, as in ``/base``."""
+        """Send a request. ``body`` is as in ``proxy_event``. ``base_path`` is that of a custom domain, such as
+        ``/base``.
+        """
         event = proxy_event(method, path, body, query=query, headers=headers, base_path=base_path)
         app = import_module(f"functions.{FUNCTION_OF_ROUTE[method, event['resource']]}.app")
         answer = app.lambda_handler(event, None)

@@ -23,8 +23,8 @@ def one_environment_a_thread() -> None:
     to_event = APIGatewayRestResolver._to_proxy_event
 
     def keep_event(resolver: APIGatewayRestResolver, event: dict[str, Any]) -> BaseProxyEvent:
-        kept.event = event_ = to_event(resolver, event)
-        return event_
+        kept.event = parsed = to_event(resolver, event)
+        return parsed
 
     def context(resolver: APIGatewayRestResolver) -> dict[str, Any]:
         found: dict[str, Any] = vars(kept).setdefault(f"context of {id(resolver)}", {})

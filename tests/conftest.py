@@ -1,4 +1,4 @@
-"""Engines for handlers to run on, and the gateway that calls them."""
+"""Provides the engines that handlers run on and the gateway that calls them."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -31,7 +31,7 @@ TURNS = Turns(Path(__file__).resolve().parents[1] / ".local/tests.lock")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test by what it uses: the engine, or the deployed stack, of which there is one for all processes."""
+    """Mark a test by its fixtures: as an engine test, or as an end-to-end test in the one group that shares a stack."""
     fixtures = getattr(item, "fixturenames", ())
     if "engine_url" in fixtures:
         item.add_marker("engine")
@@ -42,28 +42,28 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
-    """Run a test of contention alone, with its fixtures: the other processes wait meanwhile."""
+    """Run a test of contention alone, with its fixtures. The other processes wait until it ends."""
     with TURNS.alone() if item.get_closest_marker("contention") else TURNS.beside_others():
         return (yield)
 
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
-    """Handlers on moto and a table of their own. For one thread."""
+    """Runs the handlers on moto, with a new table. Only one thread may use it."""
     with mock_aws():
         yield from _on_new_table(monkeypatch)
 
 
 @pytest.fixture
 def engine_api(engine_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
-    """Handlers on DynamoDB Local and a table of their own."""
+    """Runs the handlers on DynamoDB Local, with a new table."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", engine_url)
     yield from _on_new_table(monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def engine_url() -> Iterator[str]:
-    """DynamoDB Local. Each process that runs tests has one of its own."""
+    """The URL of DynamoDB Local. Each process that runs tests has an engine of its own."""
     try:
         # A test session is too short to repay the time of the optimising compiler.
         with dynamodb_local("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC") as url:

@@ -43,7 +43,7 @@ class Environments:
         self._steps = steps
 
     def make(self, name: str) -> None:
-        """Create an environment if it is missing. Raises CannotInstall."""
+        """Create an environment if it is missing or out of date. Raises CannotInstall."""
         wanted = self._digest(name)
         mark = self._venvs / name / "ready"
         if mark.exists() and mark.read_text() == wanted:

@@ -56,6 +56,12 @@ def check_environment(name: str, samconfig: Path = Path("samconfig.toml")) -> No
         raise Mistake(f"ENV={name} is no section of samconfig.toml. It has {', '.join(known)}.")
 
 
+def check_deployable(name: str) -> None:
+    """Raises Mistake for the environment of the local stack, whose limits and shards no account should get."""
+    if name == LOCAL:
+        raise Mistake("ENV=local is the stack of `make run`, which deploys by itself. To AWS: make deploy ENV=dev")
+
+
 def check_region(environ: Mapping[str, str]) -> None:
     """Raises Mistake if the AWS tools would find no region."""
     if environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"):
@@ -151,6 +157,8 @@ def check(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
         check_redelivery(options.run, options.from_seq)
     if options.config_env:
         check_environment(options.config_env)
+    if options.target == "deploy":
+        check_deployable(options.config_env)
     if options.target == "reload" or options.config_env == LOCAL:
         check_local_stack(options.port)
     elif options.config_env:

@@ -21,7 +21,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local.endpoint import STACKS, NoStack, find
 
-_FUNCTION_LIMIT_S = 900
+FUNCTION_LIMIT_S = 300
+"""The timeout of both functions in template.yaml."""
 
 
 class Refused(Exception):
@@ -52,7 +53,7 @@ class Stack:
         return body
 
     def _client(self, service: str) -> Any:
-        config = Config(read_timeout=_FUNCTION_LIMIT_S + 10, retries={"total_max_attempts": 1})
+        config = Config(read_timeout=FUNCTION_LIMIT_S + 10, retries={"total_max_attempts": 1})
         return self._session.client(service, endpoint_url=self._url, config=config)
 
 

@@ -1,7 +1,7 @@
 """POST /runs/{id}/retry: begins a new attempt, even if the retry budget is spent.
 
-200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 when the state does not allow it, 404,
-409 when the run kept changing, 422 for a body with fields. One query and one transaction.
+200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 if the state does not allow it, 404, 409 if
+the run kept changing, 422 for a body with fields. Makes one query and one transaction.
 """
 
 from typing import Any

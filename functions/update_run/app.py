@@ -1,7 +1,7 @@
 """PATCH /runs/{id}: edits ``state``, ``outputs`` and ``priority`` for an operator, without an event and without rules.
 
-200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 for an unknown state, 404, 409 when the run
-kept changing, 413 and 422 for the body. One query and one transaction.
+200 with the run, or the minimal answer with ``Prefer: return=minimal``. 400 for an unknown state, 404, 409 if the run
+kept changing, 413 and 422 for the body. Makes one query and one transaction.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The account's role for access logs: looked for, made where there is none, never replaced."""
+"""Tests the account's role for access logs: it is found or made, and never replaced."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ ATTACHED = {
 
 
 class Account:
-    """Two stubs that answer the calls they were told of, in that order, and refuse any other."""
+    """Two clients that answer the prepared calls, in their order, and refuse any other."""
 
     def __init__(self) -> None:
         self.apigateway: Any = boto3.client("apigateway")

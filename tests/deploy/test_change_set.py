@@ -1,4 +1,4 @@
-"""Change sets that are executed, and those that would take the table from its stack."""
+"""Tests which change sets are executed and which are refused because they remove the table."""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ def template(**types: str) -> Json:
 def check(changes: list[Json], before: Json | None = None, after: Json | None = None) -> None:
     client: Any = boto3.client("cloudformation")
     with Stubber(client) as stub:
-        # In two pages: what matters may be on the second.
+        # The changes come in two pages, because the decisive one may be on the second.
         other = [change("Modify", "CreateRun", "False")]
         stub.add_response("describe_change_set", {"Changes": other, "NextToken": "more"}, {"ChangeSetName": ARN})
         stub.add_response("describe_change_set", {"Changes": changes}, {"ChangeSetName": ARN, "NextToken": "more"})

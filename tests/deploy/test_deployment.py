@@ -1,4 +1,4 @@
-"""The order of a deployment's steps, and what keeps it from changing the stack."""
+"""Tests the order of a deployment's steps and the findings that stop it before the stack changes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ PARAMETERS = {"IndexShardsRead": "1", "IndexShards": "1", "AccessLogs": "true"}
 
 
 class Session:
-    """Clients that note the calls made directly, and answer with nothing."""
+    """Clients that record the calls and answer nothing."""
 
     region_name = "us-east-1"
 
@@ -47,7 +47,7 @@ class Session:
 
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> Session:
-    """One whose steps note themselves among its calls, in place of being taken."""
+    """A session with replaced steps. Each records its name among the calls."""
     session = Session()
 
     def step(name: str, result: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""A table that an earlier stack left becomes the table of a new one."""
+"""Tests how a new stack takes over the table that an earlier stack left."""
 
 import json
 from typing import Any
@@ -21,11 +21,11 @@ def test_the_stack_begins_with_the_table_alone() -> None:
     assert set(template) == {"AWSTemplateFormatVersion", "Description", "Parameters", "Resources"}
 
 
-def test_what_the_table_refers_to_is_among_the_parameters() -> None:
+def test_the_template_keeps_every_parameter_that_the_table_refers_to() -> None:
     text = json.dumps(TABLE)
     assert text.count('"Ref"') == 1
     assert TABLE["Properties"]["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}
-    # CloudFormation imports nothing that it would delete with the stack.
+    # CloudFormation imports a resource only if its deletion policy keeps it.
     assert TABLE["DeletionPolicy"] == "Retain"
 
 

@@ -1,4 +1,4 @@
-"""The order in which the numbers of shards may grow."""
+"""Tests the order in which the two numbers of shards may grow."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An HTTP client that reports what it got, whatever the status."""
+"""An HTTP client that returns every answer, whatever its status."""
 
 import json
 import urllib.error
@@ -24,7 +24,7 @@ class Answer:
 
 
 class Api:
-    """Speaks to a running stack, with its key unless told otherwise."""
+    """Sends requests to a running stack, with the stack's key by default."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -39,7 +39,7 @@ class Api:
         return self.send("PATCH", path, json.dumps(body).encode())
 
     def send(self, method: str, path: str, data: bytes | None, *, key: str | None = "", **headers: str) -> Answer:
-        """``key``: another API key than the stack's, None for no key."""
+        """Send a request. ``key`` replaces the stack's API key; None sends no key."""
         sent = {"Content-Type": "application/json", **headers}
         if key is not None:
             sent["X-API-Key"] = key or self.endpoint.api_key

@@ -1,4 +1,4 @@
-"""One stack for all end-to-end tests: the real template, every function held to its policy."""
+"""Provides one stack for all end-to-end tests: the real template, with each function held to its policy."""
 
 from collections.abc import Iterator
 

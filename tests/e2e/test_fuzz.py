@@ -1,4 +1,4 @@
-"""The deployed stack under schemathesis: no 5xx, no answer outside docs/openapi.yaml, nothing taken that is unfit."""
+"""Fuzzes the deployed stack: no 5xx, no answer outside docs/openapi.yaml, no unfit request accepted."""
 
 import json
 import os
@@ -25,7 +25,7 @@ LEAST_IN_SEQUENCES = 300
 
 RUNS = {
     "each operation": ["--phases", "examples,coverage,fuzzing", "--max-examples", "200"],
-    # The tool ends this phase early where a scenario cannot be replayed as it was; given a time it begins again.
+    # The tool ends this phase early if a scenario cannot be replayed. With a time it begins again.
     "sequences": ["--phases", "stateful", "--max-time", "60"],
 }
 
@@ -37,13 +37,13 @@ class Figures:
     """The figures of a schemathesis report."""
 
     requests: Counter[str] = field(default_factory=Counter)
-    """By phase."""
+    """The number of requests by phase."""
     answers: Counter[tuple[str, str, int]] = field(default_factory=Counter)
-    """By method, path and status; 0 where no answer came."""
+    """The number of answers by method, path and status; the status is 0 if no answer came."""
     checks: Counter[str] = field(default_factory=Counter)
-    """By status."""
+    """The number of checks by status."""
     refused_though_fitting: Counter[str] = field(default_factory=Counter)
-    """By code."""
+    """The number of refusals by code, of requests that fit the document."""
 
     @property
     def total(self) -> int:
@@ -52,14 +52,14 @@ class Figures:
     def with_status(self, first: int, last: int) -> int:
         return sum(count for (_, _, status), count in self.answers.items() if first <= status <= last)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         answers = ", ".join(
             f"{self.with_status(status, status + 99)} {status // 100}xx" for status in (200, 300, 400, 500)
         )
         lines = [
-            f"{self.total} requests ({_told(self.requests)}), {self.with_status(0, 0)} without answer",
-            f"{answers}; checks: {_told(self.checks)}",
-            f"fitting requests refused for what they met: {_told(self.refused_though_fitting)}",
+            f"{self.total} requests ({_listed(self.requests)}), {self.with_status(0, 0)} without answer",
+            f"{answers}; checks: {_listed(self.checks)}",
+            f"fitting requests refused for what they met: {_listed(self.refused_though_fitting)}",
         ]
         return "\n".join(lines)
 
@@ -73,7 +73,7 @@ def test_a_fuzzed_stack_never_breaks_and_answers_as_it_is_described(endpoint: En
         report = tmp_path / f"{number}.ndjson"
         exits[name] = _fuzz(endpoint, document, report, options)
         _read_into(figures, report)
-    print(f"\nschemathesis, seed {SEED}:\n{figures.told()}")
+    print(f"\nschemathesis, seed {SEED}:\n{figures.summary()}")
 
     assert figures.with_status(500, 599) == 0
     assert figures.with_status(0, 0) == 0
@@ -85,7 +85,7 @@ def test_a_fuzzed_stack_never_breaks_and_answers_as_it_is_described(endpoint: En
 
 
 def _fuzz(endpoint: Endpoint, document: Path, report: Path, options: list[str]) -> int:
-    """The exit code; what the tool says goes to the terminal."""
+    """Run the tool, with its output on the terminal. Returns its exit code."""
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", str(document)),
         *("--url", endpoint.url, "--header", f"X-API-Key: {endpoint.api_key}", "--checks", "all"),
@@ -110,7 +110,7 @@ def _read_into(figures: Figures, report: Path) -> None:
 
 
 def _exchanges(report: Path) -> Iterator[tuple[str, Any, Any, list[Any]]]:
-    """Phase, case, request with answer, and checks of everything that was sent."""
+    """Yield phase, case, request with answer, and checks of each request that was sent."""
     with report.open() as lines:
         for line in lines:
             scenario = json.loads(line).get("ScenarioFinished")
@@ -129,10 +129,10 @@ def _code(answer: Any) -> str:
 
 
 def _unreached(figures: Figures) -> list[str]:
-    """Operations that never did what they are for."""
+    """The operations that never succeeded."""
     reached = {(method, path) for method, path, status in figures.answers if 200 <= status < 300}
     return [each.name for each in operations() if (each.method, each.path) not in reached]
 
 
-def _told(counts: Counter[str]) -> str:
+def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "none"

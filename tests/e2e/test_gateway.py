@@ -35,7 +35,7 @@ def test_an_id_that_names_no_run_is_not_found(api: Api, run_id: str) -> None:
 
 
 def _error(answer: Answer) -> tuple[int, str]:
-    """Status and code of an answer that must have the error shape."""
+    """The status and the code of an answer, which must have the shape of an error."""
     assert set(answer.body) == {"detail", "code", "request_id"}
     assert answer.body["request_id"]
     return answer.status, answer.body["code"]

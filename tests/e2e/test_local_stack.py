@@ -1,4 +1,4 @@
-"""`make run` and `make reload` as processes: how a stack starts, ends, survives and follows its sources."""
+"""Tests `make run` and `make reload` as processes: how a stack starts, ends, keeps its state and follows edits."""
 
 import json
 import os
@@ -23,7 +23,7 @@ LIMIT_S = 120
 
 
 class Running:
-    """A `make run` without the demo, in a checkout and with a folder of stacks of its choice."""
+    """A process of `make run` without the demo, in the given checkout and with the given folder of stacks."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", port: int, stacks: Path, log: Path) -> None:
         self.process = process
@@ -65,7 +65,7 @@ def make_run(folder: Path, port: int, *options: str, checkout: Path = ROOT) -> I
 
 
 def processes_of(port: int) -> list[int]:
-    """The emulator of a port and its function workers, by a variable that they all inherit."""
+    """The processes of a port's emulator and of its functions. All inherit a variable that names the port."""
     mark = f"GATEWAY_PORT={port}".encode()
     found = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
@@ -116,7 +116,7 @@ def test_runs_url_and_key_survive_a_stop_until_a_fresh_start(tmp_path: Path) -> 
 
 
 @pytest.mark.long
-def test_what_is_pushed_after_a_restart_is_what_was_written_after_it(tmp_path: Path) -> None:
+def test_a_restarted_stack_pushes_only_events_that_were_written_after_the_restart(tmp_path: Path) -> None:
     port = free_port()
     with make_run(tmp_path, port) as first:
         endpoint = first.endpoint()
@@ -177,7 +177,7 @@ def test_two_stacks_of_one_checkout_keep_out_of_each_others_way(tmp_path: Path) 
 
 @pytest.mark.long
 def test_an_edited_function_and_an_edited_layer_are_deployed_without_a_network(tmp_path: Path) -> None:
-    """In a checkout whose path has spaces, with the packages of the layer installed before."""
+    """The path of the checkout has spaces, and the packages of the layer were installed before."""
     checkout = copied_checkout(tmp_path / "a checkout with spaces")
     port = free_port()
     with make_run(tmp_path, port, checkout=checkout) as stack:
@@ -212,8 +212,32 @@ def test_an_edited_function_and_an_edited_layer_are_deployed_without_a_network(t
         assert [event["msg"] for event in events if event["type"] == "RETRIED"] == ["Edited retry"]
 
 
+@pytest.mark.long
+def test_an_edited_parameter_is_deployed_and_gone_when_it_is_taken_out(tmp_path: Path) -> None:
+    checkout = copied_checkout(tmp_path / "a checkout")
+    config = checkout / "samconfig.toml"
+    whole = config.read_text()
+    with make_run(tmp_path, free_port(), checkout=checkout) as stack:
+        api = Api(stack.endpoint())
+
+        def status_of_another_topic() -> int:
+            return api.post("/runs", {"image": "busybox:1", "event_delivery": {"topic": "another"}}).status
+
+        assert status_of_another_topic() == 201
+        config.write_text(whole.replace("ThrottleBurst=5000", "ThrottleBurst=5000 Topics=orders"))
+        assert reload(checkout, tmp_path)[0] == 0
+        assert status_of_another_topic() == 422
+        config.write_text(whole)
+        assert reload(checkout, tmp_path)[0] == 0
+        assert status_of_another_topic() == 201
+        config.write_text("[")
+        exit_code, _, why = reload(checkout, tmp_path)
+        assert exit_code == 1
+        assert why.startswith("Not deployed: samconfig.toml")
+
+
 def copied_checkout(folder: Path) -> Path:
-    """The sources of this checkout with its environments, and with nothing built but the layer's packages."""
+    """Copy the sources of this checkout and its environments. Only the layer's packages are built."""
     folder.mkdir()
     for name in ("functions", "layers", "local", "tools", "examples"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -227,7 +251,7 @@ def copied_checkout(folder: Path) -> Path:
 
 
 def reload(checkout: Path, folder: Path) -> tuple[int, str, str]:
-    """`make reload`: exit code, output and errors."""
+    """Run `make reload`. Returns its exit code, output and errors."""
     command = [sys.executable, "-m", "local.reload", "--stacks", str(folder / "stacks")]
     ended = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     return ended.returncode, ended.stdout, ended.stderr

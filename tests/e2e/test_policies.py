@@ -1,4 +1,4 @@
-"""Every function does all it can do, on a stack that refuses whatever its policy does not allow."""
+"""Tests that every function works on a stack that refuses all actions outside its policy."""
 
 import boto3
 import pytest

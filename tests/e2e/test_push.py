@@ -1,4 +1,4 @@
-"""HTTP in, SQS out."""
+"""Tests push from a request over HTTP to a message in a queue."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ Received = list[tuple[Json, dict[str, str]]]
 
 
 def arrivals(subscriber: Subscriber, count: int) -> Received:
-    """The first messages, and any that come within a second after them."""
+    """Receive the first messages, and any that come within a second after them."""
     received: Received = []
     deadline = time.monotonic() + ARRIVAL_LIMIT_S
     while len(received) < count and time.monotonic() < deadline:
@@ -30,7 +30,7 @@ def arrivals(subscriber: Subscriber, count: int) -> Received:
 
 
 def play(api: Api, **fields: Any) -> str:
-    """A run that fails once and completes at its second attempt: seven events."""
+    """Play a run that fails once and completes at its second attempt: seven events."""
     run_id = api.new_run(retry_policy={"max_attempts": 2}, **fields)
     api.start(run_id)
     assert api.event(run_id, "FAILED", payload={"error_message": "no disk"}).status == 200
@@ -147,7 +147,9 @@ def test_a_run_is_delivered_again_by_an_operators_command(api: Api, endpoint: En
     assert run_tool(unknown, endpoint, tmp_path) == (1, "", "OpRun 'nothing' not found\n")
 
 
-def test_what_sns_refuses_is_parked_and_replayed_once_it_takes_it(api: Api, endpoint: Endpoint, tmp_path: Path) -> None:
+def test_an_event_that_sns_refuses_is_parked_and_replayed_once_sns_takes_it(
+    api: Api, endpoint: Endpoint, tmp_path: Path
+) -> None:
     session: Any = boto3.Session("test", "test", region_name=endpoint.region)
     sns = session.client("sns", endpoint_url=endpoint.aws_endpoint_url)
     sqs = session.client("sqs", endpoint_url=endpoint.aws_endpoint_url)
@@ -179,7 +181,7 @@ def test_what_sns_refuses_is_parked_and_replayed_once_it_takes_it(api: Api, endp
 
 
 def run_tool(arguments: list[str], endpoint: Endpoint, folder: Path) -> tuple[int, str, str]:
-    """An operator's tool on the stack under test: exit code, output and errors."""
+    """Run an operator's tool on the stack under test. Returns its exit code, output and errors."""
     (folder / "1").mkdir(exist_ok=True)
     with published(endpoint, folder / "1"):
         ended = subprocess.run(

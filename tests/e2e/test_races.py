@@ -1,4 +1,4 @@
-"""Clients at once on the deployed stack."""
+"""Tests many simultaneous clients on the deployed stack."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.contention
 CLIENTS = 16
 
 
-def test_of_many_workers_one_starts_a_run(api: Api) -> None:
+def test_one_of_many_workers_starts_a_run(api: Api) -> None:
     run_id = api.new_run()
 
     def start(number: int) -> Answer:

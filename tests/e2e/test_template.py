@@ -1,4 +1,4 @@
-"""The local stack's template beside the one that `make deploy` sends to AWS."""
+"""Compares the template of the local stack with the one that `make deploy` sends to AWS."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def test_the_local_template_is_the_deployed_one_but_for_the_addresses_of_artifac
 
 
 def packaged_by_sam(endpoint: Endpoint, folder: Path) -> str:
-    """The template that `make deploy` hands to CloudFormation, its artifacts in the emulator's S3."""
+    """The template that `make deploy` gives to CloudFormation, with its artifacts in the emulator's S3."""
     sam = [str(VENVS / "sam/bin/python"), "-m", "samcli"]
     port = int(endpoint.aws_endpoint_url.rpartition(":")[2])
     env = client_environment(port) | {"PYTHON": sam[0], "LAYER_TARGET": "lambda", "HOME": os.environ["HOME"]}
@@ -61,7 +61,7 @@ def packaged_by_sam(endpoint: Endpoint, folder: Path) -> str:
 
 
 def transformed(template: str) -> Any:
-    """Plain CloudFormation, as SAM's own translator makes it."""
+    """The template in plain CloudFormation, as SAM's own translator makes it."""
     command = [str(VENVS / "local/bin/python"), "-c", TRANSFORM]
     env = os.environ | {"AWS_DEFAULT_REGION": "us-east-1"}
     ended = subprocess.run(command, input=template, env=env, capture_output=True, text=True, check=True)
@@ -69,7 +69,7 @@ def transformed(template: str) -> Any:
 
 
 def without_addresses(template: Any) -> Any:
-    """The template with each address of an artifact, and what SAM's CLI notes for itself, left out."""
+    """The template without the addresses of artifacts and without SAM's own notes."""
     if isinstance(template, list):
         return [without_addresses(each) for each in template]
     if not isinstance(template, dict):

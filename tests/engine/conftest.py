@@ -1,4 +1,4 @@
-"""Every test of this folder runs on DynamoDB Local."""
+"""Makes every test of this folder run on DynamoDB Local."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The short form of `make bench`: counts and units by the benchmark's own functions, no times."""
+"""Runs a short form of `make bench`: counts and units by the benchmark's own functions, without times."""
 
 from collections.abc import Iterator
 
@@ -13,11 +13,11 @@ from testing.gateway import Gateway
 FEW, MANY = 600, 2_400
 CPU = {"create_run": 0.002, "event_minimal": 0.004, "cold_start": 0.5}
 BOUNDED = "GET /runs, state=FAILED and image"
-"""Its entries are looked through for the state, 2,000 a request at most."""
+"""The request that reads up to 2,000 index entries to compare their states."""
 
 
 def first_and_last(points: Points) -> Iterator[Points]:
-    """The points of each request at the smallest and the largest size."""
+    """The first and the last point of each request: at the smallest and at the largest size."""
     for request in dict.fromkeys(point["request"] for point in points):
         first, *_, last = (point for point in points if point["request"] == request)
         yield [first, last]
@@ -35,7 +35,7 @@ def test_a_page_each_filter_and_a_creation_cost_the_same_units_among_more_runs(a
 def test_a_longer_run_costs_the_same_units_once_it_fills_an_answer(api: Gateway) -> None:  # noqa: ARG001
     for short, long in first_and_last(one_run_points((100, 1_000), rounds=0)):
         assert long["calls"] == short["calls"], short
-        # A page of a run has room for three items more where few of its other items exist: one unit, once.
+        # If a few of a run's other items are missing, its page holds up to three more events: once, one unit.
         assert (long["units"] - 1) / short["units"] <= UNITS_GROWTH, short
 
 

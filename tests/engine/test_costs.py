@@ -1,11 +1,14 @@
 """Limits the cost of each request: its DynamoDB calls, and its units by AWS's rules and the items' sizes."""
 
+import re
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from gyoza_domain.domain.run import RunSpec, State
 from testing.capacity import Usage, measured
+from testing.cloudformation import ROOT
 from testing.gateway import Gateway
 from testing.seeding import SHARDS, running, seeded_run, store_events, store_runs
 
@@ -13,6 +16,9 @@ IMAGE = "i" * 64
 MSG = "m" * 200
 DELIVERY = {"topic": "t" * 64, "attributes": {"team": "a"}}
 WORKER = {"worker_id": "w" * 32, "gpu_id": 0}
+DATA_MODEL = (ROOT / "docs/data-model.md").read_text()
+PARTITION_WRITES_A_SECOND = 1000
+"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html"""
 
 WITH_AND_WITHOUT_DELIVERY = pytest.mark.parametrize(
     "fields", [{}, {"event_delivery": DELIVERY}], ids=["plain", "delivery"]
@@ -82,6 +88,26 @@ def test_events_that_change_the_state_stay_within_fourteen_write_units(api: Gate
         units.append(usage.write_units)
     print(dict(zip([f"{n} {type_}" for n, (type_, _) in enumerate(steps)], units, strict=True)))
     assert max(units) <= 14
+
+
+def test_a_shard_takes_the_documented_number_of_runs_a_second(api: Gateway) -> None:
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("ASSIGNED", {"payload": {"worker_id": "w" * 32}}),
+        ("STARTED", {"payload": WORKER}),
+        ("PROGRESS", {"msg": 50}),
+        ("INFO", {"msg": MSG}),
+        ("COMPLETED", {"payload": {"outputs": {}}}),
+    ]
+    with measured() as usage:
+        run_id = api.create(image=IMAGE)["id"]
+        for type_, fields in events:
+            assert api.event(run_id, type_, **fields).status == 200
+    busiest: Counter[str] = Counter()
+    for (index, _), writes in usage.index_writes.items():
+        busiest[index] = max(busiest[index], writes)
+    rows = re.findall(r"^\| `(\w+)` \| (\d)[^|]*\| ([\d,]+)", DATA_MODEL, re.MULTILINE)
+    documented = {index: (int(writes), int(runs.replace(",", ""))) for index, writes, runs in rows}
+    assert documented == {index: (writes, PARTITION_WRITES_A_SECOND // writes) for index, writes in busiest.items()}
 
 
 def test_outputs_are_paid_once(api: Gateway) -> None:
@@ -159,7 +185,7 @@ FILTERS: list[dict[str, Any]] = [
 
 
 def test_a_list_costs_the_same_however_many_runs_there_are(api: Gateway) -> None:
-    """At 1,000 and at 20,000 runs, with one in a thousand and one in ten thousand matching."""
+    """The lists are read at 1,000 and at 20,000 runs. One run in a thousand or in ten thousand matches."""
     costs = []
     stored = 0
     for total in (1_000, 20_000):
@@ -185,6 +211,12 @@ def test_a_list_costs_the_same_however_many_runs_there_are(api: Gateway) -> None
     print("runs, rows, calls:", *costs)
 
 
+def row_of(api: Gateway, run_id: str) -> dict[str, Any]:
+    """The whole run without the fields that no row has."""
+    run: dict[str, Any] = api.get(f"/runs/{run_id}").json
+    return {name: value for name, value in run.items() if name not in {"events", "lease_s", "lease_until"}}
+
+
 def test_rows_of_every_kind_are_read_in_three_items(api: Gateway) -> None:
     completed = api.create()["id"]
     api.start(completed)
@@ -201,9 +233,7 @@ def test_rows_of_every_kind_are_read_in_three_items(api: Gateway) -> None:
     assert sum(usage.items_asked) <= 12
     assert usage.calls == ["Query"] * SHARDS + ["BatchGetItem"] * 2
     for row in rows:
-        whole = api.get(f"/runs/{row['id']}").json
-        del whole["events"]
-        assert row == whole
+        assert row == row_of(api, row["id"])
 
 
 LARGE_INPUTS = {"text": "x" * 200_000}
@@ -214,12 +244,12 @@ def test_inputs_above_a_kilobyte_cost_a_creation_two_units_more(api: Gateway) ->
     with measured() as usage:
         api.create(image=IMAGE, inputs=inputs)
     assert usage.calls == ["TransactWriteItems"]
-    # With SPEC alone: HEAD 2, SPEC of 4 KB 8, four index entries; and 2 for SPEC without its inputs.
+    # With SPEC alone HEAD costs 2, SPEC of 4 KB costs 8, and four index entries cost 4. SPEC without inputs costs 2.
     assert usage.write_units == 2 + 8 + 4 + 2
 
 
 def run_of_attempt_two(api: Gateway, events: int = 100) -> str:
-    """Attempt 2, started, after so many events in attempt 1."""
+    """A run in attempt 2, which is started, after so many events in attempt 1."""
     run_id: str = api.create(image=IMAGE, retry_policy={"max_attempts": 2})["id"]
     api.event(run_id, "STARTED", minimal=True, payload=WORKER)
     for _ in range(events - 2):
@@ -341,6 +371,37 @@ def test_a_decision_does_not_pay_for_patched_outputs(api: Gateway) -> None:
     assert (usage.calls, usage.read_units) == (["Query", "TransactWriteItems"], 1)
 
 
+@pytest.mark.parametrize(
+    ("type_", "payload", "events"), [("FAILED", {}, 2), ("RETRIED", {"force": True}, 1)], ids=["automatic", "manual"]
+)
+def test_a_retry_after_patched_outputs_pays_for_their_move(
+    api: Gateway, type_: str, payload: dict[str, Any], events: int
+) -> None:
+    run_id = api.create(image=IMAGE, retry_policy={"max_attempts": 2})["id"]
+    api.event(run_id, "STARTED", minimal=True, payload=WORKER)
+    api.patch(f"/runs/{run_id}", {"outputs": {"text": "x" * 200_000}})
+    usage = cost_of_event(api, run_id, type_, msg=MSG, payload=payload, minimal=True)
+    assert usage.calls == ["Query", "TransactWriteItems"]
+    # HEAD, CLAIM and the outputs of 196 KB.
+    assert usage.read_units <= 50
+    # HEAD, the events, the closed attempt, the deleted claim, the index entries; the outputs, written and deleted.
+    assert usage.write_units == 2 + 2 * events + 2 + 2 + 4 + 2 * 196 + 2 * 196
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["running", "ended"])
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "RUNNING", "PENDING"])
+def test_a_patch_of_the_state_does_not_pay_for_patched_outputs(api: Gateway, state: str, ended: bool) -> None:
+    run_id = api.create(image=IMAGE)["id"]
+    api.start(run_id)
+    api.patch(f"/runs/{run_id}", {"outputs": {"text": "x" * 200_000}})
+    if ended:
+        api.event(run_id, "COMPLETED", minimal=True)
+    with measured() as usage:
+        answer = api.call("PATCH", f"/runs/{run_id}", {"state": state}, headers={"Prefer": "return=minimal"})
+    assert answer.status == 200
+    assert (usage.calls, usage.read_units) == (["Query", "TransactWriteItems"], 1)
+
+
 def test_a_keyed_refusal_costs_three_read_units_more_than_one_read(api: Gateway) -> None:
     run_id = api.create(image=IMAGE)["id"]
     with measured() as usage:
@@ -398,9 +459,26 @@ def test_rows_whose_outputs_were_patched_before_a_claim_are_read_in_four_items(a
     assert sum(usage.items_asked) == 4 * 10
     assert usage.calls == ["Query"] * SHARDS + ["BatchGetItem"] * 2
     for row in rows:
-        whole = api.get(f"/runs/{row['id']}").json
-        del whole["events"]
-        assert row == whole
+        assert row == row_of(api, row["id"])
+
+
+def test_a_hundred_rows_patched_before_a_claim_cost_a_unit_more_each_than_before_it(api: Gateway) -> None:
+    """None of them reads its timeline of 12 KB."""
+    run_ids = [api.create(image=IMAGE)["id"] for _ in range(100)]
+    for run_id in run_ids:
+        for _ in range(3):
+            api.event(run_id, "INFO", minimal=True, msg="m" * 4_000)
+        api.patch(f"/runs/{run_id}", {"outputs": {"by": "hand"}})
+    with measured() as patched:
+        assert len(api.get("/runs", limit=100).json["data"]) == 100
+    for run_id in run_ids:
+        api.event(run_id, "STARTED", minimal=True, payload=WORKER)
+    with measured() as claimed:
+        assert len(api.get("/runs", limit=100).json["data"]) == 100
+    print(f"100 rows: {patched.read_units} units patched, {claimed.read_units} claimed afterwards")
+    # Each shard's page of the index is half a unit.
+    assert patched.read_units <= 3 * 100 + SHARDS / 2
+    assert claimed.read_units <= 4 * 100 + SHARDS / 2
 
 
 def test_five_short_attempts_are_two_queries(api: Gateway) -> None:
@@ -425,8 +503,20 @@ def test_long_attempts_take_a_batch_for_every_five(api: Gateway) -> None:
     assert usage.calls == ["Query", "Query", "BatchGetItem", "BatchGetItem"]
 
 
+def test_attempts_do_not_pay_for_events_that_no_attempt_shows(api: Gateway) -> None:
+    """A page of 1 MB ends after some 50 of the 100 events, and an attempt shows 20."""
+    run_id = api.create(image=IMAGE, inputs=LARGE_INPUTS)["id"]
+    for _ in range(100):
+        api.event(run_id, "INFO", minimal=True, payload={"text": "x" * 16_000})
+    with measured() as usage:
+        (attempt,) = api.get(f"/runs/{run_id}/attempts").json
+    assert [event["id"] for event in attempt["events"]] == list(range(80, 100))
+    assert usage.calls == ["Query"]
+    assert usage.read_units <= 1_048_576 / 4_096 + 5
+
+
 def test_attempts_that_do_not_fit_an_answer_are_not_read(api: Gateway) -> None:
-    """Each attempt has 200 KB of patched outputs: an answer holds some 24 of them."""
+    """Each attempt has 200 KB of patched outputs, so that an answer holds about 24 attempts."""
     run_id = api.create(image=IMAGE)["id"]
     for _ in range(40):
         api.event(run_id, "ASSIGNED", minimal=True)

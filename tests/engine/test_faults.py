@@ -1,4 +1,4 @@
-"""A table that throttles, conflicts, breaks and loses answers: what was asked for still happens once, and whole."""
+"""Tests requests on a table that throttles, conflicts, breaks and loses answers: each takes effect once and whole."""
 
 import os
 import random
@@ -32,7 +32,7 @@ STANDS = pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.INTERNAL_AFT
 
 
 def stored() -> dict[str, set[str]]:
-    """Sort keys of every run's items."""
+    """The sort keys of the items of every run."""
     pages = (
         boto3.client("dynamodb")
         .get_paginator("scan")
@@ -46,7 +46,7 @@ def stored() -> dict[str, set[str]]:
 
 
 def assert_whole(api: Gateway, run_id: str, sort_keys: set[str]) -> None:
-    """A run has the items its HEAD tells of, and no event more."""
+    """Assert that a run has the items that its HEAD names, and no further event."""
     run = api.get(f"/runs/{run_id}").json
     assert {keys.HEAD, keys.SPEC} <= sort_keys
     assert {sk for sk in sort_keys if sk.startswith("EVENT#")} == {
@@ -56,7 +56,7 @@ def assert_whole(api: Gateway, run_id: str, sort_keys: set[str]) -> None:
 
 
 def prepared(client: Recorder, write: str) -> str:
-    """A run the write fits, with an attempt to spare."""
+    """A run that accepts the write, with one attempt left in its budget."""
     run_id = client.create(retry_policy={"max_attempts": 2})
     if write == "retry":
         client.start(run_id)
@@ -69,7 +69,7 @@ def prepared(client: Recorder, write: str) -> str:
 def test_a_write_whose_answer_was_lost_is_not_written_again(
     api: Gateway, write: str, keyed: bool, fault: Fault
 ) -> None:
-    """Botocore sends it again with the same ClientRequestToken."""
+    """Botocore sends the write again with the same ClientRequestToken."""
     client = Recorder(api, keyed=keyed)
     run_id = prepared(client, write)
     with injected(scripted(fault)) as faults:
@@ -103,7 +103,7 @@ def test_a_write_is_not_written_again_though_the_run_went_on_before_the_repeat(
 @WRITE
 @STANDS
 def test_a_write_of_which_every_answer_is_lost_is_found_by_its_key(api: Gateway, write: str, fault: Fault) -> None:
-    """Three answers are lost: all that botocore sends. On a run that exists the handler looks for the key itself."""
+    """Three answers are lost, as many as botocore sends. For an existing run the handler then looks for the key."""
     client = Recorder(api, keyed=True, sendings=2)
     run_id = prepared(client, write)
     before = len(client.exchanges)
@@ -155,7 +155,7 @@ def test_a_write_that_arrives_after_its_repeat_changes_nothing(api: Gateway, wri
 
 
 def any_request(client: Recorder, rng: random.Random, run_ids: list[str]) -> None:
-    """A request of a worker or an operator to one of the newest dozen runs, or one run more."""
+    """Send a request of a worker or an operator to one of the newest dozen runs, or create another run."""
     run_id = rng.choice(run_ids[-12:])
 
     def create() -> None:
@@ -185,7 +185,7 @@ def any_request(client: Recorder, rng: random.Random, run_ids: list[str]) -> Non
 
 @WRITE
 def test_a_write_that_arrives_after_it_was_given_up_has_no_second_effect(api: Gateway, write: str) -> None:
-    """Its repeat meets a conflict: a run is not decided on anew then, and a creation is the same one."""
+    """The repeat meets a conflict. The handler then makes no new decision, and a repeated creation is the same one."""
     client = Recorder(api, sendings=1)
     run_id = prepared(client, write)
     with injected(scripted(Fault.LATE, Fault.CONFLICT)) as faults:
@@ -201,7 +201,7 @@ SEEDS = range(3)
 
 
 def storm(api: Gateway, client: Recorder, seed: int) -> None:
-    """2,000 requests by 16 threads, over the newest dozen of the runs they create, with faults."""
+    """Send 2,000 requests from 16 threads to the newest dozen of their runs, with faults."""
     run_ids = [client.create(image="faults", retry_policy={"max_attempts": 4}) for _ in range(12)]
 
     def play(thread: int) -> None:
@@ -252,7 +252,7 @@ def test_with_keys_every_effect_happens_exactly_once(api: Gateway, seed: int) ->
 @pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 def test_without_keys_no_request_has_two_effects_or_half_an_effect(api: Gateway, seed: int) -> None:
-    """No client sends anything again here, so what an answer left open is there once or not at all."""
+    """No client repeats a request here, so an unknown outcome is there once or not at all."""
     client = Recorder(api, sendings=1)
     storm(api, client, seed)
     asked = Counter(e.status for e in client.exchanges if e.method == "POST" and e.path == "/runs")

@@ -1,4 +1,4 @@
-"""Requests that race for one run: what was answered and what is left must be one history."""
+"""Races requests for one run. The answers and the final run must form one history."""
 
 import random
 from collections import Counter
@@ -88,7 +88,7 @@ def test_cancel_and_complete_do_not_both_win(api: Gateway) -> None:
 
 
 @pytest.mark.parametrize("ended_by", ["FAILED", "CANCELLED"])
-def test_of_racing_retries_one_opens_an_attempt(api: Gateway, ended_by: str) -> None:
+def test_one_of_many_racing_retries_opens_an_attempt(api: Gateway, ended_by: str) -> None:
     recorder = Recorder(api)
     for racers in (2,) * 8 + (8,) * 2:
         run_id = recorder.create()
@@ -99,7 +99,7 @@ def test_of_racing_retries_one_opens_an_attempt(api: Gateway, ended_by: str) -> 
 
 
 def test_two_retries_of_a_running_run_open_one_attempt(api: Gateway) -> None:
-    """The second finds the run PENDING."""
+    """The second retry finds the run PENDING."""
     recorder = Recorder(api)
     for _ in range(8):
         run_id = recorder.create()
@@ -192,14 +192,15 @@ def test_two_workers_of_an_attempt_do_not_both_end_it(api: Gateway) -> None:
         (first, *_) = (exchange for exchange in recorder.of_run(run_id) if exchange.took_effect and exchange.token)
         won[first.body["type"]] += 1
         succeeded = {ends[n][0] for n, answer in enumerate(answers) if answer.status == 200}
-        # FAILED and a forced RETRIED begin attempt 2, which the others' token is not; CANCELLED can still be retried.
+        # FAILED and a forced RETRIED begin attempt 2, which makes the other tokens stale. CANCELLED can still be
+        # retried.
         assert succeeded in ({"COMPLETED"}, {"FAILED"}, {"RETRIED"}, {"CANCELLED"}, {"CANCELLED", "RETRIED"})
         assert final.run["current_attempt"] == 1 + bool(succeeded & {"FAILED", "RETRIED"})
     print(f"ended by: {dict(won)}")
 
 
 def any_request(recorder: Recorder, rng: random.Random, run_id: str) -> None:
-    """A request such as workers, operators and dashboards send, fitting the state or not."""
+    """Send a random request of a worker, an operator or a dashboard. The state of the run may refuse it."""
     token: dict[str, Any] = rng.choice([{}, {}, {"attempt": rng.randint(1, 3)}])
     requests: list[tuple[int, Any]] = [
         (4, lambda: recorder.event(run_id, "INFO", msg=rng.random().hex(), minimal=True, **token)),
@@ -220,7 +221,7 @@ def any_request(recorder: Recorder, rng: random.Random, run_id: str) -> None:
 
 
 def any_history(api: Gateway, seed: int, *, threads: int, runs: int, requests: int) -> None:
-    """``requests`` by each thread, all over the runs; every run's history is checked."""
+    """Send ``requests`` random requests from each thread to any run, and check the history of every run."""
     recorder = Recorder(api, keyed=seed % 2 == 0)
     run_ids = [recorder.create(retry_policy={"max_attempts": 3}) for _ in range(runs)]
 

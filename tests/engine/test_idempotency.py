@@ -1,4 +1,4 @@
-"""Idempotency-Key: one effect, whatever is repeated, however late and however concurrent."""
+"""Tests that requests with one Idempotency-Key have one effect, however late or concurrent they are."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -114,7 +114,7 @@ def test_concurrent_duplicates_have_one_effect(api: Gateway) -> None:
 def test_a_key_costs_one_small_item_and_no_read(api: Gateway) -> None:
     with measured() as creation:
         run_id = post(api, "/runs", {"image": "i" * 64, "event_delivery": {"topic": "t"}}, "k").json["id"]
-    assert (creation.calls, creation.write_units) == (["TransactWriteItems"], 7 + 2)
+    assert (creation.calls, creation.write_units) == (["TransactWriteItems"], 8 + 2)
     body = {"type": "INFO", "msg": "m" * 200}
     with measured() as event:
         post(api, f"/runs/{run_id}/events", body, "k", Prefer="return=minimal")

@@ -1,4 +1,4 @@
-"""Pages of runs, timelines and attempts on the real engine."""
+"""Tests pages of runs, timelines and attempts on DynamoDB Local."""
 
 import random
 from collections import Counter
@@ -19,7 +19,7 @@ def ids(page: dict[str, list[dict[str, str]]]) -> list[str]:
 
 
 def walk(api: Gateway, cursor_name: str, cursor: str | None, **query: str | int) -> list[list[str]]:
-    """Every page from the cursor on, by ``next_cursor``; while walking, a newer run comes between the pages."""
+    """Read all pages behind the cursor by ``next_cursor``. A newer run is created between two pages."""
     pages = []
     for _ in range(200):
         page = api.get("/runs", **query, **({cursor_name: cursor} if cursor else {})).json
@@ -46,18 +46,18 @@ def test_a_walk_meets_every_run_once_with_ties_on_the_microsecond(api: Gateway) 
 
 
 class Newcomers:
-    """Runs created over HTTP while pages are fetched, many in the same microsecond, some by a clock that is behind."""
+    """Creates runs while pages are fetched: many in the same microsecond, some by a clock that is behind."""
 
     def __init__(self, api: Gateway, rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
         self.runs: list[dict[str, Any]] = []
-        """Every run as it is."""
+        """The current state of every run."""
         self._api = api
         self._rng = rng
         self._now = BEGINNING
         monkeypatch.setattr(clients.SystemClock, "now", lambda _: self._clock())
 
     def _clock(self) -> datetime:
-        """The same microsecond as last time, mostly."""
+        """An instant that is usually the same as the last one."""
         self._now += timedelta(microseconds=self._rng.choice([0, 0, 0, 0, 1]))
         behind = self._rng.choice([0, 0, 0, self._rng.randrange(1_500_000)])
         return self._now - timedelta(microseconds=behind)
@@ -73,7 +73,7 @@ class Newcomers:
             self.runs.append(self._api.get(f"/runs/{run_id}").json)
 
     def newest_first(self, **query: Any) -> list[str]:
-        """Ids of the runs that match, as the pages should bring them."""
+        """The ids of the matching runs in the order of the pages."""
         second = (BEGINNING - timedelta(seconds=1)).isoformat(timespec="microseconds").replace("+00:00", "Z")
         found = [
             run

@@ -1,4 +1,4 @@
-"""From the table's stream to SNS: the function under Lambda's part, with SNS, SQS and the process failing at random."""
+"""Tests push from the table's stream to SNS. SNS, SQS and the process fail at random."""
 
 import json
 import os
@@ -60,7 +60,7 @@ TAGS = [{"Key": "gyoza:stack", "Value": "gyoza"}]
 
 @pytest.fixture
 def api(engine_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
-    """Handlers on DynamoDB Local and a table with a stream."""
+    """Runs the handlers on DynamoDB Local, with a new table that has a stream."""
     name = f"runs-{uuid4()}"
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", engine_url)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB_STREAMS", engine_url)
@@ -126,7 +126,7 @@ def records() -> list[Json]:
 
 
 def play(api: Gateway, topic: str | None, events: int) -> str:
-    """A run with so many events; now and then an attempt fails, and its RETRIED is written in the same transaction."""
+    """Write a run with so many events. Some attempts fail, each in one transaction with its RETRIED."""
     delivery = {} if topic is None else {"event_delivery": {"topic": topic}}
     run_id: str = api.create(retry_policy={"max_attempts": 100}, **delivery)["id"]
     attempt: list[tuple[str, dict[str, Any]]] = [
@@ -152,7 +152,7 @@ def expected_ids(events: int) -> list[str]:
 
 
 def test_every_event_arrives_or_is_parked_whatever_fails(api: Gateway, connect: Connect) -> None:
-    """20 runs of 50 events on five topics, two of which nobody may publish to."""
+    """20 runs have 50 events each on five topics. Nobody may publish to two of the topics."""
     events = 50
     runs = [(play(api, topic, events), topic) for topic in islice(cycle(TOPICS), 20)]
     quiet = play(api, None, 5)
@@ -195,7 +195,7 @@ def test_every_event_arrives_or_is_parked_whatever_fails(api: Gateway, connect: 
 
 @pytest.mark.parametrize("topic", ["plain", "orders.fifo"])
 def test_a_process_that_saw_a_repeat_before_sends_nothing_twice(api: Gateway, push: Push, topic: str) -> None:
-    """SNS takes nothing of one run; Lambda brings the other one's records again with it."""
+    """SNS accepts nothing of one run, so Lambda repeats the records of the other one too."""
     stuck, fine = play(api, topic, 3), play(api, topic, 3)
     of_stream = [record for record in records() if stuck in json.dumps(record)]
     of_stream += [record for record in records() if fine in json.dumps(record)]
@@ -215,7 +215,7 @@ def test_a_process_that_saw_a_repeat_before_sends_nothing_twice(api: Gateway, pu
 def test_publishing_a_thousand_events_takes_at_most_so_many_calls(
     api: Gateway, connect: Connect, runs: int, events: int, most_calls: int
 ) -> None:
-    """The events belong to ``runs`` runs and go to a standard topic, then to a FIFO one. A creation is an event."""
+    """The events of ``runs`` runs go to a standard topic and then to a FIFO one. A creation counts as an event."""
     ids = [api.create(event_delivery={"topic": "plain"})["id"] for _ in range(runs)]
     for run_id in ids * events:
         assert api.event(run_id, "INFO", minimal=True).status == 200
@@ -237,7 +237,7 @@ def test_publishing_a_thousand_events_takes_at_most_so_many_calls(
 
 
 def counted_reads() -> Counter[str]:
-    """Calls to DynamoDB by name, from now on."""
+    """Count the calls to DynamoDB by name from now on."""
     reads: Counter[str] = Counter()
     clients.dynamodb().meta.events.register("before-call.dynamodb.*", lambda model, **_: reads.update([model.name]))
     return reads
@@ -253,7 +253,7 @@ def test_a_topic_deleted_under_us_is_made_again(api: Gateway, push: Push) -> Non
     assert push.sns.calls["create_topic"] == 2
 
 
-def test_what_there_is_no_time_for_comes_again(api: Gateway, push: Push) -> None:
+def test_events_without_time_to_send_come_again(api: Gateway, push: Push) -> None:
     play(api, "plain", 2)
     of_stream = records()
     numbers = [record["dynamodb"]["SequenceNumber"] for record in of_stream]
@@ -276,7 +276,7 @@ def shape(value: Any) -> Any:
     return {name: shape(each) for name, each in value.items()} if isinstance(value, dict) else type(value).__name__
 
 
-# -- what cannot be read
+# -- unreadable items
 
 
 def head_record(api: Gateway, topic: str = "plain") -> tuple[str, Json]:
@@ -378,7 +378,7 @@ def test_a_run_whose_delivery_cannot_be_read_is_parked_event_by_event(
     assert sorted((each["run_id"], each["seq"]) for each in push.sqs.parked) == [(run_id, seq) for seq in (-1, 0, 1)]
 
 
-def test_what_can_be_neither_published_nor_parked_comes_again(api: Gateway, connect: Connect) -> None:
+def test_an_event_that_can_be_neither_published_nor_parked_comes_again(api: Gateway, connect: Connect) -> None:
     run_id = play(api, "denied", 2)
     bad_id, bad = head_record(api)
     of_stream = [record for record in records() if run_id in json.dumps(record)]
@@ -410,7 +410,7 @@ def test_the_run_of_an_unreadable_record_waits_with_what_lies_behind_it(api: Gat
 
 @contextmanager
 def hidden(run_id: str, sk: str) -> Iterator[None]:
-    """An item as a reader meets it before the rest of its transaction is applied: not at all."""
+    """Hide an item, as DynamoDB does until the rest of its transaction is applied."""
     dynamodb = boto3.client("dynamodb")
     table = os.environ["GYOZA_TABLE"]
     item = dynamodb.get_item(TableName=table, Key={"pk": {"S": keys.run_pk(run_id)}, "sk": {"S": sk}})["Item"]
@@ -420,7 +420,7 @@ def hidden(run_id: str, sk: str) -> Iterator[None]:
 
 
 def failed(of_stream: Sequence[Json]) -> list[str]:
-    """The sequence numbers that one invocation with these records asks for again."""
+    """The sequence numbers that one invocation with these records reports as unfinished."""
     return [each["itemIdentifier"] for each in publish({"Records": of_stream}, Context())["batchItemFailures"]]
 
 
@@ -464,10 +464,10 @@ def test_a_deleted_run_has_nothing_published_and_nothing_parked(api: Gateway, pu
 
 
 @pytest.mark.parametrize("has_restarts", [False, True])
-def test_what_cannot_be_read_is_parked_once_however_often_its_batch_comes(
+def test_an_unreadable_item_is_parked_once_however_often_its_batch_comes(
     api: Gateway, push: Push, has_restarts: bool
 ) -> None:
-    """SNS takes nothing of a run; behind it lie an unreadable event of it, one of another run and a record."""
+    """SNS accepts nothing of one run. Behind it are an unreadable event of it, one of another run and a record."""
     stuck, other = play(api, "orders.fifo", 3), play(api, "orders.fifo", 3)
     bad_id, bad = head_record(api)
     of_stream = [record for run_id in (stuck, other) for record in records() if run_id in json.dumps(record)]
@@ -487,7 +487,7 @@ def test_what_cannot_be_read_is_parked_once_however_often_its_batch_comes(
     assert push.sns.ids("orders.fifo", stuck) == push.sns.ids("orders.fifo", other) == [CREATED, "0", "2"]
 
 
-# -- an operator's part
+# -- tasks of operators
 
 
 def test_a_run_is_delivered_again_from_an_event_on(api: Gateway, push: Push) -> None:
@@ -545,7 +545,7 @@ def test_parked_events_are_replayed_whole_once_the_cause_is_gone(api: Gateway, c
     push.faults.denied = frozenset()
     of_a_new_version = {receipt: json.loads(body) for receipt, body in push.sqs.messages.items() if bad_id in body}
     for receipt, body in of_a_new_version.items():
-        # What a function that knows the later version does with the record.
+        # A function that knows the later version would do this with the record.
         push.sqs.messages[receipt] = json.dumps({**body, "record": bad})
 
     done = replay({}, Context())
@@ -580,7 +580,7 @@ class ReplayFunction(Stack):
 
 
 def test_a_replay_of_a_long_queue_tries_each_event_once_and_ends(api: Gateway, connect: Connect) -> None:
-    """Calls to SNS take 9 s, so that one invocation has time for 24 of the 30 events."""
+    """A call to SNS takes 9 s, so that one invocation has time for 24 of the 30 events."""
     run_id = play(api, "plain", 30)
     push = connect(Faults(denied=frozenset({"plain"}), call_s=9.0))
     park(push, run_id, range(30))
@@ -618,7 +618,7 @@ def test_a_replay_leaves_one_of_two_copies_of_an_event_at_most(api: Gateway, con
     assert (len(push.sqs.messages), push.sqs.taken) == (2 if refused else 0, set())
 
 
-def test_what_a_replay_took_is_visible_again_though_the_table_is_throttled(
+def test_events_of_a_replay_are_visible_again_though_the_table_is_throttled(
     api: Gateway, push: Push, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = play(api, "plain", 12)
@@ -635,8 +635,10 @@ def test_what_a_replay_took_is_visible_again_though_the_table_is_throttled(
 
 
 @pytest.mark.parametrize("call", ["receive_message", "delete_message"])
-def test_what_a_replay_took_is_visible_again_though_sqs_fails_midway(api: Gateway, connect: Connect, call: str) -> None:
-    """SNS refuses the events of the first handful, so that the replay holds them while it takes more."""
+def test_events_of_a_replay_are_visible_again_though_sqs_fails_midway(
+    api: Gateway, connect: Connect, call: str
+) -> None:
+    """SNS refuses the first few events, so the replay holds them while it takes more."""
     refused, fine = play(api, "denied", 10), play(api, "plain", 10)
     push = connect(Faults(denied=frozenset({"denied"})))
     park(push, refused, range(10), "denied")

@@ -1,4 +1,4 @@
-"""The handlers beside a model of docs/openapi.yaml, through random sequences of the routes without leases."""
+"""Compares the handlers with a model of docs/openapi.yaml in random sequences of the routes without leases."""
 
 import json
 from collections import Counter
@@ -31,7 +31,7 @@ DOCUMENTS = st.dictionaries(NAMES, st.integers(0, 9) | st.text(max_size=3) | st.
 KEYS = st.sampled_from([None, None, None, *(f"key {n}" for n in range(9))])
 MAX_ATTEMPTS = st.sampled_from([1, 2, 2, 3, 3, 5])
 TOKENS = st.sampled_from([None, None, None, 0, 0, -1, 1])
-"""Distance of the fencing token from the current attempt; None for no token."""
+"""The distance of the fencing token from the current attempt; None for no token."""
 
 
 def payloads(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -53,7 +53,7 @@ MOVES = ("ASSIGNED", "STARTED", "FAILED", "RETRIED")
 
 @cache
 def events(type_: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Bodies that fit the type, with what it does not ask for left out or not."""
+    """Draws bodies of events of the type. Optional fields may be missing."""
     needed: dict[str, st.SearchStrategy[Any]] = {"type": st.just(type_)}
     optional: dict[str, st.SearchStrategy[Any]] = {"msg": st.text(max_size=4) | st.integers()}
     if type_ == "PROGRESS":
@@ -104,7 +104,7 @@ NONSENSE: st.SearchStrategy[Nonsense] = st.sampled_from(
         ("POST", f"/runs/{NO_RUN}/cancel", None, 404, "run_not_found"),
     ]
 )
-"""Method, path, body, and the refusal they meet whatever state a run is in."""
+"""Requests that every state refuses: method, path, body and refusal."""
 
 
 TERMS: dict[str, Any] = {"queue": "default"} | dict.fromkeys(
@@ -119,7 +119,7 @@ MINIMAL = (
 
 
 class Run:
-    """A run as docs/openapi.yaml describes it, by what was asked of it and answered."""
+    """The model of a run: the state that docs/openapi.yaml requires after the requests so far."""
 
     def __init__(self, body: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         self.id: str = answer["id"]
@@ -131,7 +131,7 @@ class Run:
         self.constraints = {"cpu": None, "ram_mb": None, "vram_mb": None} | body.get("constraints", {})
         self.image = body["image"]
         self.used: dict[tuple[str, str], str] = {}
-        """Path and key of each POST that took effect, with its body."""
+        """The path and the key of each POST that took effect, with its body."""
 
     def __repr__(self) -> str:
         return f"<{self.id} {self.replay.current.state}>"
@@ -174,12 +174,12 @@ class Run:
         return {name: run[name] for name in MINIMAL}
 
     def events(self, attempt: int | None = None) -> list[dict[str, Any]]:
-        """The events of one attempt or of all, as a client reads them now."""
+        """The model's events of one attempt or of all, as a client would read them now."""
         attempts = self.replay.attempts if attempt is None else [self.replay.attempts[attempt - 1]]
         return [{**event, "state": self.state} for some in attempts for event in some.events]
 
     def page(self, events: list[dict[str, Any]]) -> dict[str, Any]:
-        """An answer with all the events that were asked for."""
+        """The expected page with all requested events."""
         at = {name: self.shown()[name] for name in ("state", "current_attempt", "last_seq")}
         return {"events": events, "has_more": False} | at
 
@@ -193,11 +193,11 @@ class Run:
 
 
 class Handlers(RuleBasedStateMachine):
-    """Each rule sends a request and compares its answer, and the run it is about, with the model."""
+    """Sends a request in each rule and compares the answer and the run with the model."""
 
     runs = Bundle("runs")
     seen: ClassVar[Counter[str]] = Counter()
-    """Answers to writes, and what they left, over all sequences."""
+    """The answers to writes, with their effects, over all sequences."""
 
     def __init__(self, api: Gateway) -> None:
         super().__init__()
@@ -217,10 +217,10 @@ class Handlers(RuleBasedStateMachine):
         self.seen[f"{answer.status} {what}"] += 1
         return answer
 
-    # -- what must hold
+    # -- invariants
 
     def holds(self, run: Run) -> None:
-        """The run, its timeline and its attempts are read as the model has them."""
+        """Assert that the run, its timeline and its attempts equal the model."""
         assert self.api.get(f"/runs/{run.id}").json == run.shown()
         timeline = self.api.get(f"/runs/{run.id}/events", after_seq=-1).json
         assert timeline == run.page(run.events())
@@ -267,7 +267,7 @@ class Handlers(RuleBasedStateMachine):
         self.answered(answer, run, minimal=minimal)
 
     def take_new_events(self, run: Run, body: Mapping[str, Any]) -> None:
-        """The event, and the retry it causes, are what is new in the timeline."""
+        """Take the new events of the timeline into the model: the posted one, and the retry that it causes."""
         will_retry = body["type"] == "FAILED" and run.replay.has_budget
         first = {"type": body["type"], "msg": body.get("msg", ""), "payload": body.get("payload", {})}
         new = self.api.get(f"/runs/{run.id}/events", after_seq=run.replay.last_seq).json["events"]
@@ -382,7 +382,7 @@ class Handlers(RuleBasedStateMachine):
     @rule(run=runs, data=st.data(), other=st.booleans())
     def repeat_an_event(self, run: Run, data: st.DataObject, other: bool) -> None:
         path = f"/runs/{run.id}/events"
-        used = {key: text for (path_, key), text in run.used.items() if path_ == path}
+        used = {key: text for (other_path, key), text in run.used.items() if other_path == path}
         if used:
             key = data.draw(st.sampled_from(sorted(used)))
             body = json.loads(used[key]) | ({"msg": "another"} if other else {})
@@ -487,7 +487,7 @@ def play(api: Gateway, *, examples: int, steps: int) -> None:
             stateful_step_count=steps,
             deadline=None,
             database=None,
-            # A failure's sequence is short enough, and each step costs requests.
+            # Phase.explain is left out: a failing sequence is short enough to read, and every step costs requests.
             phases=[Phase.generate, Phase.shrink],
             suppress_health_check=list(HealthCheck),
         ),

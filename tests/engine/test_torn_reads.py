@@ -1,7 +1,8 @@
-"""Requests that meet half a transaction, as DynamoDB shows one: they wait for the rest of it, or answer 503.
+"""Tests requests that meet half a transaction: they wait for the rest of it, or answer 503.
 
-What HEAD promises and a read does not find is not there yet. A request reads again, with pauses that grow, for a second
-in all. Its answer is right or it is 503: never half of a write, never a refusal or a 404 that rests on what is missing.
+An item may not be visible yet although HEAD promises it. A request then reads again, with growing pauses of a second in
+all. Its answer is right or it is 503. It never shows half of a write, and it never refuses or answers 404 because an
+item is missing.
 """
 
 import json
@@ -50,13 +51,13 @@ from tests.support.torn import (
 )
 
 MAX_WAIT_S = 1.0
-"""All pauses of a request together."""
+"""The longest time of all pauses of a request."""
 RECORD_IS_YOUNG_S = 60.0
-"""Push asks so long for a record whose events are not there yet."""
+"""The time for which push asks again for a record with missing events."""
 
 
 class Pauses:
-    """The module time as handlers meet it: a pause is noted, takes no time, and their clock goes on by it.
+    """Replaces the module time for handlers: a pause is recorded and moves their clock, but takes no time.
 
     Each thread has a clock of its own.
     """
@@ -67,7 +68,7 @@ class Pauses:
 
     @property
     def taken(self) -> list[float]:
-        """Seconds of each pause of this thread, in order."""
+        """The pauses of this thread in seconds, in order."""
         taken: list[float] = vars(self._own).setdefault("taken", [])
         return taken
 
@@ -89,25 +90,25 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
 def ask(
     api: Gateway, method: str, path: str, body: Any = None, *, query: Query | None = None, key: str | None = None
 ) -> Answer:
-    """The answer; 502 with the error's name where the function dies, as API Gateway answers then."""
+    """Send a request and return the answer. If the function dies it is 502, as from API Gateway, with the error."""
     headers = {} if key is None else {"Idempotency-Key": key}
     try:
         return api.call(method, path, body, query=query, headers=headers)
-    except Exception as error:  # noqa: BLE001 - Lambda, too, catches whatever a function dies of
+    except Exception as error:  # noqa: BLE001 - Lambda too catches every error of a function
         return Answer(502, {}, json.dumps({"detail": repr(error)}))
 
 
-# -- any read of any half
+# -- every read of every half
 
 
 @dataclass(frozen=True)
 class Case:
-    """A write, and what was asked of the run before it."""
+    """A write, and the requests that prepare the run for it."""
 
     before: tuple[Callable[[Gateway, str], Answer], ...]
     write: Callable[[Gateway, str], Answer]
     states: tuple[str, ...] = ("RUNNING",)
-    """Before the write and after it."""
+    """The states before and after the write."""
 
 
 def event(type_: str, *, key: str | None = None, **fields: Any) -> Callable[[Gateway, str], Answer]:
@@ -148,7 +149,7 @@ CASES = {
 
 
 def reads_of(run_id: str, image: str, states: Sequence[str]) -> dict[str, tuple[str, Query]]:
-    """Every way to read the run. Lists are those of its image, which no other run has."""
+    """Read the run in every way. Lists are those of its image, which no other run has."""
     timeline = f"/runs/{run_id}/events"
     lists: dict[str, tuple[str, Query]] = {
         f"a list of {state}": ("/runs", {"image": image, "state": state}) for state in states
@@ -228,7 +229,7 @@ def test_a_read_of_half_a_transaction_answers_as_before_or_after_it_or_503(
 def test_a_read_waits_for_what_becomes_visible_meanwhile(
     api: Gateway, pauses: Pauses, shows: Choose, name: str, reads: int
 ) -> None:
-    """All is visible after so many calls, long before the request gives up."""
+    """Everything is visible after so many calls, long before the request gives up."""
     assert pauses
     case = CASES[name]
     problems: list[str] = []
@@ -294,14 +295,14 @@ def test_a_request_reads_again_with_pauses_that_grow_for_a_second_in_all(
     assert min(map(len, taken)) >= 3
     assert max(map(sum, taken)) <= MAX_WAIT_S + 0.001
     assert mean(map(sum, taken)) >= MAX_WAIT_S / 4
-    # A pause lies between any two reads of the same: at most three calls make one round.
+    # Two rounds of reads have a pause between them. A round makes at most three calls.
     assert all(made <= 3 * (len(each) + 1) for made, each in zip(calls, taken, strict=True))
     assert mean(each[0] for each in taken) < mean(each[2] for each in taken)
     assert len({each[0] for each in taken}) > requests / 2
 
 
 def test_a_request_for_many_rows_pauses_for_a_second_in_all(api: Gateway, pauses: Pauses) -> None:
-    """Each of five runs is half written for as long as the list is read."""
+    """Each of five runs is half written as long as the list is read."""
     run_ids = [started(api, image="rows") for _ in range(5)]
     with torn() as table:
         writers = [table.half_visible(partial(COMPLETED, api, run_id), shows=HEAD_FIRST) for run_id in run_ids]
@@ -320,7 +321,7 @@ def test_a_request_for_many_rows_pauses_for_a_second_in_all(api: Gateway, pauses
 
 
 def test_a_run_whose_state_has_changed_is_not_listed_under_the_old_one(api: Gateway, pauses: Pauses) -> None:
-    """The claim is seen before HEAD; HEAD is seen RUNNING once the row is read again."""
+    """The read sees the claim before HEAD. When it reads the row again, HEAD is RUNNING."""
     assert pauses
     wrong: list[str] = []
     with torn() as table:
@@ -378,7 +379,7 @@ HALVES = pytest.mark.parametrize(
 
 @HALVES
 @pytest.mark.parametrize("reads", [1, 3, None])
-def test_of_two_workers_one_starts_a_run_whose_start_is_half_visible(
+def test_one_of_two_workers_starts_a_run_while_the_start_is_half_visible(
     api: Gateway, pauses: Pauses, reads: int | None, shows: Choose
 ) -> None:
     assert pauses
@@ -423,7 +424,7 @@ def test_an_event_beside_one_that_is_half_visible_is_written_once_or_not_at_all(
 def test_a_repeat_is_not_refused_for_what_its_first_sending_did(
     api: Gateway, pauses: Pauses, reads: int | None, behaviour: TransactGet
 ) -> None:
-    """HEAD is seen COMPLETED, the key not yet."""
+    """The read sees the completed HEAD, but not the key."""
     assert pauses
     complete = event("COMPLETED", payload={"outputs": {"a": 1}}, key="once")
     run_id = started(api)
@@ -442,7 +443,7 @@ def test_a_repeat_is_not_refused_for_what_its_first_sending_did(
 def test_a_repeat_is_never_answered_with_the_run_as_it_was_before_its_effect(
     api: Gateway, pauses: Pauses, reads: int | None
 ) -> None:
-    """The key is seen, HEAD is not."""
+    """The read sees the key, but an old HEAD."""
     assert pauses
     note = event("INFO", key="once")
     run_id = started(api)
@@ -458,7 +459,7 @@ def test_a_repeat_is_never_answered_with_the_run_as_it_was_before_its_effect(
 def test_a_page_across_attempts_never_shows_an_event_beyond_its_last_seq(
     api: Gateway, pauses: Pauses, reads: int | None
 ) -> None:
-    """The events are seen, HEAD is not; the page ends before HEAD."""
+    """The read sees the events, but an old HEAD, and the page ends before HEAD."""
     assert pauses
     run_id = api.create(retry_policy={"max_attempts": 2})["id"]
     fail = event("FAILED")
@@ -489,7 +490,7 @@ def create(api: Gateway) -> Answer:
 
 
 def test_only_a_refusal_under_a_key_costs_a_transaction_of_reads(api: Gateway) -> None:
-    """HEAD and the key in one TransactGetItems."""
+    """One TransactGetItems reads HEAD and the key."""
     run_id = started(api)
     asked: list[int] = []
 
@@ -512,7 +513,7 @@ def test_only_a_refusal_under_a_key_costs_a_transaction_of_reads(api: Gateway) -
 
 @pytest.fixture
 def streamed_api(engine_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
-    """Handlers on DynamoDB Local and a table with a stream."""
+    """Runs the handlers on DynamoDB Local, with a new table that has a stream."""
     name = f"runs-{uuid4()}"
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", engine_url)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB_STREAMS", engine_url)
@@ -629,7 +630,7 @@ def test_a_redelivery_waits_for_what_is_not_there_yet(
     assert push.sns.ids("orders.fifo", run_id) == ["0", "1"]
 
 
-# -- what is known of a write
+# -- outcomes of writes
 
 
 @pytest.mark.parametrize(
@@ -638,7 +639,7 @@ def test_a_redelivery_waits_for_what_is_not_there_yet(
 def test_a_write_that_stands_is_answered_with_what_is_known_of_it(
     api: Gateway, pauses: Pauses, write: Callable[[Gateway, str], Answer]
 ) -> None:
-    """The table takes no read after it."""
+    """The table refuses every read after the write."""
     assert pauses
     run_id = started(api, retry_policy={"max_attempts": 2})
     stands = False

@@ -1,7 +1,7 @@
-"""Every route at once on a table that shows transactions item by item, with writers at work: no answer is wrong.
+"""Calls every route at once, with writers, on a table that shows transactions item by item. No answer may be wrong.
 
-An answer is checked by itself (a completed run shows its outputs, a timeline has no gap), beside what earlier answers
-have shown, and at the end beside the history of all requests. No request ends in a 5xx but 503, and few in that.
+Each answer is checked by itself (a completed run shows its outputs, a timeline has no gap), against earlier answers,
+and at the end against the history of all requests. No request ends in a 5xx but 503, and few end in that.
 """
 
 import json
@@ -41,13 +41,13 @@ READERS = 4
 IMAGES = ("busybox:1", "alpine:3", "debian:12")
 TOPIC = "orders.fifo"
 NEWEST = 8
-"""Runs that requests choose from: those that writers are at work on."""
+"""The number of newest runs that requests choose from. Writers work on these."""
 SETTLED_S = 3.0
-"""A run created so long ago is in every index."""
+"""The age of a run in seconds after which every index lists it."""
 
 
 class Lambdas(Gateway):
-    """A function that dies is answered 502, as API Gateway does; every answer's status is counted by route."""
+    """Calls the handlers and counts the statuses by route. A function that dies answers 502, as from API Gateway."""
 
     def __init__(self) -> None:
         self.statuses: Counter[tuple[str, int]] = Counter()
@@ -66,7 +66,7 @@ class Lambdas(Gateway):
     ) -> Answer:
         try:
             answer = super().call(method, path, body, query=query, headers=headers, base_path=base_path)
-        except Exception as error:  # noqa: BLE001 - Lambda, too, catches whatever a function dies of
+        except Exception as error:  # noqa: BLE001 - Lambda too catches every error of a function
             answer = Answer(502, {}, json.dumps({"detail": repr(error), "code": "died"}))
             self.died.append(f"{method} {path} {dict(query or {})}: {error!r}")
         parts = path.split("/")
@@ -104,7 +104,7 @@ class Floor:
 
 
 class World:
-    """The runs, and what is wrong with the answers about them. Any number of threads may use it."""
+    """The runs and the wrong answers about them. Any number of threads may use it."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -126,7 +126,7 @@ class World:
             return list(self._order)
 
     def settled(self) -> list[str]:
-        """Runs that every list must show, oldest first."""
+        """The runs that every list must show, oldest first."""
         now_s = time.monotonic()
         with self._lock:
             settled = [each for each in self._order if now_s - self._shown[each].created_s > SETTLED_S]
@@ -156,7 +156,7 @@ class World:
         outputs: Mapping[int, Any] | None = None,
         floor: Floor = Floor(),
     ) -> None:
-        """Note what an answer shows; it may not contradict what another has shown."""
+        """Record the contents of an answer. They must not contradict an earlier answer."""
         with self._lock:
             shown = self._shown.setdefault(run_id, Shown(time.monotonic()))
             shown.attempt, shown.last_seq = max(shown.attempt, attempt), max(shown.last_seq, last_seq)
@@ -217,7 +217,7 @@ class World:
         )
 
     def check_events(self, run_id: str, query: Query, page: Json, floor: Floor) -> None:
-        """A page whose first event follows the one named in the query."""
+        """Check a page. Its first event must follow the one that the query names."""
         self.checked["events"] += 1
         events = page["events"]
         where = f"events of {run_id} {dict(query)}"
@@ -253,7 +253,7 @@ class World:
                 self.wrong(f"{where}: shows {row['id']}, which is {row['state']}")
             if "image" in query and row["image"] != query["image"]:
                 self.wrong(f"{where}: shows {row['id']} of {row['image']}")
-            # A list may trail; what it shows of a run is still one version of it.
+            # A list may trail the run, but each of its rows shows one version.
             self.check_run("row", row, Floor(), has_events="events" in row)
 
 
@@ -291,7 +291,7 @@ def _problems_of_timeline(shown: Json, event_count: int, last_seq: int, newest: 
             state, worker = {"ASSIGNED": "ASSIGNED", "STARTED": "RUNNING"}[type_], event["payload"]["worker_id"]
         elif type_ in TERMINAL:
             state = type_
-    # A retry leaves the attempt before it CANCELLED without an event there.
+    # A retry leaves the earlier attempt CANCELLED, without an event in it.
     is_left = state not in TERMINAL and shown["state"] == "CANCELLED"
     if worker != shown["execution_summary"]["worker_id"] or (state != shown["state"] and not is_left):
         yield f"{shown['state']} of {shown['execution_summary']}, its events tell {state} of {worker}"
@@ -302,7 +302,7 @@ def _problems_of_timeline(shown: Json, event_count: int, last_seq: int, newest: 
 
 @dataclass
 class Writer:
-    """Lives of runs, one after the other, with other runs' events in between."""
+    """Plays runs from creation to end, one after the other, with requests to other runs in between."""
 
     api: Lambdas
     client: Recorder
@@ -355,7 +355,7 @@ class Writer:
         self._elsewhere()
 
     def _elsewhere(self) -> None:
-        """A request of somebody else's to another run."""
+        """Send a request to another run."""
         run_id = self.world.some_run(self.rng)
         if run_id is None or self.rng.random() > 0.3:
             return
@@ -386,10 +386,10 @@ class Writer:
         if answer.status == 200 and not minimal:
             self.world.check_run(f"{method} {route}", answer.json, floor)
         elif answer.status == 200:
-            told = answer.json
-            if floor.is_above(told["current_attempt"], told["last_seq"]):
-                self.world.wrong(f"{method} {route} {run_id}: {told} after {floor}")
-            self.world.learn(route, run_id, attempt=told["current_attempt"], last_seq=told["last_seq"])
+            shown = answer.json
+            if floor.is_above(shown["current_attempt"], shown["last_seq"]):
+                self.world.wrong(f"{method} {route} {run_id}: {shown} after {floor}")
+            self.world.learn(route, run_id, attempt=shown["current_attempt"], last_seq=shown["last_seq"])
         elif answer.status not in (400, 409):
             self.world.wrong(f"{method} {route} {run_id}: {answer.status} {answer.text}")
         return answer
@@ -416,7 +416,7 @@ class Reader:
             )
 
     def walk(self) -> None:
-        """All pages, in either direction: each run that was there at the start is met once."""
+        """Read all pages, in either direction. They must show each run that existed at the start once."""
         while not self.stop.is_set():
             there = self.world.settled()
             if len(there) < 3:
@@ -432,7 +432,7 @@ class Reader:
             self.world.checked["walk"] += bool(met)
 
     def _walk(self, direction: str, cursor: str | None) -> list[str]:
-        """Ids in the order met; none where a page was 503."""
+        """Read all pages. Returns the ids in the order of the answers, or none if an answer was 503."""
         met: list[str] = []
         while True:
             query: dict[str, str | int | list[str]] = {"limit": 20}
@@ -499,7 +499,7 @@ class Reader:
 
 
 class StreamReader:
-    """The records of the table's stream as they come."""
+    """Reads new records of the table's stream."""
 
     def __init__(self) -> None:
         self._streams = boto3.client("dynamodbstreams")
@@ -528,7 +528,7 @@ class StreamReader:
 
 @dataclass
 class Publisher:
-    """Lambda's side of the stream, with a batch repeated from the lowest record reported on."""
+    """Plays Lambda's part of the stream: it repeats a batch from the lowest reported record."""
 
     stream: StreamReader
     sqs: SimulatedSqs
@@ -537,7 +537,9 @@ class Publisher:
     reported: int = 0
 
     def play(self) -> None:
-        """Until all is delivered; AssertionError where that takes a thousand rounds after the last write."""
+        """Deliver until nothing is left. Raises AssertionError if a thousand rounds after the last write do not
+        suffice.
+        """
         waiting: list[Json] = []
         rounds_after = 0
         while True:
@@ -563,7 +565,7 @@ class Publisher:
 
 @dataclass
 class Redeliverer:
-    """Delivers runs again, to topics of its own."""
+    """Redelivers runs to topics of its own."""
 
     sns: SimulatedSns
     world: World
@@ -604,7 +606,7 @@ class Redeliverer:
 
 @pytest.fixture
 def api(engine_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lambdas]:
-    """Handlers on DynamoDB Local and a table with a stream."""
+    """Runs the handlers on DynamoDB Local, with a new table that has a stream."""
     name = f"runs-{uuid4()}"
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", engine_url)
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB_STREAMS", engine_url)
@@ -665,7 +667,7 @@ def test_no_answer_is_wrong_while_transactions_become_visible_item_by_item(
             stop_push.set()
         for other in others:
             other.result()
-        # All is visible now: what is left is compared with what was asked and answered.
+        # All items are visible here, so the stored runs can be compared with the history.
         world.problems += problems_of_histories(client, world)
         world.problems += problems_of_delivery(api, sns, sqs, set(delivering()))
     print(figures(api, world, table, publisher, redeliverer))
@@ -678,7 +680,7 @@ def test_no_answer_is_wrong_while_transactions_become_visible_item_by_item(
 
 
 def unanswered(api: Lambdas, redeliverer: Redeliverer) -> int:
-    """Requests that ended in 503, reads in 409, redeliveries that were refused."""
+    """The number of requests that ended in 503, of reads that ended in 409, and of refused redeliveries."""
     return redeliverer.refused + sum(
         times
         for (route, status), times in api.statuses.items()
@@ -689,7 +691,7 @@ def unanswered(api: Lambdas, redeliverer: Redeliverer) -> int:
 def problems_of_histories(client: Recorder, world: World) -> Iterator[str]:
     for run_id in world.run_ids:
         if any(each.method == "PATCH" and each.is_unknown for each in client.of_run(run_id)):
-            # Nobody can say where in the timeline it came, or whether it did.
+            # Nobody can tell its place in the timeline, or whether it is there.
             world.checked["histories left out"] += 1
             continue
         try:
@@ -700,7 +702,7 @@ def problems_of_histories(client: Recorder, world: World) -> Iterator[str]:
 
 
 def problems_of_delivery(api: Lambdas, sns: SimulatedSns, sqs: SimulatedSqs, run_ids: set[str]) -> Iterator[str]:
-    """Every event of every run in order, and nothing parked."""
+    """The contradictions in delivery: each event of each run comes in order, and none is parked."""
     yield from (f"parked: {each}" for each in sqs.parked)
     ids: dict[str, list[str]] = defaultdict(list)
     for body in sns.accepted[TOPIC]:

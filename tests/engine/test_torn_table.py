@@ -1,4 +1,4 @@
-"""The layer that shows transactions item by item answers as the engine does, but for what is not visible yet."""
+"""Tests that TornTable answers as the engine does, except for items that are not visible yet."""
 
 import os
 import threading
@@ -88,13 +88,13 @@ def named(*sort_keys: str) -> Choose:
 
 @pytest.fixture
 def world(table: TornTable) -> TornTable:
-    """a, c and e are there."""
+    """A table with the items a, c and e."""
     write(*[put(sk, v="old") for sk in "ace"])
     return table
 
 
 def change() -> Answer:
-    """Item b is new, c another and e gone."""
+    """A transaction that creates item b, changes c and deletes e."""
     return write(put("b", v="new"), put("c", v="new"), delete("e"))
 
 
@@ -208,7 +208,7 @@ def test_an_index_shows_an_item_as_it_is_visible_there(api: Gateway) -> None:
 
 
 def test_no_item_goes_back_and_the_last_write_stays(api: Gateway) -> None:
-    """Two writers, whose transactions of twelve items take up to 50 ms to be visible, and four readers."""
+    """Two writers make transactions of twelve items, visible after up to 50 ms, while four readers read."""
     assert api
     sort_keys = [f"META#ATTEMPT#{n:08d}" for n in range(12)]
     torn_reads = 0
@@ -237,7 +237,7 @@ def test_no_item_goes_back_and_the_last_write_stays(api: Gateway) -> None:
 
         write(*[put(sk, v="0") for sk in sort_keys])
         readers = [threading.Thread(target=read) for _ in range(4)]
-        # One after the other: between two writers nobody says whose number is the later.
+        # The writers take turns, because nobody could tell which of two simultaneous numbers is later.
         for thread in readers:
             thread.start()
         write_some()
@@ -252,7 +252,7 @@ def test_no_item_goes_back_and_the_last_write_stays(api: Gateway) -> None:
 
 
 def test_a_page_made_anew_is_the_engines_own(table: TornTable) -> None:
-    """Items of any size are read in both directions, with limits, filters, projections and starts."""
+    """Items of many sizes are read in both directions, with limits, filters, projections and start keys."""
     for n in range(30):
         write(put(f"s{n:02d}", v="x" * (90_000 if n % 3 else 10), w="odd" if n % 2 else "even"))
     engine = boto3.client("dynamodb")
@@ -261,7 +261,7 @@ def test_a_page_made_anew_is_the_engines_own(table: TornTable) -> None:
         (True, False), (None, 1, 7, 28, 29), (True, False), (True, False), (None, "s04", "s28")
     ):
         if (filtered or projected) and limit not in (1, 7):
-            # The engine measures what is left of a page; DynamoDB measures what it reads.
+            # The engine measures the filtered items of a page. DynamoDB measures the items that it reads.
             continue
         request: dict[str, Any] = {
             "TableName": os.environ["GYOZA_TABLE"],

@@ -1,4 +1,4 @@
-"""Gives each module one table, which is emptied after each test, and a clock that steps."""
+"""Gives each module one table, which is emptied after each test, and a clock that moves in steps."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from tests.functions.expected import StepClock
 require_version("moto", "5.2.5", "tests/functions/conftest.py")
 
 Stored = Callable[[], list[str]]
-"""Every item of the table, as text, in a fixed order."""
+"""Returns every item of the table as text, in a fixed order."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def gateway() -> Iterator[Gateway]:
 
 @pytest.fixture
 def api(gateway: Gateway, clock: StepClock) -> Iterator[Gateway]:
-    """Handlers on an empty table. Time stands still between decisions."""
+    """Runs the handlers on an empty table. Time stands still between decisions."""
     assert clock.decisions == 0
     yield gateway
     moto_table().items.clear()
@@ -60,6 +60,6 @@ def stored(api: Gateway) -> Stored:
 
 
 def moto_table() -> Table:
-    """Moto's own table. A scan through the API before and after each test would take as long as the tests."""
+    """Moto's table object. A scan through the API before and after each test would double the time of the tests."""
     region = os.environ["AWS_DEFAULT_REGION"]
     return dynamodb_backends[DEFAULT_ACCOUNT_ID][region].tables[os.environ["GYOZA_TABLE"]]

@@ -1,4 +1,4 @@
-"""Answers as docs/openapi.yaml describes them, with the values of a run that nobody has changed."""
+"""Builds the expected answers of docs/openapi.yaml, with the values of an unchanged run."""
 
 import json
 import os
@@ -13,7 +13,7 @@ Body = dict[str, Any]
 
 
 class StepClock:
-    """Goes on by one second with each decision."""
+    """A clock that moves by one second with each decision."""
 
     def __init__(self) -> None:
         self.decisions = 0
@@ -24,7 +24,7 @@ class StepClock:
 
 
 def at(decision: int) -> str:
-    """The instant of a test's n-th decision, the creation of its run being number 0."""
+    """The instant of the n-th decision of a test. Decision 0 is the creation of its run."""
     return (BEGINNING + timedelta(seconds=decision)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -37,7 +37,7 @@ def summary(**known: Any) -> Body:
 
 
 def a_run(run_id: str, **fields: Any) -> Body:
-    """An OpRun; as created at decision 0 from nothing but an image, unless told otherwise."""
+    """An OpRun. By default it was created at decision 0 from an image only."""
     run: Body = {
         "id": run_id,
         "state": "PENDING",
@@ -78,7 +78,7 @@ def a_run(run_id: str, **fields: Any) -> Body:
 
 
 def an_event(seq: int, type_: str, state: str, **fields: Any) -> Body:
-    """An event of attempt 1, posted at decision ``seq + 1``; ``state`` is the run's at the time of reading."""
+    """An event of attempt 1, posted at decision ``seq + 1``. ``state`` is the run's state when the event is read."""
     event: Body = {
         "id": seq,
         "seq": seq,
@@ -142,7 +142,7 @@ def assert_minimal(answer: Answer, run: Body, *, status: int = 200) -> None:
 
 
 def assert_refused(answer: Answer, status: int, code: str, *words: str) -> None:
-    """The error shape with a sentence that holds the words."""
+    """Assert an error whose detail is a sentence with these words."""
     assert (answer.status, answer.json["code"]) == (status, code), answer.text
     assert_error_shape(answer, *words)
     detail = answer.json["detail"]
@@ -152,7 +152,7 @@ def assert_refused(answer: Answer, status: int, code: str, *words: str) -> None:
 
 
 def assert_does_not_fit(answer: Answer, *loc: str | int) -> None:
-    """422 with a list of which one entry is about ``loc``."""
+    """Assert a 422 whose list has an entry about ``loc``."""
     assert (answer.status, answer.json.get("code")) == (422, "validation_error"), answer.text
     assert_error_shape(answer)
     details = answer.json["detail"]
@@ -161,7 +161,7 @@ def assert_does_not_fit(answer: Answer, *loc: str | int) -> None:
 
 
 def bytes_as_sent(answer: Answer) -> int:
-    """Size of an answer as Lambda sends it: its body as one JSON string."""
+    """The bytes of an answer as Lambda sends it, with the body as one JSON string."""
     return len(json.dumps(answer.text, ensure_ascii=False).encode())
 
 
@@ -170,7 +170,7 @@ INSIDE = ("arn:", "Traceback", "botocore", "boto3", "DynamoDB", "dynamodb", "pyd
 
 
 def assert_error_shape(answer: Answer, *words: str) -> None:
-    """``words`` are expected, even where they are like something from the inside."""
+    """Assert the shape of an error and that it reveals no internals. ``words`` may appear although they look so."""
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.json == {
         "detail": answer.json["detail"],

@@ -1,6 +1,6 @@
 """Tests bad input on every route: bodies that are not JSON or cannot be kept, wrong ids, numbers at every limit.
 
-What one route alone takes and refuses stands with that route.
+The tests of a route hold the input that only this route accepts or refuses.
 """
 
 import json
@@ -32,7 +32,7 @@ WITHOUT_BODY = {
     "retry_run": ("POST", "/runs/{id}/retry"),
     "cancel_run": ("POST", "/runs/{id}/cancel"),
 }
-READING = {
+READING_ROUTES = {
     "get_run": ("GET", "/runs/{id}"),
     "list_events": ("GET", "/runs/{id}/events"),
     "list_attempts": ("GET", "/runs/{id}/attempts"),
@@ -45,7 +45,7 @@ every_route_with_a_body = pytest.mark.parametrize(("method", "path"), list(WITH_
 
 
 def assigned(api: Gateway) -> str:
-    """A run that every writing route would take a fitting request for."""
+    """A run that accepts a valid request to every writing route."""
     run_id: str = api.create()["id"]
     api.event(run_id, "ASSIGNED", payload={"worker_id": "w", "lease_s": 60})
     return run_id
@@ -188,7 +188,7 @@ NO_RUN = {
 }
 
 ROUTES_OF_A_RUN = {
-    **READING,
+    **READING_ROUTES,
     **WITHOUT_BODY,
     "update_run": WITH_BODY["update_run"],
     "add_event": WITH_BODY["add_event"],

@@ -1,4 +1,4 @@
-"""Requests that come through a custom domain with a base path: API Gateway puts it before the resource's path."""
+"""Tests requests through a custom domain, whose base path API Gateway puts before the resource's path."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Another request writes between this one's read and its write: what was decided is decided anew, or refused."""
+"""Tests requests between whose read and write another request writes: they decide again, or are refused."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,9 +17,10 @@ Interleaved = Callable[[Request, Request, str], Answer]
 
 @pytest.fixture(params=[0.0, 1.0], ids=["short pause", "long pause"])
 def interleaved(api: Gateway, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Interleaved]:
-    """Sends the first request, with the second one whole between its read and its write; answers with the first's.
+    """Sends the first request, and the whole second one between its read and its write. Returns the first answer.
 
-    After a short pause the first goes on from what its failed write returned, after a long one it reads again.
+    After a short pause the first request continues with the item that its failed write returned. After a long one it
+    reads again.
     """
     monkeypatch.setattr(saving._system_random, "uniform", lambda _, longest: longest * request.param)
     monkeypatch.setattr(clients.SystemClock, "sleep", lambda *_: None)
@@ -67,7 +68,7 @@ def running(api: Gateway, **fields: Any) -> str:
 
 
 def after(api: Gateway, run_id: str, answer: Answer) -> Body:
-    """The run as the first request answered with it, and as everyone reads it from then on."""
+    """Returns the run of the first answer, after a check that every later read shows the same."""
     assert answer.status == 200, answer.text
     run: Body = answer.json
     assert api.get(f"/runs/{run_id}").json == run
@@ -87,7 +88,7 @@ def test_two_events_have_two_numbers(api: Gateway, interleaved: Interleaved) -> 
     ]
 
 
-def test_of_two_workers_one_starts_the_run(api: Gateway, interleaved: Interleaved) -> None:
+def test_one_of_two_workers_starts_the_run(api: Gateway, interleaved: Interleaved) -> None:
     run_id = api.create()["id"]
     answer = interleaved(started("slower"), started("faster"), run_id)
     assert_refused(answer, 400, "invalid_transition", "RUNNING")
@@ -95,7 +96,7 @@ def test_of_two_workers_one_starts_the_run(api: Gateway, interleaved: Interleave
     assert (run["execution_summary"], run["event_count"]) == (summary(worker_id="faster"), 1)
 
 
-def test_who_started_the_run_meanwhile_is_known(api: Gateway, interleaved: Interleaved) -> None:
+def test_a_worker_that_started_the_run_meanwhile_is_known(api: Gateway, interleaved: Interleaved) -> None:
     run_id = api.create()["id"]
     run = after(api, run_id, interleaved(event("INFO"), started("worker-7"), run_id))
     assert (run["state"], run["execution_summary"]) == ("RUNNING", summary(worker_id="worker-7"))
@@ -167,7 +168,7 @@ def test_an_event_with_the_token_of_the_attempt_that_ended_meanwhile_is_stale(
     ],
     ids=["cancel a completed", "complete a cancelled", "progress of a reset", "retry twice", "cancel twice"],
 )
-def test_what_the_run_no_longer_allows_is_refused(
+def test_an_event_that_the_run_no_longer_allows_is_refused(
     api: Gateway, interleaved: Interleaved, first: Request, second: Request, state: str
 ) -> None:
     run_id = running(api)

@@ -75,14 +75,14 @@ def test_the_minimal_answer_is_there_for_the_asking(api: Gateway) -> None:
     assert_minimal(answer, a_run(answer.json["id"]), status=201)
 
 
-def test_who_created_a_run_is_kept_and_not_told(api: Gateway, stored: Stored) -> None:
+def test_the_creator_of_a_run_is_kept_and_not_shown(api: Gateway, stored: Stored) -> None:
     answer = api.post("/runs", {"image": "busybox:1"})
     assert API_KEY_ID in "".join(stored())
     assert API_KEY_ID not in answer.text
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ({"constraints": {}}, {}),
         ({"constraints": {"ram_mb": 512}}, {"constraints": {"cpu": None, "ram_mb": 512, "vram_mb": None}}),
@@ -91,9 +91,11 @@ def test_who_created_a_run_is_kept_and_not_told(api: Gateway, stored: Stored) ->
         ({"event_delivery": {"topic": "t"}}, {"event_delivery": {"topic": "t", "attributes": {}}}),
     ],
 )
-def test_what_an_object_leaves_out_has_its_default(api: Gateway, given: dict[str, Any], told: dict[str, Any]) -> None:
+def test_a_missing_field_of_an_object_has_its_default(
+    api: Gateway, given: dict[str, Any], expected: dict[str, Any]
+) -> None:
     run = api.create(**given)
-    assert run == a_run(run["id"], **told)
+    assert run == a_run(run["id"], **expected)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +332,7 @@ def test_five_attributes_are_accepted_and_six_are_refused(api: Gateway) -> None:
 
 
 def inputs_of(size: int, character: str = "x") -> dict[str, str]:
-    """An object of that many bytes as compact UTF-8 JSON."""
+    """Inputs of that many bytes as compact UTF-8 JSON."""
     frame, width = len('{"a":""}'), len(character.encode())
     assert (size - frame) % width == 0
     return {"a": character * ((size - frame) // width)}

@@ -1,4 +1,4 @@
-"""No answer with an error grows with the request: at most 20 details and one that counts the rest, within 64 KB."""
+"""Tests that an error stays within 64 KB: at most 20 details, and one that counts the rest."""
 
 import json
 from typing import Any

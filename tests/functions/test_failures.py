@@ -34,7 +34,7 @@ def client_error(code: str) -> ClientError:
 
 
 def lost_race() -> ClientError:
-    """The error of a transaction whose first write found another version."""
+    """The error of a transaction whose first write met another version."""
     error = client_error("TransactionCanceledException")
     reasons: Any = [{"Code": "ConditionalCheckFailed", "Message": INSIDE}, {"Code": "None"}]
     error.response["CancellationReasons"] = reasons
@@ -42,7 +42,7 @@ def lost_race() -> ClientError:
 
 
 class Failing:
-    """Lets a number of DynamoDB's calls fail; all of them without one."""
+    """Makes a number of DynamoDB's calls fail, or all if no number is given."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
@@ -66,7 +66,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes by what was slept, and a hundredth of a second with every look at the clock."""
+    """Replaces the clock: time passes by pauses, and by a hundredth of a second with each look at the clock."""
     seconds = [0.0]
 
     def passes(by: float) -> float:
@@ -78,7 +78,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assigned(api: Gateway) -> str:
-    """A run that every route has an answer for."""
+    """A run for which every route has an answer."""
     run_id: str = api.create()["id"]
     api.event(run_id, "ASSIGNED")
     return run_id

@@ -27,7 +27,7 @@ UNKNOWN = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 
 
 def next_page(answer: Answer, run_id: str) -> str | None:
-    """The address behind the ``Link``, as a client finds it from the one it asked (RFC 8288), stage and all."""
+    """The address in the ``Link``, resolved against the requested one (RFC 8288), with the stage."""
     link = answer.headers.get("Link")
     if link is None:
         return None
@@ -178,14 +178,14 @@ def test_attempts_are_paged_by_number(
 
 
 def a_run_of_attempts(count: int) -> str:
-    """Id of a run stored past the API, that failed until it came to so many attempts."""
+    """Store a run without the API that failed until it had so many attempts. Returns its id."""
     run = replace(seeded_run(1), max_attempts=count)
     store_runs([(run, RunSpec("busybox:1"))])
     client, table = boto3.client("dynamodb"), os.environ["GYOZA_TABLE"]
     while run.attempt.number < count:
         change = append_event(run, EventDraft(EventType.FAILED), run.updated_at)
         assert change.closed is not None
-        items = [codec.closed_attempt_item(run, change.closed)]
+        items = [codec.closed_attempt_item(run.id, change.closed)]
         items += [codec.event_item(run.id, event) for event in change.events]
         client.batch_write_item(RequestItems={table: [{"PutRequest": {"Item": item}} for item in items]})
         run = change.after
@@ -203,7 +203,7 @@ def test_more_than_a_hundred_attempts_go_on_behind_a_link(api: Gateway) -> None:
     assert next_page(rest, run_id) is None
 
 
-def test_what_would_pass_5_mb_is_cut_and_goes_on_behind_a_link(api: Gateway) -> None:
+def test_an_answer_that_would_pass_5_mb_is_cut_and_goes_on_behind_a_link(api: Gateway) -> None:
     run_id = api.create(inputs={"quotes": '"' * 120_000})["id"]
     for _ in range(14):
         api.event(run_id, "ASSIGNED", minimal=True)

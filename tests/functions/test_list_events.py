@@ -18,7 +18,7 @@ STARTED = {"payload": {"worker_id": "worker-1"}}
 
 @pytest.fixture
 def run_id(api: Gateway) -> str:
-    """Attempt 1: STARTED, INFO, FAILED (seqs 0 to 2); attempt 2: RETRIED, STARTED (3 and 4)."""
+    """A run with STARTED, INFO and FAILED in attempt 1 (seqs 0 to 2), RETRIED and STARTED in attempt 2 (3 and 4)."""
     run_id: str = api.create(retry_policy={"max_attempts": 2})["id"]
     api.start(run_id)
     api.event(run_id, "INFO", msg="hello")

@@ -25,12 +25,12 @@ def ids(page: Body) -> list[str]:
 
 
 def create(api: Gateway, count: int, **fields: Any) -> list[str]:
-    """Ids of new runs, the newest first."""
+    """Create runs. Returns their ids, newest first."""
     return [api.create(**fields)["id"] for _ in range(count)][::-1]
 
 
 def walk(api: Gateway, direction: str, start: str | None = None, **query: Any) -> Iterator[Body]:
-    """Page after page, as a client that goes on from ``next_cursor`` sees them."""
+    """The pages that a client gets by ``next_cursor``, in order."""
     cursor = start
     for _ in range(100):
         page = api.get("/runs", **query, **({} if cursor is None else {direction: cursor})).json
@@ -47,7 +47,7 @@ def walked_older(api: Gateway, **query: Any) -> list[str]:
 
 
 def walked_newer(api: Gateway, start: str, **query: Any) -> list[str]:
-    """Newest first, as if the pages were laid on top of each other."""
+    """The ids of all pages towards newer runs, newest first."""
     found: list[str] = []
     for page in walk(api, "ending_before", start, **query):
         found = ids(page) + found
@@ -150,7 +150,7 @@ def test_runs_of_one_microsecond_have_a_fixed_order(api: Gateway, monkeypatch: p
     assert walked_newer(api, in_order[-1], limit=4) == in_order[:-1]
 
 
-def test_what_is_created_meanwhile_does_not_disturb_a_walk(api: Gateway) -> None:
+def test_a_run_that_is_created_meanwhile_does_not_disturb_a_walk(api: Gateway) -> None:
     runs = create(api, 9)
     found = []
     for page in walk(api, "starting_after", limit=2):
@@ -159,7 +159,7 @@ def test_what_is_created_meanwhile_does_not_disturb_a_walk(api: Gateway) -> None
     assert found == runs
 
 
-def test_towards_newer_runs_a_walk_meets_what_came_meanwhile(api: Gateway) -> None:
+def test_a_walk_towards_newer_runs_meets_those_that_came_meanwhile(api: Gateway) -> None:
     runs = create(api, 3)
     pages = walk(api, "ending_before", runs[-1], limit=1)
     assert ids(next(pages)) == [runs[1]]
@@ -181,7 +181,7 @@ DEFINITIONS = [None, "resize", "resize#2"]
 
 @pytest.fixture
 def grid(api: Gateway) -> list[tuple[OpRun, RunSpec]]:
-    """Every combination, newest first, each run a second older than the one before."""
+    """Runs with every combination of values, newest first, each a second older than the one before."""
     assert api
     specs = [
         (State(state), RunSpec(image, op_definition=definition))
@@ -387,7 +387,7 @@ def test_rows_have_their_newest_events_when_asked_for(api: Gateway) -> None:
 
 @pytest.fixture
 def heavy(api: Gateway) -> list[str]:
-    """26 runs, newest first, of 240 KB each, twice that in an answer as Lambda sends it."""
+    """26 runs of 240 KB each, newest first. An answer needs twice the bytes, as Lambda sends it."""
     inputs = {"quotes": '"' * 120_000}
     return [api.create(inputs=inputs)["id"] for _ in range(26)][::-1]
 

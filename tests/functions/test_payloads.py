@@ -1,4 +1,4 @@
-"""events/*.json: what API Gateway sends each function, as `sam local invoke` takes it."""
+"""Tests the payloads in events/, which API Gateway would send and `sam local invoke` takes."""
 
 import json
 from base64 import b64decode
@@ -36,7 +36,7 @@ def payload(name: str) -> dict[str, Any]:
 
 
 def invoke(name: str, **changes: Any) -> tuple[int, Any]:
-    """Status and body of what the payload's function answers."""
+    """Invoke the function of the payload. Returns the status and the body of its answer."""
     function = import_module(f"functions.{name.partition('.')[0]}.app")
     answer = function.lambda_handler(payload(name) | changes, None)
     return answer["statusCode"], json.loads(answer["body"] or "null")
@@ -71,7 +71,7 @@ def test_a_payload_s_body_is_json_in_the_encoding_it_names(name: str) -> None:
 
 @pytest.fixture
 def _one_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next run has the id that the payloads name."""
+    """Gives the next run the id that the payloads name."""
     monkeypatch.setattr(api.RandomIds, "new_run_id", lambda _: RUN_ID)
 
 

@@ -1,4 +1,4 @@
-"""A write comes between the reads of one answer: the answer is of before or of after, never of both."""
+"""Tests answers that take several reads with a write between them: each shows one version of the run."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ def completed(api: Gateway, run_id: str) -> Answer:
 
 
 def patched(api: Gateway, run_id: str) -> Answer:
-    """Completed, and its outputs patched since."""
+    """A completed run whose outputs were patched later."""
     started(api, run_id)
     completed(api, run_id)
     return api.patch(f"/runs/{run_id}", {"outputs": {"b": 1}})
@@ -55,7 +55,7 @@ WRITES: dict[str, tuple[Request, Request]] = {
 def test_an_answer_never_mixes_two_versions_of_a_run(
     api: Gateway, monkeypatch: pytest.MonkeyPatch, write: str, read: str
 ) -> None:
-    """A read of one call has no place for a write; it is checked to be one."""
+    """A read of a single call leaves no place for a write. The test checks that it is one call."""
     lead_up, change = WRITES[write]
     run_id = api.create(retry_policy={"max_attempts": 2})["id"]
     lead_up(api, run_id)
@@ -86,7 +86,7 @@ class DynamoDB:
 def counted(
     monkeypatch: pytest.MonkeyPatch, position: int = -1, write: Callable[[], Answer] | None = None
 ) -> Iterator[DynamoDB]:
-    """Count DynamoDB's calls, and behind the first ``position`` of them have something written."""
+    """Count DynamoDB's calls, and make a write after the first ``position`` of them."""
     dynamodb = DynamoDB()
     real = BaseClient._make_api_call  # type: ignore[attr-defined]
 

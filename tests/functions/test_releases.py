@@ -1,4 +1,4 @@
-"""Two releases serve one table: neither loses what the other wrote, and neither answers from what it cannot read."""
+"""Tests two releases on one table: each keeps the other's attributes and answers 503 for items it cannot read."""
 
 import os
 from collections.abc import Callable
@@ -86,6 +86,19 @@ def test_a_state_of_a_newer_release_is_left_out_of_lists_and_503_elsewhere(
     assert stored() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("schema", {"N": "2"}), ("state", {"S": "PAUSED"}), ("version", {"S": "?"}), ("deleted_at", {"N": "1"})],
+)
+def test_a_run_that_only_a_newer_release_can_read_is_still_a_cursor(
+    api: Gateway, name: str, value: dict[str, str]
+) -> None:
+    oldest, cursor, newest = (api.create()["id"] for _ in range(3))
+    change(cursor, keys.HEAD, name, value)
+    for query, rows in (({"starting_after": cursor}, [oldest]), ({"ending_before": cursor}, [newest])):
+        assert [row["id"] for row in api.get("/runs", **query).json["data"]] == rows
+
+
 @pytest.mark.parametrize("sk", [keys.HEAD, keys.CLAIM, keys.SPEC])
 def test_an_item_of_a_newer_schema_is_503_before_anything_is_written(api: Gateway, stored: Stored, sk: str) -> None:
     run_id = api.create()["id"]
@@ -94,6 +107,30 @@ def test_an_item_of_a_newer_schema_is_503_before_anything_is_written(api: Gatewa
     before = stored()
     assert_refused(api.get(f"/runs/{run_id}"), 503, "unavailable", run_id)
     assert_refused(api.event(run_id, "INFO"), 503, "unavailable", run_id)
+    assert stored() == before
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}], ids=["no key", "a key"])
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "COMPLETED"},
+        {"type": "COMPLETED", "payload": {"outputs": {"a": 1}}},
+        {"type": "FAILED", "payload": {"error_message": "no"}},
+    ],
+    ids=["completed", "completed with outputs", "failed"],
+)
+def test_an_end_of_a_run_whose_patched_outputs_are_of_a_newer_schema_is_503_and_writes_nothing(
+    api: Gateway, stored: Stored, event: dict[str, Any], headers: dict[str, str]
+) -> None:
+    run_id = api.create()["id"]
+    api.start(run_id)
+    api.patch(f"/runs/{run_id}", {"outputs": {"b": 1}})
+    change(run_id, keys.OUTPUTS, "schema", {"N": "2"})
+    before = stored()
+    for prefer in ({}, {"Prefer": "return=minimal"}):
+        answer = api.call("POST", f"/runs/{run_id}/events", event, headers=headers | prefer)
+        assert_refused(answer, 503, "unavailable", run_id)
     assert stored() == before
 
 
@@ -160,5 +197,5 @@ def change(run_id: str, sk: str, name: str, value: dict[str, Any]) -> None:
 
 
 def count_of_marks(run_id: str) -> int:
-    """Attributes that a newer release wrote, over all items of the run."""
+    """The number of attributes that a newer release wrote, over all items of the run."""
     return sum(value == NEWER for item in items_of(run_id).values() for value in item.values())

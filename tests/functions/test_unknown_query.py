@@ -1,4 +1,4 @@
-"""A query parameter that a route does not know is refused: a misspelt filter must not answer everything."""
+"""Tests that a route refuses an unknown query parameter, because a misspelt filter must not list everything."""
 
 from typing import Any
 

@@ -27,7 +27,7 @@ STARTED = {"payload": {"worker_id": "worker-1"}}
 
 
 def completed(api: Gateway) -> str:
-    """Started at decision 1, completed at decision 2 with outputs."""
+    """A run that started at decision 1 and completed at decision 2 with outputs."""
     run_id: str = api.create()["id"]
     api.start(run_id)
     api.event(run_id, "COMPLETED", payload={"outputs": {"a": 1}})
@@ -35,7 +35,7 @@ def completed(api: Gateway) -> str:
 
 
 def a_completed_run(run_id: str, state: str = "COMPLETED", **fields: Any) -> Body:
-    """A completed run that was patched at decision 3."""
+    """The expected answer: a completed run that was patched at decision 3."""
     run = a_run(
         run_id,
         outputs={"a": 1},

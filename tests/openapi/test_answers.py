@@ -45,7 +45,7 @@ every_operation = pytest.mark.parametrize("operation", operations(), ids=lambda 
 
 
 class Tour:
-    """Sends requests, holds each answer to the document, and remembers which codes came."""
+    """Sends requests, compares each answer with the document, and remembers the codes."""
 
     def __init__(self, api: Gateway) -> None:
         self.api = api
@@ -54,7 +54,7 @@ class Tour:
     def __call__(
         self, method: str, path: str, body: Any = None, *, run_id: str = "", name: str = "thumbnails", **options: Any
     ) -> Answer:
-        """``path`` is the route's template."""
+        """Send a request and compare the answer. ``path`` is the template of the route."""
         answer = self.api.call(method, path.format(id=run_id, name=name), body, **options)
         assert_described(method, path, answer.status, answer.headers, answer.json if answer.text else None)
         code = answer.json["code"] if answer.status >= 400 else ""

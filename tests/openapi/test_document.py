@@ -1,4 +1,4 @@
-"""The document in itself: valid, whole, and true to its own schemas."""
+"""Tests docs/openapi.yaml by itself: it is valid and complete, and its examples fit its schemas."""
 
 import re
 from functools import cache
@@ -75,7 +75,7 @@ def test_every_pattern_is_one_that_python_reads_too() -> None:
 
 
 def test_every_constant_says_its_type_and_no_default_makes_a_field_of_a_request_required() -> None:
-    """Generators of clients trip over both; the tests of generated clients run the generators themselves."""
+    """Both break generators of clients. The tests of generated clients run the generators themselves."""
     nodes = list(walk(load_document()))
     assert [node for node in nodes if "const" in node and node.get("type") != "string"] == []
     for schema in schemas().values():
@@ -235,7 +235,7 @@ def test_every_event_a_client_may_post_is_told_apart_by_its_type() -> None:
 
 @cache
 def _examples() -> dict[str, tuple[Any, Any]]:
-    """Schema and value of every example, by where it stands."""
+    """The schema and the value of every example, by its place in the document."""
     found = {}
     for operation in [*operations(), *operations("webhooks")]:
         contents = {

@@ -1,4 +1,4 @@
-"""The document says what template and code say: routes, codes, names and limits."""
+"""Compares docs/openapi.yaml with the template and the code: routes, codes, names and limits."""
 
 import ast
 import json
@@ -15,6 +15,7 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import BaseModel, ValidationError
 
 from functions.list_attempts.app import MAX_LIMIT as MAX_ATTEMPTS_LISTED
+from gyoza_domain.domain import errors
 from gyoza_domain.domain.definition import MAX_INPUTS_BYTES, InputType
 from gyoza_domain.domain.errors import DefinitionNotFound, RunNotFound
 from gyoza_domain.domain.run import Event, EventType, JsonText, State
@@ -75,7 +76,7 @@ def test_the_address_is_the_stack_s_output_and_its_stage() -> None:
 
 
 def _codes_of_requests() -> Iterator[tuple[int, str]]:
-    """Status and code of each ``RequestError(...)`` in the code."""
+    """The status and the code of each ``RequestError(...)`` in the code."""
     for file in [*(ROOT / "layers").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == RequestError.__name__:
@@ -84,7 +85,7 @@ def _codes_of_requests() -> Iterator[tuple[int, str]]:
 
 
 def _gateway_answers() -> Iterator[tuple[str, str, str]]:
-    """Status (a range where each type keeps its own), code and text of what the gateway answers by itself."""
+    """The status (or a range of statuses), the code and the text of each answer that the gateway gives by itself."""
     answers = resources_of_type(TEMPLATE, "AWS::Serverless::Api")["RunApi"]["GatewayResponses"]
     for name, answer in answers.items():
         body = json.loads(answer["ResponseTemplates"]["application/json"])
@@ -113,8 +114,27 @@ def test_a_gateway_s_answer_is_shown_in_its_own_words() -> None:
         for example in examples_of(media_of(answer)).values()
         if isinstance(example["detail"], str)
     }
-    told = {(code, detail) for _, code, detail in _gateway_answers()}
-    assert told - shown == {("too_large", "The request is too large")}, "shown by what a function says instead"
+    answered = {(code, detail) for _, code, detail in _gateway_answers()}
+    assert answered - shown == {("too_large", "The request is too large")}, "shown by what a function says instead"
+
+
+def test_an_error_is_shown_in_the_words_of_the_code() -> None:
+    texts = {
+        "RunNotFound": errors.RunNotFound(RUN_ID),
+        "RunLocked": errors.RunLocked(State.COMPLETED, EventType.CANCELLED),
+        "InvalidTransition": errors.InvalidTransition(State.PENDING, EventType.RETRIED),
+        "RetryBudgetSpent": errors.RetryBudgetSpent(State.FAILED, 3),
+        "InvalidState": errors.InvalidState("DONE"),
+        "StaleAttempt": errors.StaleAttempt(1, 2),
+        "RunBusy": errors.RunBusy(RUN_ID),
+        "Unavailable": errors.StorageUnavailable(),
+    }
+    examples = load_document()["components"]["examples"]
+    assert {name: examples[f"Error{name}"]["value"]["detail"] for name in texts} == {
+        name: str(error) for name, error in texts.items()
+    }
+    [misfit] = examples["ErrorIdempotencyKeyReused"]["value"]["detail"]
+    assert misfit["msg"] == str(errors.IdempotencyKeyReused())
 
 
 # --- names
@@ -158,13 +178,13 @@ LIMITS = ("minimum", "maximum", "minLength", "maxLength", "exclusiveMinimum", "e
 
 
 def limits_of(schema: Node) -> Node:
-    """Limits of a value, whatever stands beside null."""
+    """The limits of a value, without the alternative null."""
     branches = [resolved(branch) for branch in schema.get("anyOf", [schema])]
     return {name: branch[name] for branch in map(resolved, branches) for name in LIMITS if name in branch}
 
 
 def read_by(model: type[BaseModel]) -> tuple[dict[str, Node], set[str]]:
-    """Limits of a model's fields, and those it needs."""
+    """The limits of a model's fields, and the names of its required fields."""
     schema = model.model_json_schema()
     fields = {name: limits_of({"anyOf": _branches(field)}) for name, field in schema.get("properties", {}).items()}
     return fields, set(schema.get("required", []))
@@ -251,7 +271,7 @@ def test_sizes_in_bytes_are_told_as_they_are_measured() -> None:
 
 
 def varied(base: Node, where: str, *values: Any) -> list[Node]:
-    """The base with each of the values at a place in it, such as ``constraints/cpu``."""
+    """The base with each of the values, one after the other, at a place such as ``constraints/cpu``."""
     *path, last = where.split("/")
     variants = []
     for value in values:
@@ -502,7 +522,7 @@ def test_a_cancel_fits_the_document_exactly_where_it_is_read() -> None:
 
 
 class _Recorded(dict[str, list[str]]):
-    """A query without parameters that remembers which it was asked for."""
+    """A query without parameters. It remembers the names that the code asks for."""
 
     def __init__(self) -> None:
         super().__init__({"": [""]})
@@ -591,7 +611,7 @@ def test_a_number_in_a_query_is_taken_up_to_its_limit_and_refused_beyond(api: Ga
 )
 def test_an_idempotency_key_fits_the_document_where_it_is_read(key: str) -> None:
     schema = load_document()["components"]["parameters"]["IdempotencyKey"]["schema"]
-    # A server never sees the blanks at either end.
+    # A server never sees the blanks around the value of a header.
     is_whole = key == key.strip(" ")
     assert validator(schema).is_valid(key) is (is_whole and request._KEY.fullmatch(key) is not None)
 

@@ -1,4 +1,4 @@
-"""Hypothesis without time limits: a slow machine is no failure."""
+"""Switches off the time limits of hypothesis, because a slow machine is no failure."""
 
 from hypothesis import settings
 

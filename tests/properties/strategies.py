@@ -1,4 +1,4 @@
-"""Values of the domain, as hypothesis draws them."""
+"""Strategies that draw values of the domain."""
 
 import json
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from gyoza_domain.domain.run import (
 from gyoza_domain.http.json_text import dump
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
-"""Any text that UTF-8 can tell."""
+"""Draws any text that UTF-8 can encode."""
 
 json_numbers = st.one_of(
     st.integers(),
@@ -134,7 +134,7 @@ cancels = st.builds(
 
 @st.composite
 def attempts(draw: st.DrawFn) -> OpAttempt:
-    """An attempt, reachable or not; it has a result exactly where it has a source of one."""
+    """Draws an attempt, not always a reachable one. It has a result exactly if it has a source of one."""
     first_seq = draw(seqs)
     result_source = draw(st.none() | st.sampled_from(ResultSource))
     result = None if result_source is None else draw(results)
@@ -181,5 +181,5 @@ runs = st.builds(
 
 
 def spelled(value: Any) -> str:
-    """The value as text that tells 1 from 1.0 and from true, and 0.0 from -0.0, as equality does not."""
+    """A text of the value. Unlike equality, it distinguishes 1, 1.0 and true, and 0.0 and -0.0."""
     return json.dumps(value)

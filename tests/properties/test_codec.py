@@ -1,4 +1,4 @@
-"""What is stored comes back as it was."""
+"""Tests that values survive being stored and read."""
 
 from dataclasses import replace
 from typing import Any
@@ -33,18 +33,18 @@ from gyoza_domain.runs.ports import IdempotencyKey, KeyUse
 from testing.capacity import item_bytes
 from tests.properties.strategies import attempts, claims, events, leases, results, run_ids, runs, seqs, specs, texts
 
-HEAD_BYTES = 1_024
-"""A write unit: HEAD stays below it, whatever the run's documents and timeline hold."""
+MAX_HEAD_BYTES = 1_024
+"""One write unit. HEAD stays below it, whatever the run's documents and timeline hold."""
 
 MAX_NUMBER_DIGITS = 38
-"""Digits of a number (DynamoDB's limit)."""
+"""The most digits of a number (DynamoDB's limit)."""
 
 versions = st.none() | st.integers(1, 10**9)
 
 large_inputs = st.integers(MAX_INPUTS_IN_SPEC_BYTES - 10, MAX_INPUTS_IN_SPEC_BYTES + 10).map(
     lambda length: JsonText('{"a":"' + "x" * (length - 8) + '"}')
 )
-"""Inputs around the size from which they are an item of their own."""
+"""Draws inputs around the size limit of inputs in SPEC."""
 
 any_specs = specs | st.builds(lambda spec, inputs: replace(spec, inputs=inputs), specs, large_inputs)
 
@@ -58,7 +58,7 @@ def with_terms_of(spec: RunSpec, run: OpRun) -> OpRun:
 
 
 @given(runs, any_specs)
-def test_a_run_at_its_creation(run: OpRun, spec: RunSpec) -> None:
+def test_a_new_run_comes_back_from_its_head(run: OpRun, spec: RunSpec) -> None:
     assert head_from(new_head(run, spec)) == Head(
         run=with_terms_of(spec, replace(run, attempt=without_documents(run.attempt))),
         lease_version=None,
@@ -71,13 +71,13 @@ def test_a_run_at_its_creation(run: OpRun, spec: RunSpec) -> None:
 
 
 @given(runs, runs, any_specs, st.tuples(versions, versions, versions))
-def test_a_run_after_a_change(
+def test_a_changed_run_comes_back_from_its_head(
     before: OpRun,
     later: OpRun,
     spec: RunSpec,
     versions_beside: tuple[int | None, int | None, int | None],
 ) -> None:
-    """A change keeps the attributes that it may not touch, and takes away those that the run has no more."""
+    """A change keeps the attributes that it may not touch, and removes those that the run has lost."""
     lease_version, claim_version, result_version = versions_beside
     after = replace(
         later,
@@ -104,7 +104,7 @@ def test_a_run_after_a_change(
 
 @given(runs, any_specs)
 def test_the_head_stays_small_whatever_the_documents_hold(run: OpRun, spec: RunSpec) -> None:
-    assert item_bytes(new_head(run, spec)) < HEAD_BYTES
+    assert item_bytes(new_head(run, spec)) < MAX_HEAD_BYTES
 
 
 @given(runs, any_specs)
@@ -131,27 +131,26 @@ def test_spec_holds_all_but_large_inputs(run_id: str, spec: RunSpec) -> None:
 
 
 @given(st.none() | claims)
-def test_a_claim(claim: Claim | None) -> None:
+def test_a_claim_comes_back_from_its_attributes(claim: Claim | None) -> None:
     item = stored(codec.claim_attributes(claim))
     assert codec.claim_from(item) == claim
     assert item.keys() <= {"schema", *codec.CLAIM_ATTRIBUTES}
 
 
 @given(results)
-def test_a_result(result: AttemptResult) -> None:
+def test_a_result_comes_back_from_its_attributes(result: AttemptResult) -> None:
     item = stored(codec.result_attributes(result))
     assert codec.result_from(item) == result
     assert item.keys() <= {"schema", *codec.RESULT_ATTRIBUTES}
 
 
-@given(runs, attempts())
-def test_an_attempt_that_another_followed(run: OpRun, attempt: OpAttempt) -> None:
-    """The size of its outputs went with the run's next attempt, and what only a current attempt has ended with it."""
-    item = codec.closed_attempt_item(run, attempt)
+@given(run_ids, attempts())
+def test_a_closed_attempt_comes_back_without_its_result(run_id: str, attempt: OpAttempt) -> None:
+    """The values that only a current attempt has are gone too."""
+    item = codec.closed_attempt_item(run_id, attempt)
     assert codec.closed_attempt_from(item) == replace(
         attempt,
         result=None,
-        outputs_bytes=0,
         not_before=None,
         is_offered=True,
         is_indexed=False,
@@ -161,14 +160,14 @@ def test_an_attempt_that_another_followed(run: OpRun, attempt: OpAttempt) -> Non
 
 
 @given(runs, leases)
-def test_a_lease(run: OpRun, lease: Lease) -> None:
+def test_a_lease_comes_back_from_its_item(run: OpRun, lease: Lease) -> None:
     item = codec.beat_item(run, lease)
     assert codec.lease_from(item) == lease
     assert item["due_at"]["S"] == instant_to_text(lease.until)
 
 
 @given(run_ids, events)
-def test_an_event(run_id: str, event: Event) -> None:
+def test_an_event_comes_back_from_its_item(run_id: str, event: Event) -> None:
     item = codec.event_item(run_id, event)
     assert codec.event_from(item) == event
     assert codec.seq_of(item) == event.seq
@@ -200,7 +199,7 @@ def test_every_item_has_its_key_and_its_schema_and_nothing_dynamodb_cannot_hold(
     items: list[dict[str, Any]] = [
         *created,
         codec.event_item(run.id, event) | codec.claim_attributes(attempt.claim),
-        codec.closed_attempt_item(run, attempt),
+        codec.closed_attempt_item(run.id, attempt),
     ]
     specs_of_run = [keys.SPEC, keys.INPUTS] if len(spec.inputs.encode()) > MAX_INPUTS_IN_SPEC_BYTES else [keys.SPEC]
     sks = [keys.HEAD, keys.idempotency_sk("0a1b"), *specs_of_run, keys.event_sk(event.seq)]
@@ -219,5 +218,5 @@ def test_the_version_of_a_head_is_the_run_s(run: OpRun, spec: RunSpec) -> None:
 
 
 def stored(attributes: Item) -> Item:
-    """An item that holds the attributes."""
+    """A stored item with these attributes."""
     return {"schema": {"N": "1"}, **attributes}

@@ -1,4 +1,4 @@
-"""Any JSON object, through the API and back."""
+"""Tests that any JSON object comes back from the API unchanged."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from testing.gateway import Gateway
 from tests.properties.strategies import json_objects, spelled, texts
 
 one_table_for_all = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-"""The examples share a table: each makes a run of its own."""
+"""The settings of tests whose examples share a table. Each example creates its own run."""
 
 
 @one_table_for_all
@@ -25,12 +25,12 @@ def test_inputs_come_back_as_they_were_sent(api: Gateway, inputs: dict[str, Any]
 
 
 payloads = json_objects.filter(lambda payload: len(dump(payload).encode()) <= 12_000)
-"""With room below 16 KiB for the texts beside it."""
+"""Draws payloads that leave room below 16 KiB for the other texts."""
 
 
 @one_table_for_all
 @given(outputs=json_objects, payload=payloads, msg=texts, error_message=texts)
-def test_what_a_worker_posts_comes_back_as_it_was_sent(
+def test_texts_and_documents_of_a_worker_come_back_as_they_were_sent(
     api: Gateway, outputs: dict[str, Any], payload: dict[str, Any], msg: str, error_message: str
 ) -> None:
     rest = {name: value for name, value in payload.items() if name not in {"outputs", "error_message"}}

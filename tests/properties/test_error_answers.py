@@ -1,4 +1,4 @@
-"""No answer with an error passes 64 KB, whatever is sent."""
+"""Tests that no answer with an error exceeds 64 KB, whatever the request is."""
 
 import json
 from typing import Any, NamedTuple

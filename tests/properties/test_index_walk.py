@@ -1,4 +1,4 @@
-"""Walking the indexes page by page, over any runs, shards and filters, with few entries a request."""
+"""Walks the indexes page by page, over any runs, shards and filters, with few entries a request."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -66,7 +66,7 @@ class Run:
 
 
 class IndexesInMemory:
-    """DynamoDB's Query on an index: the limit counts what is looked at, not what the filter leaves."""
+    """Plays DynamoDB's Query on an index. The limit counts the entries before the filter."""
 
     def __init__(self, runs: list[Run]) -> None:
         self._entries = [run.entry for run in runs]
@@ -89,7 +89,7 @@ class IndexesInMemory:
 
 @st.composite
 def some_runs(draw: st.DrawFn) -> tuple[list[Run], int]:
-    """Runs, several of them at one instant, and the number of shards they lie in."""
+    """Draws runs, several of them at one instant, and their number of shards."""
     shards = draw(st.integers(1, 4))
     attributes = st.tuples(
         st.integers(0, 6),

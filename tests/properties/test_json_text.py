@@ -1,4 +1,4 @@
-"""Any JSON, in and out again."""
+"""Tests that any JSON keeps its meaning when it is parsed and written."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Bounds on created_key against their definition."""
+"""Tests the bounds on created_key against their definition."""
 
 from datetime import datetime
 
@@ -16,10 +16,10 @@ Position = tuple[datetime, str]
 
 @given(st.data(), few_instants, few_ids)
 def test_a_key_is_within_bounds_exactly_when_its_run_is(
-    data: st.DataObject, instants_: list[datetime], ids: list[str]
+    data: st.DataObject, run_instants: list[datetime], ids: list[str]
 ) -> None:
-    everything = [(at, run_id) for at in set(instants_) for run_id in ids]
-    some_instant = st.none() | st.sampled_from(instants_) | instants
+    everything = [(at, run_id) for at in set(run_instants) for run_id in ids]
+    some_instant = st.none() | st.sampled_from(run_instants) | instants
     some_run: st.SearchStrategy[Position | None] = st.none() | st.sampled_from(everything)
     created_from, created_to = data.draw(some_instant), data.draw(some_instant)
     above, below = data.draw(some_run), data.draw(some_run)

@@ -14,7 +14,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gyoza_domain.domain import timers, transitions
 from gyoza_domain.domain.errors import GyozaError
 from gyoza_domain.domain.run import (
-    LOSSES,
     AttemptResult,
     Backoff,
     CancelRequest,
@@ -288,9 +287,6 @@ class Life(RuleBasedStateMachine):
             ),
             lambda: self.model.patch(self.now, state=state and state.value, outputs=outputs, priority=priority),
         )
-        # A patch to or from FAILED leaves the counters alone, while the model counts the attempts that are FAILED.
-        ended = [attempt for attempt in (*self.closed, self.run.attempt) if attempt.state is State.FAILED]
-        self.run = replace(self.run, failures=len(ended), losses=sum(attempt.reason in LOSSES for attempt in ended))
 
     # -- the comparison
 

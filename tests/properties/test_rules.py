@@ -1,4 +1,4 @@
-"""A run under any sequence of commands, against what must always hold."""
+"""Tests invariants of a run under any sequence of commands."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,14 +16,14 @@ CREATED = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
 
 @dataclass
 class Attempt:
-    """What the model knows of an attempt."""
+    """The model of an attempt."""
 
     types: list[EventType] = field(default_factory=list)
     given_back: bool = False
 
 
 class AnyCommands(RuleBasedStateMachine):
-    """A run, the timeline it made, and a model of its attempts that knows no rule but the budget's."""
+    """A run, its timeline, and a model of its attempts that has only the rule of the retry budget."""
 
     @initialize(max_attempts=st.integers(1, 3))
     def create(self, max_attempts: int) -> None:
@@ -153,7 +153,7 @@ class AnyCommands(RuleBasedStateMachine):
         for attempt in (*self.closed, self.run.attempt):
             assert (attempt.result is None) == (attempt.result_source is None)
             outputs = "" if attempt.result is None else attempt.result.outputs
-            # An attempt that an event ended without outputs has none to count, though it shows an empty object.
+            # An attempt that an event ended without outputs counts no bytes, although it shows an empty object.
             assert attempt.outputs_bytes == len(outputs.encode()) or (attempt.outputs_bytes, outputs) == (0, "{}")
 
     @invariant()

@@ -1,4 +1,4 @@
-"""A run under any sequence of commands, as it comes back from a table: whole, in part, as a row, and page by page."""
+"""Tests that a run comes back from a table under any sequence of commands: whole, in part, as a row, in pages."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,6 +28,7 @@ from gyoza_domain.dynamodb.run_reader import DynamoDBRunReader
 from gyoza_domain.dynamodb.run_store import DynamoDBRunStore
 from gyoza_domain.dynamodb.snapshot import row_keys, row_view
 from gyoza_domain.runs.commands import RunPatch, add_event, patch_run
+from gyoza_domain.runs.pausing import Pauses
 from gyoza_domain.runs.ports import Extent
 from gyoza_domain.runs.views import (
     MAX_EVENT_BYTES,
@@ -45,7 +46,7 @@ RUN_ID = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 
 
 def text_of(size: int) -> JsonText:
-    """A document of that many bytes, at least ten."""
+    """A document of that many bytes, which must be at least ten."""
     return JsonText('{"é":"' + "x" * (size - 9) + '"}')
 
 
@@ -56,11 +57,11 @@ documents = st.just(EMPTY_OBJECT) | sizes.map(text_of)
 
 def as_stored(closed: OpAttempt) -> OpAttempt:
     """The closed attempt without what no answer shows of it."""
-    return replace(closed, outputs_bytes=0, is_offered=True, cancel=None)
+    return replace(closed, is_offered=True, cancel=None)
 
 
 class StoppedClock:
-    """Nobody else writes, so nobody waits."""
+    """A clock that stands still. Nobody else writes, so nothing waits."""
 
     def __init__(self) -> None:
         self.instant = CREATED
@@ -76,7 +77,7 @@ class StoppedClock:
 
 
 class StoredRun(RuleBasedStateMachine):
-    """The store, the reader and the rows beside a run that keeps every value in memory."""
+    """Compares the store, the reader and the rows with a run that keeps every value in memory."""
 
     @initialize(inputs=inputs, max_attempts=st.integers(1, 3))
     def create(self, inputs: JsonText, max_attempts: int) -> None:
@@ -124,7 +125,7 @@ class StoredRun(RuleBasedStateMachine):
         size=st.sampled_from([10, 9_900, 10_400]),
     )
     def a_worker_writes_many_lines(self, count: int, size: int) -> None:
-        """Around the hundred events and the 1 MB of them that a run shows."""
+        """Write about as many events as a run shows: a hundred, or 1 MB of them."""
         if self.run.state.is_terminal:
             return
         for _ in range(count):
@@ -178,7 +179,7 @@ class StoredRun(RuleBasedStateMachine):
         return self.timeline[attempt.first_seq : attempt.last_seq + 1]
 
     def view(self) -> RunView:
-        """The run as the definition has it: the newest hundred events, of those the newest that fit 1 MB."""
+        """The run by definition: the newest hundred events, and of those the newest that fit 1 MB."""
         shown: list[Event] = []
         for event in reversed(self.events_of(self.run.attempt)[-MAX_EVENTS_OF_RUN:]):
             if sum(each.text_bytes for each in (*shown, event)) > MAX_EVENT_BYTES:
@@ -194,11 +195,16 @@ class StoredRun(RuleBasedStateMachine):
     def every_extent_is_the_run_as_far_as_it_goes(self) -> None:
         attempt = self.run.attempt
         without_result = replace(self.run, attempt=replace(attempt, result=None))
-        knows_result = attempt.result_source is ResultSource.PATCH
-        assert self.store.load(RUN_ID, Extent.SMALL).run == without_result
-        assert self.store.load(RUN_ID, Extent.CLOSING).run == (self.run if knows_result else without_result)
-        assert self.store.load(RUN_ID, Extent.RESULT).run == self.run
-        assert self.store.load(RUN_ID, Extent.WHOLE).run == self.run
+        is_patched = attempt.result_source is ResultSource.PATCH
+        expected = {
+            Extent.SMALL: without_result,
+            Extent.CLOSING: self.run if is_patched else without_result,
+            Extent.REOPENING: without_result if is_patched else self.run,
+            Extent.RESULT: self.run,
+            Extent.WHOLE: self.run,
+        }
+        pauses = Pauses(self.clock)
+        assert {extent: self.store.load(RUN_ID, extent, pauses).run for extent in Extent} == expected
 
     @invariant()
     def a_row_is_the_run_without_its_events(self) -> None:
@@ -242,7 +248,7 @@ class StoredRun(RuleBasedStateMachine):
         self.check_page(self.reader.events_across_attempts(RUN_ID, after_seq, limit), behind, limit)
 
     def check_page(self, page: EventPage, behind: Sequence[Event], limit: int) -> None:
-        """A page may end short of its limit only where 1 MB ends, and never empty while there is more."""
+        """Check a page. It may end short of its limit only if it holds 1 MB, and it is empty only at the end."""
         assert page.run == self.bare_run()
         assert list(page.events) == list(behind[: len(page.events)])
         assert page.has_more == (len(page.events) < len(behind))

@@ -1,4 +1,4 @@
-"""Every function on moto, played through all it can do, while what it asks of AWS is recorded."""
+"""Plays every function on moto through all its work and records its AWS calls."""
 
 import sys
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from tests.template.intrinsics import ACCOUNT, REGION, STACK
 
 @pytest.fixture(scope="session")
 def used() -> dict[str, set[Permission]]:
-    """Permissions that each function, by the name of its folder, has used."""
+    """The permissions that each function has used, by the name of its folder."""
     real = BaseClient._make_api_call  # type: ignore[attr-defined]
     with mock_aws(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("GYOZA_TABLE", TABLE_NAME)
@@ -38,7 +38,7 @@ def used() -> dict[str, set[Permission]]:
 
 
 def _forget_everything() -> None:
-    """Each client and whatever holds one, whichever module of ``bootstrap`` has it."""
+    """Forget each client and every object that holds one, in all modules of ``bootstrap``."""
     for name, module in list(sys.modules.items()):
         if name.startswith("gyoza_domain.bootstrap"):
             for member in vars(module).values():

@@ -1,4 +1,4 @@
-"""Requests, batches and operators' tasks that lead each function through every way it has to call AWS."""
+"""Sends requests, batches and operators' tasks that lead each function through all its AWS calls."""
 
 import json
 from collections.abc import Mapping
@@ -27,21 +27,21 @@ NO_RUN = "00000000-0000-4000-8000-000000000000"
 TABLE_NAME = "RunTable"
 
 EVENTS_SHOWN = 100
-"""Events that a run shows (docs/openapi.yaml): what is older is read apart."""
+"""The number of events that a run shows (docs/openapi.yaml). Older events need another read."""
 
 
 def play(gateway: RecordingGateway, recorder: Recorder) -> None:
     dynamodb: Any = boto3.client("dynamodb")
     parts = (_create, _define, _command, _work, _hold_leases, _claim, _read_timelines, _list, _push, _wake)
     for part in parts:
-        # moto copies the whole table with every transaction: a small one is quick.
+        # moto copies the whole table for every transaction, so a small table is quick.
         create_table(dynamodb, TABLE_NAME)
         part(gateway, recorder)
         dynamodb.delete_table(TableName=TABLE_NAME)
 
 
 def _create(gateway: RecordingGateway, _recorder: Recorder) -> None:
-    """Also a replayed creation, one refused because its key was used, and one with large inputs."""
+    """Create runs: plain, replayed, with a key that was used for another body, and with large inputs."""
     gateway.create()
     gateway.create(inputs=LARGE)
     for status, replayed, body in [(201, None, {}), (201, "true", {}), (422, None, {"priority": 9})]:
@@ -85,7 +85,7 @@ def _define(gateway: RecordingGateway, recorder: Recorder) -> None:
 
 
 def _command(gateway: RecordingGateway, recorder: Recorder) -> None:
-    """Each command plain, minimal, with a key, repeated, repeated on a terminal run, overtaken, and refused."""
+    """Send each command plain, minimal, with a key, repeated, repeated on a terminal run, overtaken, and refused."""
     commands: list[tuple[str, str, Any]] = [
         ("POST", "events", {"type": "INFO"}),
         ("POST", "cancel", None),
@@ -109,7 +109,7 @@ def _command(gateway: RecordingGateway, recorder: Recorder) -> None:
 
 
 def _work(gateway: RecordingGateway, _recorder: Recorder) -> None:
-    """Events of every type, through attempts with patched outputs."""
+    """Post events of every type, through attempts with patched outputs."""
     run_id = gateway.create(inputs=LARGE, retry_policy={"max_attempts": 3})["id"]
     worker: list[tuple[str, dict[str, Any]]] = [
         ("ASSIGNED", {"payload": {"worker_id": "w"}}),
@@ -187,9 +187,9 @@ def _leased(gateway: RecordingGateway) -> str:
 
 
 def _read_timelines(gateway: RecordingGateway, _recorder: Recorder) -> None:
-    """Short and long timelines, earlier attempts, and a result that is older than the events a run shows.
+    """Read short and long timelines, earlier attempts, and a result that is older than the events a run shows.
 
-    The long attempt keeps the events of the one before it off the page that its run is read with.
+    The long attempt has so many events that the query of the whole run meets none of the attempt before it.
     """
     run_id = gateway.call("POST", "/runs", {"image": "busybox:1"}, headers=KEY).json["id"]
     assert gateway.start(run_id).status == 200
@@ -226,7 +226,7 @@ def _read_timelines(gateway: RecordingGateway, _recorder: Recorder) -> None:
 
 
 def _list(gateway: RecordingGateway, recorder: Recorder) -> None:
-    """Each filter, alone and together, pages either way, and rows that change between two reads."""
+    """List runs by each filter, alone and together, in both directions, with rows that change between two reads."""
     filters: list[dict[str, Any]] = [
         {},
         {"state": "RUNNING"},
@@ -256,7 +256,7 @@ def _list(gateway: RecordingGateway, recorder: Recorder) -> None:
 
 
 def _push(gateway: RecordingGateway, recorder: Recorder) -> None:
-    """Topics that are there, are not, were deleted before a replay; refusals; records and messages nobody can read."""
+    """Push to existing, missing and deleted topics, with refusals and with unreadable records and messages."""
     sns: Any = boto3.client("sns")
     for topic in ("orders", "orders.fifo"):
         run_id = gateway.create(event_delivery={"topic": topic}, inputs=LARGE)["id"]
@@ -369,7 +369,7 @@ def _invoke_publish(recorder: Recorder, record: Mapping[str, Any]) -> None:
 
 
 def _record_of(run_id: str, number: str) -> Mapping[str, Any]:
-    """The stream's record of the run's HEAD as it is now."""
+    """A stream record of the run's current HEAD."""
     dynamodb: Any = boto3.client("dynamodb")
     items = dynamodb.scan(
         TableName=TABLE_NAME, FilterExpression="contains(pk, :id)", ExpressionAttributeValues={":id": {"S": run_id}}

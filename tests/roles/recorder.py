@@ -37,9 +37,9 @@ and https://docs.aws.amazon.com/sns/latest/dg/sns-batch-api-actions.html: the si
 
 
 class Recorder:
-    """Permissions by function, of all calls while ``of`` names one; ``record`` stands in for botocore's call.
+    """Records the permissions of all calls by function while ``of`` names one. ``record`` replaces botocore's call.
 
-    ``meanwhile``: what somebody else does right before the next call of an operation, by the operation's name.
+    ``meanwhile`` maps an operation's name to another client's action right before its next call.
     """
 
     def __init__(self, call: Callable[..., Any]) -> None:
@@ -56,7 +56,7 @@ class Recorder:
         return self._call(client, operation, params)
 
     def during(self, function: str, action: Callable[[], Any]) -> Any:
-        """The action's result; all calls in it are the function's."""
+        """Run the action as the function, so that all its calls count as the function's. Returns its result."""
         before, self.of = self.of, function
         try:
             return action()
@@ -65,7 +65,7 @@ class Recorder:
 
 
 class RecordingGateway(Gateway):
-    """A gateway whose every request is recorded as its function's."""
+    """A gateway that records each request as one of its function."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder

@@ -1,4 +1,4 @@
-"""Each function's role: exactly what the function and Lambda itself do with it, and nothing else."""
+"""Tests each function's role: it allows exactly the actions of the function and of Lambda itself."""
 
 import re
 from typing import Any
@@ -46,12 +46,12 @@ def role_of(function: str, **parameters: str) -> dict[str, Any]:
 
 
 def role_for(function: str, permissions: set[Permission], boundary: dict[str, str]) -> dict[str, Any]:
-    """A role as ``shape_of`` shows it."""
+    """The expected role in the form of ``shape_of``."""
     return {"trusts": "lambda.amazonaws.com", "allows": permissions, **boundary, "name": function}
 
 
 def shape_of(role: dict[str, Any]) -> dict[str, Any]:
-    """A whole role: any part of it that is not expected shows under its own name."""
+    """The whole role. An unexpected part appears under its own name."""
     rest = dict(role)
     [policy] = rest.pop("Policies")
     trust = rest.pop("AssumeRolePolicyDocument")
@@ -129,7 +129,7 @@ def test_a_schedule_of_this_account_may_invoke_its_function_and_nothing_else(
 
 
 @pytest.mark.parametrize("function", ["PublishEvents", "RedeliverEvents", "ReplayParkedEvents"])
-def test_where_topics_are_named_a_role_publishes_to_those_only(function: str) -> None:
+def test_a_role_publishes_to_the_listed_topics_only(function: str) -> None:
     role = role_of(function, Topics="orders,orders.fifo")
     [denied] = [each for each in role["Policies"][0]["PolicyDocument"]["Statement"] if each["Effect"] == "Deny"]
     assert denied == {

@@ -505,7 +505,7 @@ class ModelRun:
         past = [(instant, cause) for instant, cause in self._due() if instant <= at]
         if not past:
             return False
-        # reading: between equal instants the lease comes first, then `cancel_by`, then `attempt_timeout_s`.
+        # reading: between equal instants the lease comes first, then `attempt_timeout_s`, then `cancel_by`.
         _, cause = min(past, key=lambda entry: entry[0])
         # reading: the run stays visible and usable until the timer removes it, also after its retention's instant.
         if cause == "retention":
@@ -528,10 +528,10 @@ class ModelRun:
             return due
         if attempt.lease_until is not None:
             due.append((attempt.lease_until, "lost"))
-        if self.cancel_by is not None:
-            due.append((self.cancel_by, "cancel_not_acknowledged"))
         if attempt.deadline is not None:
             due.append((attempt.deadline, "expired" if self.state == PENDING else "timed_out"))
+        if self.cancel_by is not None:
+            due.append((self.cancel_by, "cancel_not_acknowledged"))
         return due
 
     def _act_for(self, cause: Cause, at: datetime, jitter: float) -> None:

@@ -1,7 +1,7 @@
 """A table in memory, for tests that look at many runs or at single items.
 
-It knows the calls of the store and the reader, with the conditions and the expressions that they send, and DynamoDB's
-limit of 1 MB a page. It is one version at a time: nothing is torn unless a test takes an item away.
+It implements the calls of the store and the reader, with their conditions and expressions, and DynamoDB's limit of 1 MB
+a page. It always shows one version: a reader meets half a transaction only if a test removes an item.
 """
 
 import re
@@ -22,7 +22,7 @@ _ASSIGNMENT = re.compile(r"(#\w+) = (?:if_not_exists\(\1, (:\w+)\)|(:\w+))")
 
 
 class TableInMemory:
-    """``items``: by partition and sort key. ``calls``: the names of the calls, in order."""
+    """``items`` maps partition and sort key to the item. ``calls`` lists the names of the calls, in order."""
 
     def __init__(self) -> None:
         self.items: dict[tuple[str, str], Item] = {}
@@ -99,7 +99,7 @@ class TableInMemory:
 
 
 def updated(item: Item, update: dict[str, Any]) -> Item:
-    """The item after an Update; an expression that this does not know whole fails."""
+    """The item after an Update. Fails for an expression that it does not know completely."""
     sets, _, removes = update["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
     names, values = update["ExpressionAttributeNames"], update["ExpressionAttributeValues"]
     assignments = _ASSIGNMENT.findall(sets)
@@ -131,6 +131,10 @@ def _holds(action: dict[str, Any], item: Item | None) -> bool:
     values = action["ExpressionAttributeValues"]
     if condition == "attribute_not_exists(pk) OR expires_at <= :now":
         return item is None or int(item["expires_at"]["N"]) <= int(values[":now"]["N"])
+    if condition == "attribute_not_exists(#schema) OR #schema <= :schema":
+        assert action["ExpressionAttributeNames"]["#schema"] == "schema"
+        schema = (item or {}).get("schema", {"N": "0"})
+        return "N" in schema and int(schema["N"]) <= int(values[":schema"]["N"])
     if condition == "version = :decided_on":
         return item is not None and item["version"] == values[":decided_on"]
     # The conditions of a lease, whose item has gone if the lease has ended.

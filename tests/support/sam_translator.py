@@ -1,8 +1,8 @@
 """Transforms a template as SAM does. Runs in the emulator's environment, which has the translator.
 
-Reads lines from stdin until its end, each ``{"template": {...}, "parameters": {...}}`` with code at S3 addresses, and
-answers each with a line, the transformed template. The layer's pydantic and the translator's exclude each other, hence
-the process.
+Reads lines from stdin until its end. Each is ``{"template": {...}, "parameters": {...}}`` with code at S3 addresses,
+and the answer is a line with the transformed template. The layer's pydantic and the translator's cannot be in one
+process.
 """
 
 import json
@@ -21,7 +21,7 @@ class _NoManagedPolicies:
 
 if __name__ == "__main__":
     os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
-    # It warns that it has no account to ask which features are on.
+    # The translator warns that it has no account to ask for enabled features.
     logging.disable(logging.ERROR)
     for line in sys.stdin:
         request = json.loads(line)

@@ -30,7 +30,7 @@ from functools import cache
 from operator import gt, lt
 from random import Random
 
-# By name: a test may put simulated functions in their place in the module time, for the handlers' sake.
+# The module is imported by name, because a test may replace functions of the module time for the handlers.
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
@@ -47,7 +47,7 @@ Item = Mapping[str, Any]
 Request = Mapping[str, Any]
 
 MAX_DELAY_S = 0.3
-PAGE_BYTES = 1_048_576
+MAX_PAGE_BYTES = 1_048_576
 """A query's page ends with the item that exceeds this size (DynamoDB's limit, as the engine applies it)."""
 
 
@@ -610,7 +610,7 @@ class _Query:
         for entry in ordered:
             size += item_bytes(entry)
             looked_at.append(entry)
-            if size > PAGE_BYTES or len(looked_at) == limit:
+            if size > MAX_PAGE_BYTES or len(looked_at) == limit:
                 last_key = self._key(entry)
                 break
         kept = [entry for entry in looked_at if all(clause.holds(entry) for clause in self._filter)]

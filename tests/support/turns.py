@@ -11,7 +11,9 @@ _DOOR, _ROOM = 0, 1
 
 
 class Turns:
-    """Hold in every process of this machine that names the same file. A process that dies gives up its turn."""
+    """Lets tests wait for each other, in every process of this machine that names the same file. A process that dies
+    gives up its turn.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -19,13 +21,13 @@ class Turns:
 
     @contextmanager
     def beside_others(self) -> Iterator[None]:
-        """Wait until nothing runs alone."""
+        """Run the block beside others, but not beside a block that runs alone."""
         with self._turn(fcntl.LOCK_SH):
             yield
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Wait until nothing runs."""
+        """Run the block alone: wait until no other block runs, and let others wait."""
         with self._turn(fcntl.LOCK_EX):
             yield
 

@@ -17,6 +17,7 @@ from gyoza_domain.claiming.choice import order_of
 from gyoza_domain.claiming.ports import Candidate, CandidatePage
 from gyoza_domain.domain.errors import RunNotFound
 from gyoza_domain.domain.run import Change, OpRun, RunSpec, State
+from gyoza_domain.runs.pausing import Pauses
 from gyoza_domain.runs.ports import (
     ChangedMeanwhile,
     ClaimKey,
@@ -142,7 +143,7 @@ class WaitingRuns:
 
     # -- RunStore
 
-    def load(self, run_id: str, extent: Extent, *, at_least: int = 0) -> Loaded:
+    def load(self, run_id: str, extent: Extent, _pauses: Pauses | None = None, *, at_least: int = 0) -> Loaded:
         self.calls.append(f"load {extent.name}" + " known" * (at_least > 0))
         self._take(self._latencies.load_s)
         run = self.runs.get(run_id)

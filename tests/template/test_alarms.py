@@ -92,3 +92,8 @@ def test_an_alarm_takes_few_enough_metrics_and_notifies_the_topic_where_there_is
     assert len(watched(ALARMS[name])) < METRICS_OF_AN_ALARM
     assert ALARMS[name]["AlarmActions"] == {"Fn::If": ["NotifiesOfAlarms", [{"Ref": "AlarmTopicArn"}], []]}
     assert TEMPLATE["Resources"][name]["Condition"] == "HasAlarms"
+
+
+def test_the_documented_price_of_the_alarms_is_that_of_all_metrics_they_watch() -> None:
+    metrics = sum(len(watched(alarm)) for alarm in ALARMS.values())
+    assert f"{metrics} metrics, {metrics * 0.10:.2f} dollars" in (ROOT / "docs/deploying.md").read_text()

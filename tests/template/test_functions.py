@@ -1,4 +1,4 @@
-"""One route or one task, one function, one folder, one role."""
+"""Tests that each route and each task has one function, one folder and one role."""
 
 import re
 
@@ -28,7 +28,7 @@ ROUTES = {
 }
 
 TASKS = {"PublishEvents", "RedeliverEvents", "ReplayParkedEvents", "WakeRuns"}
-"""Functions that are no route."""
+"""The functions without a route."""
 
 TEMPLATE = load_template()
 FUNCTIONS = resources_of_type(TEMPLATE, "AWS::Serverless::Function")
@@ -50,7 +50,7 @@ def test_each_function_has_a_folder_of_its_name_and_no_folder_is_left_over() -> 
 
 
 def test_a_function_folder_holds_one_file() -> None:
-    # A requirements.txt in it would make `sam build` ask for the interpreter that Lambda runs.
+    # A requirements.txt in the folder would make `sam build` ask for the interpreter that Lambda runs.
     folders = {path for path in ROOT.glob("functions/*") if path.is_dir()}
     files = {file for folder in folders for file in folder.iterdir() if file.name != "__pycache__"}
     assert files == {folder / "app.py" for folder in folders}

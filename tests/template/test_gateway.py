@@ -96,6 +96,6 @@ def test_functions_log_json_into_one_group_at_one_level_and_lambda_only_its_warn
         "SystemLogLevel": "WARN",
         "ApplicationLogLevel": {"Ref": "LogLevel"},
     }
-    # Lambda's level takes precedence over the logger's own: two levels would be one that has no effect.
+    # Lambda's log level outweighs the logger's own, so a second level would have no effect.
     assert common["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == {"Ref": "LogLevel"}
     assert common["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == {"Ref": "AWS::StackName"}

@@ -1,4 +1,4 @@
-"""The layer's packages are the ones that were looked at, and it is the same wherever it is built."""
+"""Tests that the layer holds exactly the reviewed packages and that every build gives the same layer."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ def test_the_hashed_packages_are_those_required_and_what_they_need() -> None:
     hashed = {match[1]: match[2] for match in PIN.finditer((LAYER / "requirements.hashes.txt").read_text())}
     assert required.items() <= hashed.items()
     assert set(required) == {"aws-lambda-powertools", "pydantic"}
-    # pip refuses the whole file if a package that these need is missing from it.
+    # pip refuses the whole file if it lacks a package that another one needs.
     assert "--require-hashes --requirement requirements.hashes.txt" in (LAYER / "Makefile").read_text()
 
 

@@ -1,4 +1,4 @@
-"""The table as the code and its operators rely on it."""
+"""Tests the properties of the table that the code and the operators rely on."""
 
 from typing import Any
 

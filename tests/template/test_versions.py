@@ -16,14 +16,14 @@ FUNCTIONS = resources_of_type(load_template(), "AWS::Serverless::Function")
 
 @dataclass
 class Build:
-    """A folder as `sam build` leaves it, and the values a deployment gives to parameters."""
+    """A folder that `sam build` made, and the parameter values of a deployment."""
 
     folder: Path
     template: Path
     parameters: dict[str, str] = field(default_factory=dict)
 
     def deployed(self) -> Json:
-        """The transformed template; code lies where its contents say."""
+        """The transformed template. The address of code depends on its contents."""
         digest = digest_of(self.folder, self.template, self.parameters)
         code = {name: self._digest_of_files(name) for name in code_resources()}
         return transformed(self.parameters | {"CodeDigest": digest}, code)
@@ -43,7 +43,7 @@ def build(tmp_path: Path) -> Build:
 
 
 def versions(template: Json) -> dict[str, str]:
-    """Logical id of each function's version, by the function."""
+    """The logical id of each function's version, by function."""
     return {
         each["Properties"]["FunctionName"]["Ref"]: name
         for name, each in template["Resources"].items()
@@ -52,8 +52,8 @@ def versions(template: Json) -> dict[str, str]:
 
 
 def new_versions(before: Json, after: Json) -> set[str]:
-    """Functions whose version ``after`` is another than ``before``, and whose $LATEST differs, without which Lambda
-    publishes none.
+    """The functions with another version ``after`` and another $LATEST. Lambda publishes a version only of a changed
+    $LATEST.
     """
     old, new = versions(before), versions(after)
     assert set(old) == set(new) == set(FUNCTIONS)

@@ -1,4 +1,4 @@
-"""template.yaml as SAM transforms it, once a test session for each set of parameter values and of code."""
+"""Transforms template.yaml as SAM does, once a test session for each set of parameter values and of code."""
 
 import atexit
 import json
@@ -18,10 +18,10 @@ Json = dict[str, Any]
 
 
 def transformed(parameters: Mapping[str, str] | None = None, code: Mapping[str, str] | None = None) -> Json:
-    """The template that CloudFormation carries out.
+    """The template that CloudFormation executes.
 
-    ``parameters``: values other than the defaults. ``code``: for a function or layer, by its logical id, a digest of
-    its files, which is part of their address as it is where `sam deploy` uploads them.
+    ``parameters`` are values that differ from the defaults. ``code`` maps the logical id of a function or layer to a
+    digest of its files. The digest is part of the files' address, as it is after `sam deploy`.
     """
     text = _transformed(tuple(sorted((parameters or {}).items())), tuple(sorted((code or {}).items())))
     result: Json = json.loads(text)
@@ -29,7 +29,7 @@ def transformed(parameters: Mapping[str, str] | None = None, code: Mapping[str, 
 
 
 def code_resources() -> list[str]:
-    """Logical ids of everything that is uploaded: each function, and the layer."""
+    """The logical ids of all uploaded resources: each function, and the layer."""
     resources = load_template()["Resources"]
     return [name for name, each in resources.items() if {"CodeUri", "ContentUri"} & set(each["Properties"])]
 
@@ -53,7 +53,7 @@ def _transformed(parameters: tuple[tuple[str, str], ...], code: tuple[tuple[str,
 
 @cache
 def _translator() -> "subprocess.Popen[str]":
-    """One process for all transformations of a session: it takes longer to start than to transform."""
+    """A process for all transformations of a session, because its start takes longer than they do."""
     if not _PYTHON.exists():
         pytest.fail("SAM's translator is missing; `make setup` installs it")
     process = subprocess.Popen([_PYTHON, _TRANSLATOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

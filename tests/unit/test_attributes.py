@@ -1,4 +1,4 @@
-"""Attributes of items, and items that this release cannot read."""
+"""Tests the attributes of items, and items that this release cannot read."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -54,7 +54,7 @@ def test_the_version_of_no_item_is_zero(item: Item | None, version: int) -> None
     assert version_of(item) == version
 
 
-# -- items that cannot be read
+# -- unreadable items
 
 
 def test_an_item_of_this_schema_is_decoded() -> None:
@@ -115,8 +115,8 @@ DECODED: list[tuple[str, Callable[[Any], object], Item, tuple[str, ...]]] = [
     (
         "ATTEMPT",
         codec.closed_attempt_from,
-        codec.closed_attempt_item(RUN, CLOSED),
-        ("attempt", "state", "progress", "first_seq", "last_seq"),
+        codec.closed_attempt_item(RUN_ID, CLOSED),
+        ("attempt", "state", "progress", "first_seq", "last_seq", "outputs_bytes"),
     ),
     ("CLAIM", codec.claim_from, new_item(RUN_ID, keys.CLAIM) | codec.claim_attributes(Claim(3, None)), ()),
     ("OUTPUTS", codec.result_from, new_item(RUN_ID, keys.OUTPUTS), ()),
@@ -163,8 +163,8 @@ def test_every_kind_of_item_is_read_past_attributes_that_are_not_known(
         (head_from, new_head(RUN, RunSpec("busybox:1")), "result_source", "CHECKPOINT"),
         (codec.event_from, codec.event_item(RUN_ID, EVENT), "type", "PAUSED"),
         (codec.event_from, codec.event_item(RUN_ID, EVENT), "state", "PAUSED"),
-        (codec.closed_attempt_from, codec.closed_attempt_item(RUN, CLOSED), "state", "PAUSED"),
-        (codec.closed_attempt_from, codec.closed_attempt_item(RUN, CLOSED), "result_source", "CHECKPOINT"),
+        (codec.closed_attempt_from, codec.closed_attempt_item(RUN_ID, CLOSED), "state", "PAUSED"),
+        (codec.closed_attempt_from, codec.closed_attempt_item(RUN_ID, CLOSED), "result_source", "CHECKPOINT"),
     ],
 )
 def test_a_value_that_only_a_later_release_knows_is_refused(

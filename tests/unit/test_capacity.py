@@ -1,10 +1,10 @@
-"""The count of capacity units itself, against sums done by hand."""
+"""Tests the count of capacity units against sums done by hand."""
 
 from typing import Any
 
 import pytest
 
-from testing.capacity import index_write_units, item_bytes, read_units, write_units
+from testing.capacity import index_writes, item_bytes, read_units, write_units
 
 HEAD: dict[str, Any] = {
     "pk": {"S": "RUN#1"},
@@ -34,13 +34,13 @@ def test_a_read_unit_is_four_kilobytes_and_half_of_it_when_not_consistent(size: 
 
 
 def test_a_new_head_enters_the_three_indexes_it_has_keys_for() -> None:
-    assert index_write_units(None, HEAD) == 3
+    assert index_writes(None, HEAD).total() == 3
 
 
 def test_progress_touches_no_index() -> None:
-    assert index_write_units(HEAD, HEAD | {"progress": {"N": "50"}}) == 0
+    assert index_writes(HEAD, HEAD | {"progress": {"N": "50"}}).total() == 0
 
 
 def test_a_new_state_moves_one_entry_and_rewrites_another() -> None:
     after = HEAD | {"state": {"S": "RUNNING"}, "index_state": {"S": "RUNNING#0"}}
-    assert index_write_units(HEAD, after) == 2 + 1
+    assert index_writes(HEAD, after).total() == 2 + 1

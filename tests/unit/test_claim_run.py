@@ -32,6 +32,7 @@ from gyoza_domain.domain.transitions import (
     new_attempt,
     patch,
 )
+from gyoza_domain.runs.pausing import Pauses
 from gyoza_domain.runs.ports import ChangedMeanwhile, ClaimKey, Extent, IdempotencyKey, Loaded, NotWritten, Overloaded
 from tests.support.virtual_time import VirtualTime
 from tests.support.waiting_runs import WaitingRuns, candidate_of
@@ -77,7 +78,7 @@ class Table(WaitingRuns):
         self.unreadable: dict[str, StorageUnavailable] = {}
         self.after_failure: Callable[[Change, IdempotencyKey | None], None] = lambda *_: None
 
-    def load(self, run_id: str, extent: Extent, *, at_least: int = 0) -> Loaded:
+    def load(self, run_id: str, extent: Extent, _pauses: Pauses | None = None, *, at_least: int = 0) -> Loaded:
         if run_id in self.unreadable:
             self.calls.append("load")
             raise self.unreadable[run_id]

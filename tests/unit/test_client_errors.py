@@ -1,4 +1,4 @@
-"""DynamoDB's errors as ours."""
+"""Tests the translation of DynamoDB's errors."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -24,7 +24,7 @@ ARN = "arn:aws:dynamodb:eu-central-1:123:table/runs"
 
 
 def client_error(code: str, reasons: list[dict[str, Any]] | None = None, *, resent: int = 0) -> ClientError:
-    """``resent``: how often the client had sent the request before."""
+    """An error of the client, which had sent the request ``resent`` times before."""
     response: dict[str, Any] = {
         "Error": {"Code": code, "Message": ARN},
         "ResponseMetadata": {"RetryAttempts": resent},
@@ -73,7 +73,7 @@ def test_a_read_at_one_instant_that_meets_a_transaction_in_flight_is_not_there_y
 
 @pytest.mark.parametrize("busy", sorted(BUSY_REASONS))
 @pytest.mark.parametrize("other", ["None", *sorted(CONFLICT_REASONS)])
-def test_of_a_read_a_reason_that_tells_of_load_outweighs_a_conflict(busy: str, other: str) -> None:
+def test_load_outweighs_a_conflict_among_the_reasons_of_a_read(busy: str, other: str) -> None:
     assert isinstance(of_read(cancelled(other, busy)), StorageUnavailable)
 
 
@@ -101,7 +101,8 @@ def test_a_conflict_outside_a_transaction_is_one_too() -> None:
 @pytest.mark.parametrize("item", [None, {"version": {"N": "7"}}])
 def test_a_failed_condition_outside_a_transaction_hands_on_what_it_returned(item: dict[str, Any] | None) -> None:
     error = client_error("ConditionalCheckFailedException")
-    error.response |= {} if item is None else {"Item": item}  # type: ignore[typeddict-unknown-key]
+    response: dict[str, Any] = error.response  # type: ignore[assignment]
+    response |= {} if item is None else {"Item": item}
     conflict = of_write(error)
     assert isinstance(conflict, WriteConflict)
     assert conflict.items == [item]
@@ -131,7 +132,7 @@ def test_a_write_that_is_refused_for_load_is_throttled(code: str) -> None:
 
 @pytest.mark.parametrize("busy", sorted(BUSY_REASONS))
 @pytest.mark.parametrize("other", ["None", *sorted(CONFLICT_REASONS)])
-def test_of_a_write_a_reason_that_tells_of_load_outweighs_a_conflict(busy: str, other: str) -> None:
+def test_load_outweighs_a_conflict_among_the_reasons_of_a_write(busy: str, other: str) -> None:
     assert isinstance(of_write(cancelled(other, busy)), WriteThrottled)
 
 
@@ -218,7 +219,7 @@ def test_a_translated_error_carries_nothing_of_dynamodb_s_text(error: Exception,
 
 
 @pytest.mark.parametrize("seam", [translated_read, translated_write])
-def test_success_passes(seam: Any) -> None:
+def test_a_call_without_an_error_passes(seam: Any) -> None:
     with seam():
         done = True
     assert done

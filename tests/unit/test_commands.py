@@ -1,4 +1,4 @@
-"""The commands against stores that conflict, refuse for load or lose an answer as they are told."""
+"""Tests the commands on stores that conflict, refuse because of load or lose answers on demand."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -49,6 +49,7 @@ from gyoza_domain.runs.commands import (
     heartbeat,
     patch_run,
 )
+from gyoza_domain.runs.pausing import Pauses
 from gyoza_domain.runs.ports import (
     ChangedMeanwhile,
     Extent,
@@ -77,7 +78,7 @@ def a_run(state: State = State.PENDING, version: int = 1) -> OpRun:
 
 @dataclass
 class FakeClock:
-    """A clock that only moves while a request sleeps or saves."""
+    """A clock that moves only while a request sleeps or saves."""
 
     seconds: float = 1_000.0
     pauses: list[float] = field(default_factory=list)
@@ -106,11 +107,11 @@ class FixedIds:
 
 
 class OneRun:
-    """One run. Each write but the last fails as ``failures`` says, in order.
+    """A store of one run. Its first writes fail with the ``failures``, in order.
 
-    ``others``: the run as another request left it, for each write that meets it changed; without one it stays.
-    ``fingerprint``: the one that the key was used with, as HEAD and key show it at one instant. ``at_that_instant``:
-    the run that is read together with the key, if it is not the one of ``load``.
+    ``others`` are the states in which another request leaves the run, one for each conflict. ``fingerprint`` is that of
+    the request that used the key, as ``load_with_key`` shows it. ``at_that_instant`` is the run of ``load_with_key``,
+    if it differs from the run of ``load``.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class OneRun:
         self.saved: list[Change] = []
         self.added: list[tuple[OpRun, RunSpec, IdempotencyKey | None]] = []
         self.keys: list[IdempotencyKey | None] = []
+        self.pauses: list[Pauses] = []
         self._failures = list(failures)
         self._others = list(others)
         self._fingerprint = fingerprint
@@ -135,11 +137,13 @@ class OneRun:
 
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
         self.calls.append("add")
-        self.fail_if_told()
+        self.fail_as_prepared()
         self.added.append((run, spec, key))
 
-    def load(self, run_id: str, extent: Extent, *, at_least: int = 0) -> Loaded:
+    def load(self, run_id: str, extent: Extent, pauses: Pauses | None = None, *, at_least: int = 0) -> Loaded:
+        assert pauses is not None
         self.calls.append(f"load {extent.name}" + " known" * (at_least > 0))
+        self.pauses.append(pauses)
         if run_id not in {RUN_ID, KEYED_RUN_ID}:
             raise RunNotFound(run_id)
         view = RunView(self.run, SPEC, NEWEST) if extent is Extent.WHOLE else None
@@ -149,7 +153,7 @@ class OneRun:
         self.calls.append("save")
         self.keys.append(key)
         assert loaded.origin == change.before, "the change rests on another reading"
-        self.fail_if_told()
+        self.fail_as_prepared()
         assert change.before == self.run
         self.saved.append(change)
         self.run = change.after
@@ -157,7 +161,7 @@ class OneRun:
     def renew(self, loaded: Loaded, lease: Lease) -> Lease:
         self.calls.append("renew")
         assert loaded.origin == self.run
-        self.fail_if_told()
+        self.fail_as_prepared()
         self.renewed.append(lease)
         return lease
 
@@ -165,16 +169,17 @@ class OneRun:
         raise AssertionError(removal)
 
     def load_with_key(
-        self, run_id: str, key: IdempotencyKey, *, with_lease: bool = False
+        self, run_id: str, key: IdempotencyKey, pauses: Pauses, *, with_lease: bool = False
     ) -> tuple[Loaded, KeyUse | None]:
         assert (run_id, key) == (RUN_ID, KEY)
         self.calls.append("load with key" + " and lease" * with_lease)
+        self.pauses.append(pauses)
         if self._at_that_instant is not None:
             self.run = self._at_that_instant
         use = None if self._fingerprint is None else KeyUse(self._fingerprint, self.run.version)
         return Loaded(self.run), use
 
-    def fail_if_told(self) -> None:
+    def fail_as_prepared(self) -> None:
         if self._failures:
             failure = self._failures.pop(0)
             if isinstance(failure, ChangedMeanwhile) and self._others:
@@ -183,7 +188,7 @@ class OneRun:
 
 
 class NeverWritten(OneRun):
-    """Every write fails and takes its time; ``failures`` are told by turns. A conflict raises the run's version."""
+    """Every write takes its time and fails with the ``failures`` in turn. A conflict raises the run's version."""
 
     def __init__(self, clock: FakeClock, save_s: float, failures: Sequence[NotWritten] = ()) -> None:
         super().__init__(a_run())
@@ -219,7 +224,7 @@ def clock() -> FakeClock:
 
 
 def pausing(monkeypatch: pytest.MonkeyPatch, choose: Callable[[float], float]) -> None:
-    """Let ``choose`` say how long a pause is, given its bound."""
+    """Let ``choose`` determine each pause from its bound."""
 
     def uniform(low: float, high: float) -> float:
         assert low == 0
@@ -313,7 +318,7 @@ def test_a_write_that_was_refused_for_load_is_sent_again_without_reading_again(c
     assert len(clock.pauses) == 2
 
 
-def test_of_two_workers_that_start_a_run_the_slower_is_refused(clock: FakeClock) -> None:
+def test_the_slower_of_two_workers_that_start_a_run_is_refused(clock: FakeClock) -> None:
     started = append_event(a_run(), STARTED, clock.now()).after
     store = OneRun(a_run(), [ChangedMeanwhile(RUN_ID)], [started])
     with pytest.raises(InvalidTransition):
@@ -346,7 +351,7 @@ FAILURES: dict[str, tuple[list[NotWritten], tuple[type[GyozaError], ...]]] = {
     "load": ([Overloaded()], (StorageUnavailable,)),
     "both by turns": ([Overloaded(), ChangedMeanwhile(RUN_ID)], (RunBusy, StorageUnavailable)),
 }
-"""The failures by turns, and the refusals that they may end in: the last failure decides."""
+"""The failures in turn, and the refusals that the last of them may lead to."""
 
 
 @pytest.mark.parametrize("save_s", [0.005, 0.05, 0.4])
@@ -453,7 +458,7 @@ def test_a_key_that_came_with_another_body_is_refused(clock: FakeClock) -> None:
 
 
 def test_a_repeat_that_the_run_refuses_is_answered_if_its_key_was_used(clock: FakeClock) -> None:
-    """The first request completed the run, so that the run takes no second COMPLETED."""
+    """The first request completed the run, which therefore refuses a second COMPLETED."""
     store = OneRun(a_run(State.COMPLETED), fingerprint="the body")
     assert post(store, clock, COMPLETED, key=KEY) == Outcome(a_run(State.COMPLETED), None, is_replay=True)
     assert store.calls == ["load SMALL", "load with key", "load SMALL known"]
@@ -523,7 +528,7 @@ def test_conflicts_before_and_after_a_keyed_refusal_share_the_eight_seconds(
 
 
 class TakesItOnlyWithItsKey(NeverWritten):
-    """A run that others complete and reopen: by each conflict it refuses, and when read with the key it takes it."""
+    """A run that others complete and reopen. Each conflict leaves it completed; ``load_with_key`` shows it reopened."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock, 0.005)
@@ -535,16 +540,35 @@ class TakesItOnlyWithItsKey(NeverWritten):
         raise ChangedMeanwhile(RUN_ID)
 
     def load_with_key(
-        self, run_id: str, key: IdempotencyKey, *, with_lease: bool = False
+        self, run_id: str, key: IdempotencyKey, pauses: Pauses, *, with_lease: bool = False
     ) -> tuple[Loaded, KeyUse | None]:
         self.run = a_run(State.RUNNING, self.run.version + 1)
-        return super().load_with_key(run_id, key, with_lease=with_lease)
+        return super().load_with_key(run_id, key, pauses, with_lease=with_lease)
+
+
+def test_every_read_of_a_request_gets_the_pauses_of_that_request(clock: FakeClock) -> None:
+    store = OneRun(a_run(State.RUNNING), [ChangedMeanwhile(RUN_ID), ChangedMeanwhile(RUN_ID)])
+    post(store, clock, key=KEY)
+    store.run = a_run(State.COMPLETED)
+    with pytest.raises(RunLocked):
+        post(store, clock, key=KEY)
+    patch_run(store, clock, RUN_ID, RunPatch(priority=1), whole=False)
+    assert store.calls == [
+        *["load SMALL", "save"] * 3,
+        *("load SMALL", "load with key"),
+        *("load SMALL", "save"),
+    ]
+    first, second, third = store.pauses[0], store.pauses[3], store.pauses[5]
+    assert len({id(first), id(second), id(third)}) == 3
+    assert store.pauses == [first] * 3 + [second] * 2 + [third]
 
 
 # -- patches
 
 PATCHES = [
-    (RunPatch(State.FAILED), "RESULT"),
+    (RunPatch(State.FAILED), "SMALL"),
+    (RunPatch(State.PENDING), "REOPENING"),
+    (RunPatch(State.RUNNING, priority=0), "REOPENING"),
     (RunPatch(None, JsonText('{"b":2}')), "RESULT"),
     (RunPatch(State.FAILED, JsonText('{"b":2}'), 0), "RESULT"),
     (RunPatch(priority=0), "SMALL"),

@@ -226,7 +226,7 @@ def test_a_patch_of_the_state_ends_the_deadline() -> None:
         (300, 100, 200, Reason.CANCEL_NOT_ACKNOWLEDGED),
         (300, 200, 100, Reason.TIMED_OUT),
         (100, 100, 100, Reason.LOST),
-        (300, 100, 100, Reason.CANCEL_NOT_ACKNOWLEDGED),
+        (300, 100, 100, Reason.TIMED_OUT),
     ],
 )
 def test_the_earliest_of_several_past_instants_decides(

@@ -9,6 +9,7 @@ from gyoza_domain.definitions.commands import Draft, delete_definition, put_defi
 from gyoza_domain.definitions.ports import DefinitionChanged, Put, PutKey, PutUse, Stored
 from gyoza_domain.domain.definition import Definition, Template
 from gyoza_domain.domain.errors import DefinitionBusy, OutcomeUnknown, PreconditionFailed, StorageUnavailable
+from gyoza_domain.runs.pausing import Pauses
 from gyoza_domain.runs.ports import NotWritten, Overloaded
 
 BEGINNING = datetime(2026, 3, 2, 20, 0, 0, 42_000, tzinfo=UTC)
@@ -42,7 +43,7 @@ class Store:
     overtaken_by: Definition | None = None
     puts: list[Put] = field(default_factory=list)
 
-    def load(self, _name: str, _version: str | None = None) -> Stored | None:
+    def load(self, _name: str, _version: str | None = None, _pauses: Pauses | None = None) -> Stored | None:
         return self.stored
 
     def put(self, put: Put, _stored: Stored | None, _key: PutKey | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The delivery of a batch of the stream, on a table in memory and a simulated SNS."""
+"""Tests the delivery of a batch of the stream, on a table in memory and a simulated SNS."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -26,7 +26,7 @@ from tests.support.push import (
 
 
 class Lane:
-    """One of the stream's lanes: a delivery with its services, and the records that it is given."""
+    """One lane of the stream: a delivery with its services, and its records."""
 
     def __init__(self, outbox: MemoryOutbox | None = None) -> None:
         self.outbox = outbox or MemoryOutbox()
@@ -124,7 +124,7 @@ def test_a_request_has_its_own_end_before_the_process_has() -> None:
     ("topic", "runs", "calls"),
     [("orders.fifo", 1, 100), ("orders.fifo", 5, 20), ("orders.fifo", 10, 10), ("orders", 1, 10), ("orders", 10, 10)],
 )
-def test_what_a_hundred_records_of_so_many_runs_cost_a_lane(topic: str, runs: int, calls: int) -> None:
+def test_a_hundred_records_of_so_many_runs_cost_a_lane_so_many_calls(topic: str, runs: int, calls: int) -> None:
     lane = Lane(MemoryOutbox(topic=topic))
     batch = [lane.record(f"run-{run}", seq) for seq in range(100 // runs) for run in range(runs)]
     assert lane.publish(batch) == []
@@ -142,7 +142,7 @@ def test_a_neighbour_of_a_busy_run_leaves_with_the_first_call_of_its_batch() -> 
 def test_a_busy_run_of_a_fifo_topic_delays_its_lane_beyond_what_the_lane_sends(rate: int, calls: int) -> None:
     """A run writes so many events a second for 30 s, beside a run that writes one. A call takes 30 simulated ms.
 
-    ``calls``: to SNS, between the write of a neighbour's event and the batch that it leaves with, at most.
+    ``calls`` is the most calls to SNS between the write of the other run's event and the batch that holds it.
     """
     lane = Lane()
     written = [lane.record("busy", seq, written_s=seq / rate) for seq in range(30 * rate)]
@@ -158,7 +158,7 @@ def test_a_busy_run_of_a_fifo_topic_delays_its_lane_beyond_what_the_lane_sends(r
 
 
 def batches(written: list[StreamChange], clock: Clock) -> Iterator[list[StreamChange]]:
-    """What a lane is given, one batch after the other: at most 100 records that are written by then."""
+    """The batches of a lane, in order. Each holds at most 100 records that are written by then."""
     while written:
         clock.now_s = max(clock.now_s, written_s(written[0]))
         ready = [change for change in written[:100] if written_s(change) <= clock.now_s]

@@ -1,4 +1,4 @@
-"""Every file and `make` target that a document, a docstring or a comment names exists in the repository."""
+"""Tests that every file and `make` target in a document, a docstring or a comment exists."""
 
 import ast
 import io
@@ -14,13 +14,15 @@ import pytest
 from testing.cloudformation import ROOT
 
 MADE = frozenset({".local", ".aws-sam", ".git", ".hypothesis", "__pycache__"})
-"""Folders that commands make. What is in them is neither read nor demanded."""
+"""The folders that commands make. Their files are neither read nor expected."""
 
-MADE_WHILE_RUNNING = frozenset({"endpoint.json", "emulator.log", "worker.log"})
+MADE_WHILE_RUNNING = frozenset(
+    {"endpoint.json", "emulator.log", "worker.log", "killed-worker.log", "second-worker.log"}
+)
 """Files of `.local/stacks/<port>` (docs/local.md), by their last names."""
 
 OWN_PATH = Path(__file__).relative_to(ROOT).as_posix()
-"""Its examples name what does not exist."""
+"""This file's path. Its examples name files that do not exist."""
 
 READ_WHOLE = frozenset({".md"})
 READ_COMMENTS = frozenset({".yaml", ".toml", ".txt"})
@@ -46,7 +48,7 @@ def files() -> frozenset[str]:
 
 @cache
 def ends_of_files() -> frozenset[str]:
-    """A file by its whole path, by its name, and by every path in between."""
+    """The names of all files: the whole path, the last name, and every ending of the path between them."""
     return frozenset("/".join(path.split("/")[start:]) for path in files() for start in range(path.count("/") + 1))
 
 
@@ -55,7 +57,7 @@ def targets() -> frozenset[str]:
 
 
 def prose(path: Path) -> str:
-    """The documents' text, and of sources the docstrings and comments, without what belongs to the language."""
+    """The text of a document, or the docstrings and comments of a source."""
     text = path.read_text()
     if path.suffix == ".py":
         return "\n".join(_python_prose(text))
@@ -74,13 +76,13 @@ def _python_prose(source: str) -> Iterator[str]:
 
 
 def missing_files(text: str) -> set[str]:
-    """Names of files, paths below a folder of the repository, and numbers of ADRs that the repository does not hold."""
+    """The named files, paths and numbers of ADRs that the repository does not hold."""
     named = set(_PATH.findall(_LINK.sub("]", text)))
     known = ends_of_files() | MADE_WHILE_RUNNING
     missing = {name for name in named if name not in known and name.split("/")[0] not in MADE}
     tops = {path.split("/")[0] for path in files() if "/" in path}
     for name in set(_FOLDER.findall(text)) - named:
-        # A path whose first part is no folder of the repository is a route, a pair of words or a name elsewhere.
+        # A path that begins with no folder of the repository is a route, a pair of words or a name elsewhere.
         is_ours = name.split("/")[0] in tops
         if is_ours and not (ROOT / name).exists() and not any((ROOT / name).parent.glob(f"{Path(name).name}-*")):
             missing.add(name)
@@ -91,7 +93,7 @@ def missing_files(text: str) -> set[str]:
 
 
 def missing_links(text: str, folder: Path) -> set[str]:
-    """Targets of Markdown links, seen from the folder of their document, that do not exist."""
+    """The targets of Markdown links that do not exist, relative to the ``folder`` of the document."""
     return {link for link in _LINK.findall(text) if not (folder / link).exists()}
 
 
@@ -102,7 +104,7 @@ def missing_targets(text: str) -> set[str]:
 
 
 def texts() -> dict[str, str]:
-    """What is written in each file, by its path."""
+    """The prose of each file, by its path."""
     read = READ_WHOLE | READ_COMMENTS | {".py"}
     paths = [Path(path) for path in sorted(files()) if Path(path).suffix in read or Path(path).name == "Makefile"]
     return {path.as_posix(): prose(ROOT / path) for path in paths}

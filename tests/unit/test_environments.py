@@ -1,4 +1,4 @@
-"""The tool that installs the tools, with installers that only note that they were called."""
+"""Tests the installation of the tools, with installers that only record their calls."""
 
 import importlib.util
 import os
@@ -18,12 +18,12 @@ from tools.environments import CannotInstall, Environments, check_venv_module
 
 
 class Recorded(Environments):
-    """Runs nothing; ``uv_works`` says whether uv would."""
+    """Records commands and runs nothing. ``uv_works`` decides whether uv succeeds."""
 
     def __init__(self, folder: Path, *, uv_works: bool = True) -> None:
         super().__init__(folder / "venv", folder / "requirements", Steps(lambda _: None))
         self.commands: list[str] = []
-        self.told: dict[str, str] = {}
+        self.uv_variables: dict[str, str] = {}
         self._uv_works = uv_works
 
     def _run(self, name: str, command: Any, more: Any = None) -> None:
@@ -32,7 +32,7 @@ class Recorded(Environments):
         if what == "venv":
             Path(command[-1]).mkdir(parents=True)
         if what == "uv":
-            self.told = dict(more)
+            self.uv_variables = dict(more)
             if not self._uv_works:
                 raise CannotInstall("no index")
 
@@ -77,7 +77,7 @@ def test_uv_is_told_the_index_that_pip_is_configured_to_use(folder: Path, monkey
         monkeypatch.delenv(variable, raising=False)
     environments = Recorded(folder)
     environments.make("local")
-    assert environments.told == {"UV_DEFAULT_INDEX": "https://index.invalid/simple"}
+    assert environments.uv_variables == {"UV_DEFAULT_INDEX": "https://index.invalid/simple"}
 
 
 def test_a_python_without_ensurepip_is_told_before_anything_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_a_python_without_ensurepip_is_told_before_anything_is_installed(monkeyp
 
 
 def test_an_interrupted_installation_says_so_in_one_sentence(folder: Path) -> None:
-    """The installer environment takes seconds; it is interrupted as soon as it is begun."""
+    """The installation of the installer takes seconds and is interrupted as soon as it begins."""
     command = [sys.executable, "-m", "tools.environments", "local"]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as installing:

@@ -1,4 +1,4 @@
-"""Every error has a status and a code, and a text for clients."""
+"""Tests that every error has a status, a code and a text for clients."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ from gyoza_domain.domain.transitions import ALLOWED_IN
 from gyoza_domain.http.errors import STATUS_AND_CODE, RequestError, misfit, misfit_error, misfits_error, too_large_error
 
 BASES = {errors.GyozaError, errors.Refused, errors.InvalidRequest}
-"""Errors that are never raised themselves."""
+"""The errors that are never raised themselves."""
 
 
 def family_of(error: type[errors.GyozaError]) -> set[type[errors.GyozaError]]:
@@ -165,7 +165,7 @@ def test_the_text_of_an_error_is_a_sentence_fit_for_a_client(error: errors.Gyoza
 @pytest.mark.parametrize("event_type", EventType)
 @pytest.mark.parametrize("state", [state for state in State if not state.is_terminal])
 def test_an_event_that_a_state_does_not_allow_comes_with_advice(state: State, event_type: EventType) -> None:
-    """Each such pair has an advice, and no pair that is allowed has one."""
+    """Each such pair has an advice, and no allowed pair has one."""
     refusal = f"A run that is {state} takes no {event_type} event"
     has_advice = str(errors.InvalidTransition(state, event_type)) != refusal
     assert has_advice is (state not in ALLOWED_IN[event_type])
@@ -201,7 +201,7 @@ def test_misfits_beyond_twenty_are_counted() -> None:
 
 def test_a_field_that_does_not_fit_is_422_and_named() -> None:
     error = misfit_error(["query", "limit"], "Input should be an integer", "int_parsing")
-    assert as_told(error) == (
+    assert as_answered(error) == (
         422,
         "validation_error",
         [{"loc": ["query", "limit"], "msg": "Input should be an integer", "type": "int_parsing"}],
@@ -210,12 +210,12 @@ def test_a_field_that_does_not_fit_is_422_and_named() -> None:
 
 def test_a_document_above_its_limit_is_413_and_named() -> None:
     error = too_large_error(["payload", "outputs"], 262_144)
-    assert as_told(error) == (
+    assert as_answered(error) == (
         413,
         "too_large",
         "payload.outputs is larger than 262144 bytes as compact UTF-8 JSON",
     )
 
 
-def as_told(error: RequestError) -> tuple[int, str, object]:
+def as_answered(error: RequestError) -> tuple[int, str, object]:
     return error.status, error.code, error.detail

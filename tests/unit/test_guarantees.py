@@ -1,4 +1,4 @@
-"""docs/guarantees.md names tests: they exist."""
+"""Tests that the tests in docs/guarantees.md exist."""
 
 import re
 

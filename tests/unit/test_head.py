@@ -1,4 +1,4 @@
-"""HEAD's size at its worst, and the marks that it carries."""
+"""Tests the greatest size of HEAD, and its marks."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,8 +28,8 @@ from testing.capacity import item_bytes
 
 LAST_INSTANT = datetime(2286, 11, 20, 17, 46, 39, 999_999, tzinfo=UTC)
 """Sixteen digits of microseconds since 1970."""
-MOST = 9_999_999_999
-"""Ten digits, none of them a zero at the end, which would cost nothing."""
+MAX_COUNTER = 9_999_999_999
+"""A number of ten digits. A zero at its end would take no space."""
 
 NEEDS = Constraints(10**12 - 1, 10**12 - 1, 10**12 - 1)
 TERMS = Terms(
@@ -51,12 +51,12 @@ ENDED = OpRun(
         number=99_999_999,
         state=State.COMPLETED,
         progress=99,
-        first_seq=MOST,
-        last_seq=MOST,
+        first_seq=MAX_COUNTER,
+        last_seq=MAX_COUNTER,
         started_at=LAST_INSTANT,
         finished_at=LAST_INSTANT,
-        claim=Claim(MOST, "w" * 256, MOST),
-        result=AttemptResult(JsonText('{"a":"' + "x" * 262_000 + '"}'), "e" * 1_000, MOST),
+        claim=Claim(MAX_COUNTER, "w" * 256, MAX_COUNTER),
+        result=AttemptResult(JsonText('{"a":"' + "x" * 262_000 + '"}'), "e" * 1_000, MAX_COUNTER),
         result_source=ResultSource.PATCH,
         outputs_bytes=262_143,
         began_at=LAST_INSTANT,
@@ -73,7 +73,7 @@ ENDED = OpRun(
     returns=9,
     expires_at=LAST_INSTANT,
     shard=63,
-    version=MOST,
+    version=MAX_COUNTER,
 )
 SPEC = RunSpec(
     image="i" * 1_024,
@@ -81,12 +81,14 @@ SPEC = RunSpec(
     event_delivery=EventDelivery("t" * 256, JsonText('{"a":"' + "x" * 2_000 + '"}')),
     op_definition="d" * 256,
 )
-HEAD_OF_ENDED = new_head(ENDED, SPEC) | changing_attributes(ENDED, claim_version=MOST, result_version=MOST)
+HEAD_OF_ENDED = new_head(ENDED, SPEC) | changing_attributes(
+    ENDED, claim_version=MAX_COUNTER, result_version=MAX_COUNTER
+)
 
 WAITING = replace(
     ENDED,
     attempt=replace(
-        OpAttempt(ENDED.attempt.number, first_seq=MOST, last_seq=MOST, began_at=LAST_INSTANT),
+        OpAttempt(ENDED.attempt.number, first_seq=MAX_COUNTER, last_seq=MAX_COUNTER, began_at=LAST_INSTANT),
         not_before=LAST_INSTANT,
         deadline=LAST_INSTANT,
         is_indexed=True,
@@ -96,7 +98,7 @@ WAITING = replace(
     ),
     expires_at=None,
 )
-HEAD_OF_WAITING = new_head(WAITING, SPEC) | changing_attributes(WAITING, result_version=MOST)
+HEAD_OF_WAITING = new_head(WAITING, SPEC) | changing_attributes(WAITING, result_version=MAX_COUNTER)
 
 RUNNING = replace(
     ENDED,
@@ -104,7 +106,7 @@ RUNNING = replace(
     expires_at=None,
 )
 HEAD_OF_RUNNING = new_head(RUNNING, SPEC) | changing_attributes(
-    RUNNING, lease_version=MOST, claim_version=MOST, result_version=MOST
+    RUNNING, lease_version=MAX_COUNTER, claim_version=MAX_COUNTER, result_version=MAX_COUNTER
 )
 
 UNOFFERED = replace(
@@ -112,7 +114,9 @@ UNOFFERED = replace(
     attempt=replace(ENDED.attempt, state=State.PENDING, reason=None, cancel=None, is_offered=False),
     expires_at=None,
 )
-HEAD_OF_UNOFFERED = new_head(UNOFFERED, SPEC) | changing_attributes(UNOFFERED, claim_version=MOST, result_version=MOST)
+HEAD_OF_UNOFFERED = new_head(UNOFFERED, SPEC) | changing_attributes(
+    UNOFFERED, claim_version=MAX_COUNTER, result_version=MAX_COUNTER
+)
 
 LARGEST_HEADS = [HEAD_OF_UNOFFERED, HEAD_OF_WAITING, HEAD_OF_RUNNING, HEAD_OF_ENDED]
 
@@ -130,7 +134,10 @@ def test_a_head_of_a_run_that_uses_neither_time_nor_claims_is_at_most_700_bytes(
     plain = replace(ENDED, terms=Terms(needs=NEEDS), failures=0, losses=0, returns=0, expires_at=None)
     plain = replace(plain, attempt=replace(plain.attempt, cancel=None, reason=None))
     assert (
-        item_bytes(new_head(plain, SPEC) | changing_attributes(plain, claim_version=MOST, result_version=MOST)) <= 700
+        item_bytes(
+            new_head(plain, SPEC) | changing_attributes(plain, claim_version=MAX_COUNTER, result_version=MAX_COUNTER)
+        )
+        <= 700
     )
 
 

@@ -1,4 +1,4 @@
-"""The checker of histories: it passes what is right and names what is wrong."""
+"""Tests the checker of histories: it accepts right histories and names each contradiction."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from testing.gateway import Answer
 from tests.support.history import Exchange, Final, problems, the_winner
 
 RUN = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
-NO_SUMMARY = {"worker_id": None, "gpu_id": None, "duration_ms": None, "error_message": None}
+NO_SUMMARY = {"worker_id": None, "gpu_id": None, "duration_ms": None, "error_message": None, "reason": None}
 
 
 def at(second: int) -> str:
@@ -44,7 +44,7 @@ EVENTS = [
 def attempt(number: int, **fields: Any) -> dict[str, Any]:
     events = [event for event in EVENTS if event["attempt"] == number]
     shown = {"attempt": number, "outputs": {}, "events": events, "event_count": len(events)}
-    return shown | {"progress": 0, "started_at": None, "execution_summary": NO_SUMMARY} | fields
+    return shown | {"progress": 0, "assigned_at": None, "started_at": None, "execution_summary": NO_SUMMARY} | fields
 
 
 FINAL = Final(
@@ -69,7 +69,7 @@ FINAL = Final(
             progress=40,
             started_at=at(1),
             finished_at=at(3),
-            execution_summary={"worker_id": "a", "gpu_id": 3, "duration_ms": 2000, "error_message": "no"},
+            execution_summary=NO_SUMMARY | {"worker_id": "a", "gpu_id": 3, "duration_ms": 2000, "error_message": "no"},
         ),
         attempt(2, state="CANCELLED", finished_at=at(6)),
     ],
@@ -104,7 +104,7 @@ def test_a_right_history_has_no_problems() -> None:
 
 
 def without(seq: int) -> Final:
-    """The timeline less one event, and closed up."""
+    """The timeline without one event, with the later numbers moved up."""
     left = [event for event in EVENTS if event["seq"] != seq]
     return replace(FINAL, events=[event | {"seq": position} for position, event in enumerate(left)])
 
@@ -200,7 +200,7 @@ def test_a_request_sent_again_may_be_there_twice_only_without_a_key() -> None:
 
 
 def test_a_replay_may_be_all_that_tells_of_an_effect() -> None:
-    """The service itself may find by the key that a write stands whose answer it lost."""
+    """The service itself may find by the key that its write took effect although the answer was lost."""
     assert problems([replace(HISTORY[0], is_replay=True), *HISTORY[1:]], FINAL) == []
 
 

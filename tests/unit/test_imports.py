@@ -1,4 +1,4 @@
-"""Routes without a body do not load pydantic, which would be a good part of their cold start."""
+"""Tests that routes without a body do not load pydantic, which would slow down their cold starts."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ WITHOUT_BODY = set(FUNCTION_OF_ROUTE.values()) - WITH_BODY
 
 
 def loads_pydantic(functions: set[str]) -> bool:
-    """Whether a process that imports the functions, and has none of the project's variables, loads pydantic."""
+    """True if a new process that imports the functions, without the project's variables, loads pydantic."""
     names = ", ".join(f"functions.{name}.app" for name in sorted(functions))
     done = subprocess.run(
         [sys.executable, "-c", f"import sys, {names}; print('pydantic' in sys.modules)"],

@@ -1,4 +1,4 @@
-"""JSON as it comes in and as it is kept."""
+"""Tests how JSON is read and written."""
 
 import json
 import math
@@ -10,12 +10,12 @@ from gyoza_domain.http.json_text import dump, dump_within, parse
 
 
 def nested(depth: int, opening: str = '{"a":', closing: str = "}") -> bytes:
-    """A document of so many levels."""
+    """A document with so many levels."""
     return (opening * (depth - 1) + ("{}" if closing == "}" else "[]") + closing * (depth - 1)).encode()
 
 
 def refusal_of(raw: bytes) -> tuple[int, str, str]:
-    """Status, type and text of the one complaint, which is about the body."""
+    """The status, and the type and the text of the one misfit, which must be about the body."""
     with pytest.raises(RequestError) as caught:
         parse(raw)
     assert not isinstance(caught.value.detail, str)
@@ -43,7 +43,7 @@ def refusal_of(raw: bytes) -> tuple[int, str, str]:
         (b"null", "null"),
     ],
 )
-def test_what_is_parsed_is_kept_as_compact_text_of_the_same_value(raw: bytes, text: str) -> None:
+def test_a_parsed_document_is_kept_as_compact_text_of_the_same_value(raw: bytes, text: str) -> None:
     assert dump(parse(raw)) == text
     assert parse(text.encode()) == parse(raw)
 
@@ -75,14 +75,14 @@ def test_half_of_a_surrogate_pair_is_refused(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"\xff", b'"\xe4"', b'{"a": "\xed\xa0\x80"}', b'\xfe\xff\x00"\x00"', b'"\xc0\x80"'])
-def test_what_is_not_utf_8_is_refused(raw: bytes) -> None:
+def test_a_body_that_is_not_utf_8_is_refused(raw: bytes) -> None:
     assert refusal_of(raw) == (422, "json_invalid", "The body is not UTF-8")
 
 
 @pytest.mark.parametrize(
     ("raw", "name"), [(b"NaN", "NaN"), (b"[Infinity]", "Infinity"), (b'{"a": -Infinity}', "-Infinity")]
 )
-def test_what_json_has_no_number_for_is_refused(raw: bytes, name: str) -> None:
+def test_a_number_that_json_lacks_is_refused(raw: bytes, name: str) -> None:
     assert refusal_of(raw) == (422, "json_invalid", f"{name} is not JSON")
 
 
@@ -111,7 +111,7 @@ def test_an_integer_of_more_digits_is_refused(digits: int, sign: bytes) -> None:
     "raw",
     [b" ", b"{", b"{} {}", b"{'a': 1}", b'{"a": 1,}', b"[1, 2", b"tru", b"\xef\xbb\xbf{}", b'"\n"', b"01", b"{1: 2}"],
 )
-def test_what_is_no_json_is_refused(raw: bytes) -> None:
+def test_a_body_that_is_no_json_is_refused(raw: bytes) -> None:
     status, type_, msg = refusal_of(raw)
     assert (status, type_) == (422, "json_invalid")
     assert msg.startswith("The body is not valid JSON")

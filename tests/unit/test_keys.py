@@ -1,4 +1,4 @@
-"""Key strings: their order is what queries rely on."""
+"""Tests the key strings and their order, which queries rely on."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ def created(at: datetime, run_id: str) -> str:
 
 
 EVERY_KEY = [created(at, run_id) for at in (T0 - TICK, T0, T0 + TICK) for run_id in (RUN_A, RUN_B, RUN_C)]
-"""Oldest first; three runs an instant."""
+"""The keys of three runs at each instant, oldest first."""
 
 
 def within(low: str, high: str) -> list[str]:
@@ -109,7 +109,7 @@ IN_ORDER = [
     keys.SPEC,
     keys.INPUTS,
 ]
-"""The items of a run as the docstring of ``keys`` draws them, bottom first."""
+"""The sort keys of a run in the order of the docstring of ``keys``."""
 
 
 def test_a_run_lies_in_the_order_of_the_table() -> None:

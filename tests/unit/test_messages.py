@@ -27,8 +27,8 @@ def event(**fields: object) -> Event:
 
 
 def data(message: Message) -> dict[str, object]:
-    told: dict[str, object] = json.loads(message.body)["data"]
-    return told
+    shown: dict[str, object] = json.loads(message.body)["data"]
+    return shown
 
 
 def test_an_event_is_a_cloud_event() -> None:
@@ -67,18 +67,18 @@ def test_an_event_is_a_cloud_event() -> None:
 
 def test_a_failure_that_is_retried_says_so() -> None:
     failure = event(type=EventType.FAILED, state=State.PENDING, error_message="no", will_retry=True)
-    told = data(event_message(SUBJECT, failure))
-    assert (told["state"], told["will_retry"], told["payload"]) == ("PENDING", True, {"error_message": "no"})
+    shown = data(event_message(SUBJECT, failure))
+    assert (shown["state"], shown["will_retry"], shown["payload"]) == ("PENDING", True, {"error_message": "no"})
     assert "will_retry" not in data(event_message(SUBJECT, event()))
 
 
 def test_a_creation_has_neither_number_nor_id() -> None:
     message = creation_message(SUBJECT, AT)
-    told = json.loads(message.body)
-    assert (message.seq, message.id, told["id"], told["type"]) == (
+    shown = json.loads(message.body)
+    assert (message.seq, message.id, shown["id"], shown["type"]) == (
         CREATION, "run-1/created", "run-1/created", "gyoza.run.created",
     )  # fmt: skip
-    assert (told["data"]["seq"], told["data"]["id"], told["data"]["type"]) == (None, None, "CREATED")
+    assert (shown["data"]["seq"], shown["data"]["id"], shown["data"]["type"]) == (None, None, "CREATED")
     assert set(message.attributes) == {"run_id", "type", "state", "attempt"}
 
 

@@ -1,4 +1,4 @@
-"""The guard of code that uses private parts of a package."""
+"""Tests the guard of code that uses private parts of a package."""
 
 from importlib.metadata import version
 

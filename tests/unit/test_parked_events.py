@@ -1,4 +1,4 @@
-"""Parked events on SQS."""
+"""Tests the queue of parked events on SQS."""
 
 import json
 
@@ -14,7 +14,7 @@ EVENT = ParkedEvent("AuthorizationError: no", "run-1", 4, "orders.fifo")
 
 
 @mock_aws
-def test_what_is_parked_is_taken_put_back_and_removed() -> None:
+def test_a_parked_event_is_taken_put_back_and_removed() -> None:
     client = boto3.client("sqs")
     url = client.create_queue(QueueName="parked")["QueueUrl"]
     queue = SqsParkedQueue(client, url)

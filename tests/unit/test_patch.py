@@ -1,4 +1,4 @@
-"""A patch as a rule: an edit past the timeline and the state machine."""
+"""Tests a patch: an edit without the timeline and the state machine."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,12 +9,14 @@ import pytest
 
 from gyoza_domain.domain.run import (
     EMPTY_OBJECT,
+    LOSSES,
     AttemptResult,
     Change,
     Claim,
     JsonText,
     OpAttempt,
     OpRun,
+    Reason,
     ResultSource,
     State,
 )
@@ -25,7 +27,7 @@ NOW = UPDATED + timedelta(seconds=5)
 
 
 def a_run(state: State = State.RUNNING) -> OpRun:
-    """A run that was failed once and reopened since, so that every field holds something."""
+    """A run that failed once and was reopened, so that every field has a value."""
     attempt = OpAttempt(
         number=2,
         state=state,
@@ -51,7 +53,17 @@ def with_state(attempt: OpAttempt, state: State, **changes: Any) -> OpAttempt:
 
 
 def edited(run: OpRun, attempt: OpAttempt) -> Change:
-    return Change(run, replace(run, attempt=attempt, updated_at=NOW, version=run.version + 1))
+    """The change to the attempt. The run counts its attempts that are FAILED."""
+    failures = run.failures + (attempt.state is State.FAILED) - (run.state is State.FAILED)
+    return Change(run, replace(run, attempt=attempt, failures=failures, updated_at=NOW, version=run.version + 1))
+
+
+@pytest.mark.parametrize("reason", [Reason.LOST, Reason.INTERRUPTED, Reason.TIMED_OUT])
+def test_an_attempt_that_a_patch_reopens_counts_as_no_loss(reason: Reason) -> None:
+    run = a_run(State.FAILED)
+    run = replace(run, failures=2, losses=2, attempt=replace(run.attempt, reason=reason))
+    reopened = patch(run, NOW, state=State.RUNNING).after
+    assert (reopened.failures, reopened.losses) == (1, 2 - (reason in LOSSES))
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(State, State)))
@@ -86,7 +98,7 @@ def test_outputs_may_come_before_any_result() -> None:
 
 
 def ended_run(state: State) -> OpRun:
-    """A run whose attempt an event ended: that event holds the result."""
+    """A run whose attempt an event ended. That event holds the result."""
     run = a_run(state)
     return replace(run, attempt=replace(run.attempt, result_source=ResultSource.EVENT))
 

@@ -1,4 +1,4 @@
-"""Mistakes that are found before anything is installed or built."""
+"""Tests the mistakes that are found before anything is installed or built."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 def preflight(*arguments: str, home: Path, **environ: str) -> tuple[int, str, str]:
-    """Exit code, output and errors, with nothing of AWS in the environment but what is given."""
+    """Run the tool with only the given AWS settings. Returns its exit code, output and errors."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     ended = subprocess.run(
         [sys.executable, "-m", "tools.preflight", *arguments],
@@ -74,6 +74,11 @@ def preflight(*arguments: str, home: Path, **environ: str) -> tuple[int, str, st
             ["deploy", "--config-env", "prod"],
             REGION | KEYS,
             "ENV=prod is no section of samconfig.toml. It has default, dev, local.",
+        ),
+        (
+            ["deploy", "--config-env", "local"],
+            REGION | KEYS,
+            "ENV=local is the stack of `make run`, which deploys by itself. To AWS: make deploy ENV=dev",
         ),
     ],
 )

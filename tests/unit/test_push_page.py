@@ -1,4 +1,4 @@
-"""The commands of docs/push.md."""
+"""Tests the commands of docs/push.md."""
 
 import json
 import re

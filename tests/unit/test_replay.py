@@ -1,4 +1,4 @@
-"""A replay on a queue that behaves as SQS rarely does."""
+"""Tests a replay on a queue with rare behaviour of SQS."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from tests.support.push import ARN_PREFIX, QUEUE_URL, Faults, Json, SimulatedSns
 
 
 class RepeatingSqs(SimulatedSqs):
-    """Gives the first message once more although it is taken, under another receipt."""
+    """Gives the first message a second time while it is held, with another receipt."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The parts of an API Gateway event that a handler reads."""
+"""Tests the readers of an API Gateway event."""
 
 from base64 import b64encode
 from typing import Any
@@ -33,7 +33,7 @@ def with_query(**values: list[str]) -> APIGatewayProxyEvent:
 
 
 def complaint(error: RequestError) -> tuple[int, list[str | int], str]:
-    """Status, place and type of its one complaint."""
+    """The status, and the place and the type of the one misfit."""
     assert not isinstance(error.detail, str)
     [detail] = error.detail
     return error.status, detail["loc"], detail["type"]
@@ -125,7 +125,7 @@ def test_a_parameter_that_is_not_given_is_none(event: APIGatewayProxyEvent) -> N
     assert query_values(event, "limit", ["a"]) == []
 
 
-def test_of_a_parameter_given_twice_the_last_counts() -> None:
+def test_the_last_value_of_a_repeated_parameter_counts() -> None:
     assert query_text(with_query(state=["PENDING", "RUNNING"]), "state") == "RUNNING"
 
 

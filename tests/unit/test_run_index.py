@@ -1,4 +1,4 @@
-"""Pages of run ids: which index is asked for what, and how the shards' answers become one page."""
+"""Tests pages of run ids: the choice of the index, and the merge of the shards' answers."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ T0 = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
 SHARDS = 2
 
 ShardAnswer = tuple[list[int], int | None]
-"""The entries a shard tells, and where it stopped when it has more."""
+"""The entries of a shard's answer, and its last key if the shard has more."""
 
 
 def run_id(number: int) -> str:
@@ -26,7 +26,7 @@ def run_id(number: int) -> str:
 
 
 def created_key(number: int) -> str:
-    """Of the run with that number; the higher the younger."""
+    """The created_key of the run with that number. A higher number is a younger run."""
     return keys.created_key(T0 + timedelta(seconds=number), run_id(number))
 
 
@@ -34,8 +34,8 @@ def runs(*numbers: int) -> list[str]:
     return [run_id(number) for number in numbers]
 
 
-class ShardsAsTold:
-    """Answers each shard's query as it was told, and keeps what it was asked."""
+class PreparedShards:
+    """Gives each shard's query the prepared answer and keeps the queries."""
 
     def __init__(self, answers: Mapping[int, ShardAnswer]) -> None:
         self.answers = answers
@@ -52,10 +52,10 @@ class ShardsAsTold:
 
 
 def page_of(query: RunQuery, answers: Mapping[int, ShardAnswer], cursor: int | None = None) -> IndexPage:
-    return index_of(ShardsAsTold(answers)).page(query, None if cursor is None else created_key(cursor))
+    return index_of(PreparedShards(answers)).page(query, None if cursor is None else created_key(cursor))
 
 
-def index_of(client: ShardsAsTold, shards: int = SHARDS) -> RunIndex:
+def index_of(client: PreparedShards, shards: int = SHARDS) -> RunIndex:
     return RunIndex(cast("DynamoDBClient", client), "runs", shards)
 
 
@@ -180,7 +180,7 @@ Asked = tuple[str, str, dict[str, str]]
     ],
 )
 def test_the_most_selective_index_leads_and_every_shard_is_asked_once(query: RunQuery, asked: Asked) -> None:
-    client = ShardsAsTold({})
+    client = PreparedShards({})
     index_of(client).page(query, None)
     index, hash_key, filters = asked
     assert [as_asked(request, tuple(filters)) for request in client.requests] == [
@@ -201,21 +201,21 @@ def with_shard(value: str, shard: int) -> str:
 
 
 def test_without_filters_on_its_entries_a_shard_reads_one_entry_more_than_the_page() -> None:
-    client = ShardsAsTold({})
+    client = PreparedShards({})
     index_of(client).page(RunQuery(10, image="busybox:1"), None)
     assert [request["Limit"] for request in client.requests] == [11, 11]
 
 
 @pytest.mark.parametrize("query", [RunQuery(100), RunQuery(100, state=State.FAILED, image="busybox:1")])
-def test_however_many_the_shards_no_list_reads_more_entries_than_a_request_may(query: RunQuery) -> None:
-    client = ShardsAsTold({})
+def test_no_list_reads_more_entries_than_a_request_may_however_many_shards_there_are(query: RunQuery) -> None:
+    client = PreparedShards({})
     index_of(client, shards=64).page(query, None)
     assert len(client.requests) == 64
     assert sum(request["Limit"] for request in client.requests) <= MAX_ENTRIES_A_REQUEST
 
 
 def test_with_filters_the_shards_share_the_entries_a_request_may_read() -> None:
-    client = ShardsAsTold({})
+    client = PreparedShards({})
     index_of(client).page(RunQuery(10, state=State.FAILED, image="busybox:1"), None)
     assert sum(request["Limit"] for request in client.requests) == MAX_ENTRIES_A_REQUEST == 2_000
 
@@ -234,7 +234,7 @@ def test_with_filters_the_shards_share_the_entries_a_request_may_read() -> None:
 def test_a_page_begins_right_behind_its_cursor_within_the_time_asked_for(
     query: RunQuery, cursor: int | None, within: list[int], beyond: list[int]
 ) -> None:
-    client = ShardsAsTold({})
+    client = PreparedShards({})
     index_of(client).page(query, None if cursor is None else created_key(cursor))
     for request in client.requests:
         values = request["ExpressionAttributeValues"]
@@ -253,7 +253,7 @@ def test_a_page_begins_right_behind_its_cursor_within_the_time_asked_for(
     ],
 )
 def test_a_page_that_can_hold_nothing_asks_nothing(query: RunQuery, cursor: int | None) -> None:
-    client = ShardsAsTold({0: ([9], None)})
+    client = PreparedShards({0: ([9], None)})
     page = index_of(client).page(query, None if cursor is None else created_key(cursor))
     assert page == IndexPage([], None)
     assert client.requests == []

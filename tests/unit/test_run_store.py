@@ -1,4 +1,4 @@
-"""The store's answers to what a write came to, and the reading of a run together with a key."""
+"""Tests the store: the errors for each outcome of a write, and the reading of a run together with a key."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +13,9 @@ from gyoza_domain.domain.transitions import EventDraft, append_event
 from gyoza_domain.dynamodb import keys
 from gyoza_domain.dynamodb.attributes import Item, attributes
 from gyoza_domain.dynamodb.run_store import DynamoDBRunStore
+from gyoza_domain.runs import saving
+from gyoza_domain.runs.commands import add_event
+from gyoza_domain.runs.pausing import Pauses
 from gyoza_domain.runs.ports import ChangedMeanwhile, Extent, IdempotencyKey, KeyUse, KeyUsed, NotWritten, Overloaded
 from tests.support.memory import TableInMemory
 
@@ -26,7 +29,7 @@ INFO = EventDraft(EventType.INFO, "hello")
 
 
 class Clock:
-    """Keeps how long it was asked to sleep."""
+    """A clock that records its pauses."""
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
@@ -42,7 +45,7 @@ class Clock:
 
 
 class FailingTable(TableInMemory):
-    """Fails each call of a kind as it is told, until its failures are used up."""
+    """Makes each call of a kind fail with the prepared failures, until they are used up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +80,7 @@ def store(table: FailingTable, clock: Clock) -> DynamoDBRunStore:
 
 @pytest.fixture
 def stored(store: DynamoDBRunStore, table: FailingTable) -> DynamoDBRunStore:
-    """The store with a run in it."""
+    """A store that holds a run."""
     store.add(RUN, SPEC)
     table.calls.clear()
     return store
@@ -102,7 +105,7 @@ def add(store: DynamoDBRunStore, key: IdempotencyKey | None) -> None:
 
 
 def save(store: DynamoDBRunStore, key: IdempotencyKey | None) -> None:
-    loaded = store.load(RUN_ID, Extent.SMALL)
+    loaded = store.load(RUN_ID, Extent.SMALL, Pauses(Clock()))
     store.save(append_event(loaded.run, INFO, T0), loaded, key)
 
 
@@ -196,7 +199,7 @@ def test_a_write_without_an_answer_tells_the_client_where_to_look(
 
 
 def test_a_change_on_an_old_reading_is_not_written(stored: DynamoDBRunStore) -> None:
-    loaded = stored.load(RUN_ID, Extent.SMALL)
+    loaded = stored.load(RUN_ID, Extent.SMALL, Pauses(Clock()))
     save(stored, None)
     with pytest.raises(ChangedMeanwhile) as conflict:
         stored.save(append_event(loaded.run, INFO, T0), loaded)
@@ -211,7 +214,7 @@ def test_a_key_that_is_used_is_told_with_the_body_it_came_with(stored: DynamoDBR
 
 
 def test_a_key_that_is_used_outweighs_a_run_that_changed(stored: DynamoDBRunStore) -> None:
-    loaded = stored.load(RUN_ID, Extent.SMALL)
+    loaded = stored.load(RUN_ID, Extent.SMALL, Pauses(Clock()))
     save(stored, KEY)
     with pytest.raises(KeyUsed):
         stored.save(append_event(loaded.run, INFO, T0), loaded, KEY)
@@ -228,10 +231,10 @@ def test_a_creation_whose_key_is_used_tells_the_body_it_came_with(store: DynamoD
 
 
 def test_a_run_and_a_key_are_read_at_one_instant(stored: DynamoDBRunStore, table: FailingTable) -> None:
-    assert stored.load_with_key(RUN_ID, KEY)[1] is None
+    assert stored.load_with_key(RUN_ID, KEY, Pauses(Clock()))[1] is None
     assert table.calls == ["TransactGetItems"]
     save(stored, KEY)
-    loaded, use = stored.load_with_key(RUN_ID, KEY)
+    loaded, use = stored.load_with_key(RUN_ID, KEY, Pauses(Clock()))
     assert (loaded.run.last_seq, use) == (0, KeyUse("the body", loaded.run.version))
 
 
@@ -239,26 +242,26 @@ def test_a_reading_with_a_key_that_meets_a_transaction_pauses_and_reads_again(
     stored: DynamoDBRunStore, table: FailingTable, clock: Clock
 ) -> None:
     table.failures = [failed(*CONFLICT), failed(*CONFLICT)]
-    assert stored.load_with_key(RUN_ID, KEY)[0].run == RUN
+    assert stored.load_with_key(RUN_ID, KEY, Pauses(clock))[0].run == RUN
     assert table.calls == ["TransactGetItems"] * 3
     assert len(clock.pauses) == 2
 
 
 def test_a_reading_with_a_key_of_no_run_is_not_found(store: DynamoDBRunStore) -> None:
     with pytest.raises(RunNotFound):
-        store.load_with_key(RUN_ID, KEY)
+        store.load_with_key(RUN_ID, KEY, Pauses(Clock()))
 
 
 @pytest.mark.parametrize("extent", Extent)
 def test_a_torn_run_is_read_again_until_it_is_whole(
     stored: DynamoDBRunStore, table: FailingTable, clock: Clock, extent: Extent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = stored.load(RUN_ID, Extent.SMALL)
+    loaded = stored.load(RUN_ID, Extent.SMALL, Pauses(clock))
     stored.save(append_event(loaded.run, EventDraft(EventType.STARTED, worker_id="worker-7"), T0), loaded)
     claim = table.items.pop((PK, keys.CLAIM))
     monkeypatch.setattr(clock, "sleep", lambda _: table.items.update({(PK, keys.CLAIM): claim}))
     table.calls.clear()
-    assert stored.load(RUN_ID, extent).run.attempt.claim is not None
+    assert stored.load(RUN_ID, extent, Pauses(clock)).run.attempt.claim is not None
     assert table.calls == ["Query", "Query"]
 
 
@@ -268,17 +271,39 @@ def test_a_run_that_stays_torn_is_unavailable_after_a_second(
 ) -> None:
     table.items[PK, keys.HEAD] |= attributes(claim_version=1)
     with pytest.raises(StorageUnavailable):
-        stored.load(RUN_ID, extent)
+        stored.load(RUN_ID, extent, Pauses(clock))
+    assert sum(clock.pauses) == pytest.approx(1.0)
+
+
+def test_all_readings_of_a_request_share_a_second_of_pauses(
+    stored: DynamoDBRunStore, table: FailingTable, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write meets a conflict, and each reading after it is torn four times."""
+    monkeypatch.setattr(saving._system_random, "uniform", lambda *_: 0.0)
+    add_event(stored, clock, RUN_ID, EventDraft(EventType.STARTED, worker_id="worker-7"), whole=False)
+    table.failures = [failed(*CONFLICT)] * 20
+    claim = table.items.pop((PK, keys.CLAIM))
+    query = table.query
+
+    def torn_query(**request: Any) -> dict[str, Any]:
+        torn = len(table.calls) % 5 != 4
+        table.items.pop((PK, keys.CLAIM), None) if torn else table.items.update({(PK, keys.CLAIM): claim})
+        return query(**request)
+
+    table.calls.clear()
+    monkeypatch.setattr(table, "query", torn_query)
+    with pytest.raises(StorageUnavailable):
+        add_event(stored, clock, RUN_ID, INFO, whole=False)
     assert sum(clock.pauses) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("extent", Extent)
 def test_a_run_that_is_known_to_exist_is_waited_for(store: DynamoDBRunStore, clock: Clock, extent: Extent) -> None:
     with pytest.raises(StorageUnavailable):
-        store.load(RUN_ID, extent, at_least=1)
+        store.load(RUN_ID, extent, Pauses(clock), at_least=1)
     assert sum(clock.pauses) == pytest.approx(1.0)
     with pytest.raises(RunNotFound):
-        store.load(RUN_ID, extent)
+        store.load(RUN_ID, extent, Pauses(clock))
 
 
 @pytest.mark.parametrize("extent", Extent)
@@ -287,7 +312,7 @@ def test_a_run_that_a_newer_release_wrote_is_unreadable(
 ) -> None:
     table.items[PK, keys.HEAD] |= attributes(schema=2)
     with pytest.raises(UnreadableRun):
-        stored.load(RUN_ID, extent)
+        stored.load(RUN_ID, extent, Pauses(clock))
     assert clock.pauses == []
 
 
@@ -299,7 +324,7 @@ def test_a_reading_with_a_key_of_a_run_that_a_newer_release_wrote_is_unreadable(
     store.add(RUN, SPEC, KEY)
     table.items[PK, sk] |= change
     with pytest.raises(UnreadableRun):
-        store.load_with_key(RUN_ID, KEY)
+        store.load_with_key(RUN_ID, KEY, Pauses(clock))
     assert clock.pauses == []
 
 

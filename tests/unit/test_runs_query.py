@@ -1,4 +1,4 @@
-"""The query of the list of runs, as values."""
+"""Tests how the query of the list of runs is read."""
 
 from typing import Any
 

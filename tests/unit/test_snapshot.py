@@ -1,4 +1,4 @@
-"""A run of one version out of its items, and half a transaction that is told by what is missing."""
+"""Tests how a run of one version is built from its items, and how half a transaction is recognised."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -47,11 +47,14 @@ LARGE_SPEC = replace(SPEC, inputs=LARGE)
 CLAIM = Claim(5, "worker-7", 1)
 RESULT = AttemptResult(JsonText('{"b":2}'), "out of memory", 900)
 
+BEAT = new_item(RUN_ID, "HEAD#BEAT", schema=2)
+"""An item that a newer release may write beside HEAD."""
+
 CLAIM_VERSION, RESULT_VERSION, VERSION = 7, 9, 12
 
 
 class NoClock:
-    """Nothing here waits."""
+    """A clock that no test may use."""
 
     def now(self) -> datetime:
         raise NotImplementedError
@@ -104,7 +107,7 @@ def head_item(run: OpRun, spec: RunSpec = SPEC) -> Item:
 
 
 def stored(run: OpRun, spec: RunSpec = SPEC, events: Iterable[Event] | None = None) -> dict[str, Item]:
-    """The items of the run as its transactions leave them, by sort key."""
+    """The items that the run's transactions leave, by sort key."""
     attempt = run.attempt
     head = head_from(head_item(run, spec))
     items = [head_item(run, spec), *codec.spec_items(RUN_ID, spec)]
@@ -174,9 +177,10 @@ def test_an_extent_is_one_query_and_shows_as_much_as_it_says(name: str, extent: 
     run = RUNS[name]
     table = table_of(stored(run))
     read = read_snapshot(TableReader(table.client, "runs", NoClock()), RUN_ID, extent)
-    knows_result = extent in {Extent.RESULT, Extent.WHOLE} or (
-        extent is Extent.CLOSING and run.attempt.result_source is ResultSource.PATCH
-    )
+    knows_result = extent in {Extent.RESULT, Extent.WHOLE} or (extent, run.attempt.result_source) in {
+        (Extent.CLOSING, ResultSource.PATCH),
+        (Extent.REOPENING, ResultSource.EVENT),
+    }
     assert read.run == (run if knows_result else replace(run, attempt=replace(run.attempt, result=None)))
     assert (read.view is None) == (extent is not Extent.WHOLE)
     assert table.calls == ["Query"]
@@ -189,14 +193,14 @@ def test_the_items_of_a_reading_go_with_it() -> None:
     }
 
 
-# -- items on the other side of a write
+# -- items before or after a write
 
 PROMISES: list[tuple[str, str, set[Extent]]] = [
     ("claimed", keys.CLAIM, set(Extent)),
     ("patched, then claimed", keys.CLAIM, set(Extent)),
     ("patched", keys.OUTPUTS, {Extent.CLOSING, Extent.RESULT, Extent.WHOLE}),
     ("patched without a worker", keys.OUTPUTS, {Extent.CLOSING, Extent.RESULT, Extent.WHOLE}),
-    ("completed", keys.event_sk(6), {Extent.RESULT, Extent.WHOLE}),
+    ("completed", keys.event_sk(6), {Extent.REOPENING, Extent.RESULT, Extent.WHOLE}),
     ("pending", keys.SPEC, {Extent.WHOLE}),
     *((name, keys.event_sk(seq), {Extent.WHOLE}) for name in ("pending", "claimed", "patched") for seq in (4, 5, 6)),
 ]
@@ -236,7 +240,7 @@ def test_an_item_of_another_version_than_head_names_is_not_there_yet(
 
 
 @pytest.mark.parametrize("sk", [keys.SPEC, keys.INPUTS])
-def test_of_a_run_with_large_inputs_the_item_that_holds_them_is_needed_and_the_other_is_not(sk: str) -> None:
+def test_a_run_with_large_inputs_needs_the_item_that_holds_them_and_not_spec(sk: str) -> None:
     reader = reader_of(without(stored(PENDING, LARGE_SPEC), sk))
     if sk == keys.SPEC:
         assert read_whole(reader, RUN_ID).view.spec == LARGE_SPEC
@@ -339,7 +343,7 @@ def test_a_missing_event_between_two_or_at_the_top_is_not_there_yet(seqs: tuple[
 
 
 def a_long_run(count: int, *, spec: RunSpec = SPEC, msg: str = "") -> tuple[OpRun, dict[str, Item]]:
-    """A patched run, so that all items beside HEAD exist, in attempt 1 with so many events."""
+    """A run in attempt 1 with so many events. It was patched, so that all items beside HEAD exist."""
     attempt = replace(PATCHED.attempt, number=1, first_seq=0, last_seq=count - 1)
     events = [replace(an_event(seq, first_seq=0, attempt=1), msg=msg) for seq in range(count)]
     run = replace(PATCHED, attempt=attempt)
@@ -357,9 +361,30 @@ def test_the_newest_hundred_events_of_a_first_attempt_come_with_one_query(count:
     assert table.calls == ["Query"]
 
 
+@pytest.mark.parametrize("name", ["completed", "patched", "patched, then claimed", "failed before its start"])
+@pytest.mark.parametrize("extent", Extent)
+def test_a_small_item_of_a_newer_release_between_head_and_claim_takes_no_other_item_s_place(
+    name: str, extent: Extent
+) -> None:
+    expected = read_snapshot(reader_of(stored(RUNS[name])), RUN_ID, extent).run
+    table = table_of(stored(RUNS[name]) | {BEAT["sk"]["S"]: BEAT})
+    assert read_snapshot(TableReader(table.client, "runs", NoClock()), RUN_ID, extent).run == expected
+    assert table.calls == ["Query"]
+
+
+def test_a_hundred_events_come_with_one_query_beside_a_small_item_of_a_newer_release() -> None:
+    run, items = a_long_run(101, spec=LARGE_SPEC)
+    table = table_of(items | {BEAT["sk"]["S"]: BEAT})
+    view = read_whole(TableReader(table.client, "runs", NoClock()), RUN_ID).view
+    assert (view.run, len(view.events)) == (run, 100)
+    assert table.calls == ["Query"]
+
+
 @pytest.mark.parametrize("count", [30, 100, 150])
 def test_events_beyond_the_first_page_come_with_another_query(count: int) -> None:
-    """Events of 10,300 bytes: a page of 1 MB holds fewer of them than an answer beside other attributes."""
+    """An event has 10,300 bytes. A page of 1 MB holds fewer of them than an answer, because items have other
+    attributes.
+    """
     documents = AttemptResult(JsonText('{"a":"' + "x" * 250_000 + '"}'))
     run, items = a_long_run(
         count, spec=replace(SPEC, inputs=JsonText('{"a":"' + "x" * 250_000 + '"}')), msg="x" * 10_300

@@ -1,4 +1,4 @@
-"""What SNS answers, read as verdicts."""
+"""Tests how answers of SNS become verdicts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ MESSAGES = [
 
 
 class ScriptedSns:
-    """Answers a call with what ``answer`` makes of the entries; keeps the calls."""
+    """Answers a call with the result of ``answer`` for its entries, and keeps the calls."""
 
     def __init__(self, answer: Callable[[Sequence[Json]], Json]) -> None:
         self._answer = answer

@@ -1,4 +1,4 @@
-"""The writes of a creation and of every kind of change, and the attributes that they leave alone."""
+"""Tests the writes of a creation and of every kind of change, and the attributes that they keep."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -50,7 +50,7 @@ Command = EventDraft | RunPatch
 
 
 class Clock:
-    """A second for each command."""
+    """A clock that moves by a second with each command."""
 
     def __init__(self) -> None:
         self.instant = T0
@@ -67,7 +67,7 @@ class Clock:
 
 @dataclass
 class StoredRun:
-    """A run in a table of its own."""
+    """A run in its own table."""
 
     table: TableInMemory
     clock: Clock
@@ -105,8 +105,8 @@ def a_run(*commands: Command, max_attempts: int = 1) -> StoredRun:
     return run
 
 
-def told(writes: list[dict[str, Any]]) -> list[str]:
-    """Each write as its kind and its sort key."""
+def described(writes: list[dict[str, Any]]) -> list[str]:
+    """Describe each write by its kind and its sort key."""
     return [f"{kind} {target(action)['sk']['S']}" for write in writes for kind, action in write.items()]
 
 
@@ -176,7 +176,7 @@ def test_a_change_writes_head_first_and_the_items_that_it_touches(
 ) -> None:
     run = a_run(*before, max_attempts=max_attempts)
     run.do(command)
-    assert told(run.last_writes()) == writes
+    assert described(run.last_writes()) == writes
     assert all(target(action)["pk"] == {"S": PK} for write in run.last_writes() for action in write.values())
     assert all(action["TableName"] == "runs" for write in run.last_writes() for action in write.values())
 
@@ -193,14 +193,15 @@ def test_a_change_writes_head_first_and_the_items_that_it_touches(
 def test_a_creation_writes_head_the_key_and_the_spec(
     spec: RunSpec, key: IdempotencyKey | None, writes: list[str]
 ) -> None:
-    assert told([dict(write) for write in creation("runs", OpRun(RUN_ID, T0, T0, OpAttempt(1)), spec, key)]) == writes
+    created = creation("runs", OpRun(RUN_ID, T0, T0, OpAttempt(1)), spec, key)
+    assert described([dict(write) for write in created]) == writes
 
 
 @pytest.mark.parametrize("command", [INFO, STARTED, FAILED])
 def test_a_key_is_the_second_write_of_a_change(command: EventDraft) -> None:
     run = a_run()
     run.do(command, key=KEY)
-    assert told(run.last_writes())[:2] == [HEAD, "Put CLIENT_KEY#0a1b"]
+    assert described(run.last_writes())[:2] == [HEAD, "Put CLIENT_KEY#0a1b"]
     assert run.item("CLIENT_KEY#0a1b")["fingerprint"] == {"S": "the body"}
 
 
@@ -208,7 +209,7 @@ def test_a_key_is_the_second_write_of_a_change(command: EventDraft) -> None:
 
 
 def conditions(writes: list[dict[str, Any]]) -> dict[str, str]:
-    """By sort key; a write without a condition has none here."""
+    """The conditions of the writes by sort key, without the writes that have none."""
     actions = [action for write in writes for action in write.values()]
     return {target(each)["sk"]["S"]: each["ConditionExpression"] for each in actions if "ConditionExpression" in each}
 
@@ -220,6 +221,14 @@ def test_a_change_stands_only_on_the_version_that_its_decision_read() -> None:
     assert conditions(writes) == {"HEAD": "version = :decided_on", "CLIENT_KEY#0a1b": "attribute_not_exists(pk)"}
     assert writes[0]["Update"]["ExpressionAttributeValues"][":decided_on"] == {"N": "3"}
     assert run.item(keys.HEAD)["version"] == {"N": "4"}
+
+
+@pytest.mark.parametrize(("command", "sk"), [(STARTED, keys.CLAIM), (PATCH_OUTPUTS, keys.OUTPUTS)])
+def test_an_item_beside_head_is_changed_only_if_this_release_can_read_it(command: Command, sk: str) -> None:
+    run = a_run()
+    run.do(command)
+    readable = "attribute_not_exists(#schema) OR #schema <= :schema"
+    assert conditions(run.last_writes()) == {"HEAD": "version = :decided_on", sk: readable}
 
 
 def test_a_creation_stands_only_where_neither_its_run_nor_its_key_exists() -> None:
@@ -289,7 +298,7 @@ def test_a_retry_takes_from_head_all_that_was_the_attempt_s() -> None:
 def test_an_end_after_a_patch_writes_only_the_part_of_the_result_that_it_tells(
     command: EventDraft, result: AttemptResult
 ) -> None:
-    """Its decision never read the patched result."""
+    """The decision never read the patched result."""
     run = a_run(replace(FAILED, error_message="as before"), PATCH_OUTPUTS, REOPEN, RunPatch(State.PENDING), STARTED)
     run.table.calls.clear()
     run.do(command)
@@ -321,7 +330,7 @@ def test_an_event_that_ends_an_attempt_repeats_the_claim_and_no_other_event_does
     assert not claim.keys() & {*run.item(keys.event_sk(0)), *run.item(keys.event_sk(1))}
 
 
-# -- attributes and schemas of a later release
+# -- attributes and schemas of a newer release
 
 
 def mark(run: StoredRun, change: Item = LATER) -> None:
@@ -357,23 +366,38 @@ def test_an_attribute_that_is_not_known_never_hides_one_of_a_closed_attempt() ->
     assert (closed["state"], closed["attempt"]) == ({"S": "CANCELLED"}, {"N": "1"})
 
 
+def test_a_closed_attempt_takes_no_keys_of_the_indexes_by_due_and_claimable() -> None:
+    index_keys: Item = {name: {"S": "0"} for name in ("due_shard", "due_at", "claim_queue", "claim_order")}
+    run = a_run(STARTED, PATCH_OUTPUTS)
+    for sk in (keys.CLAIM, keys.OUTPUTS):
+        run.table.items[PK, sk] |= index_keys | LATER
+    run.do(RETRIED)
+    for sk in (keys.attempt_sk(1), keys.attempt_outputs_sk(1)):
+        assert run.item(sk).items() >= LATER.items()
+        assert not run.item(sk).keys() & index_keys.keys()
+
+
 @pytest.mark.parametrize(
     ("before", "sk", "command"),
     [
         ([STARTED, PATCH_OUTPUTS], keys.OUTPUTS, COMPLETED),
         ([], keys.CLAIM, ASSIGNED),
         ([], keys.OUTPUTS, PATCH_OUTPUTS),
+        ([STARTED, PATCH_OUTPUTS], keys.OUTPUTS, COMPLETED_WITH_OUTPUTS),
+        ([STARTED, PATCH_OUTPUTS], keys.OUTPUTS, FAILED),
     ],
 )
-def test_a_schema_is_never_lowered_by_a_write_that_did_not_read_the_item(
-    before: list[Command], sk: str, command: Command
+@pytest.mark.parametrize("key", [None, KEY], ids=["no key", "a key"])
+def test_a_change_of_an_item_of_a_later_schema_is_not_written_though_its_decision_does_not_read_the_item(
+    before: list[Command], sk: str, command: Command, key: IdempotencyKey | None
 ) -> None:
     run = a_run(*before)
     later = {**run.table.items.get((PK, sk), {"pk": {"S": PK}, "sk": {"S": sk}}), **attributes(schema=2)}
     run.table.items[PK, sk] = later
-    run.do(command)
-    assert run.item(sk)["schema"] == {"N": "2"}
-    assert told(run.last_writes())[-1] == f"Update {sk}"
+    stored = dict(run.table.items)
+    with pytest.raises(UnreadableRun):
+        run.do(command, key=key)
+    assert run.table.items == stored
 
 
 @pytest.mark.parametrize("sk", [keys.HEAD, keys.CLAIM, keys.OUTPUTS])

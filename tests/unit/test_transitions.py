@@ -1,4 +1,4 @@
-"""Where each event is allowed, and what it does to the run and its current attempt."""
+"""Tests the states that allow each event, and its effect on the run and its current attempt."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,13 +52,13 @@ RETRIED        no         retry      no         locked     spent      spent
 RETRIED+budget no         retry      no         locked     retry      retry
 RETRIED+force  no         retry      retry      locked     retry      retry
 """
-"""The run's state after the event; ``retry``: PENDING in a new attempt; the rest are refusals."""
+"""The state of the run after the event. ``retry`` means PENDING in a new attempt; other values are refusals."""
 
 REFUSALS = {"no": InvalidTransition, "locked": RunLocked, "spent": RetryBudgetSpent}
 
 
 def a_run(state: State = State.RUNNING, *, max_attempts: int = SPENT, given_back: int = 0) -> OpRun:
-    """A run in its second attempt, whose events are numbers 4 to 9, as the events of that attempt left it."""
+    """A run in its second attempt, whose events have the numbers 4 to 9."""
     ended, claimed = state.is_terminal, state is not State.PENDING
     attempt = OpAttempt(
         number=2,
@@ -88,7 +88,7 @@ def a_run(state: State = State.RUNNING, *, max_attempts: int = SPENT, given_back
 
 
 def a_draft(event_type: EventType, *, force: bool = False) -> EventDraft:
-    """The least that is valid for the type."""
+    """The smallest valid draft of the type."""
     return EventDraft(
         event_type,
         msg=50 if event_type is EventType.PROGRESS else "",
@@ -98,7 +98,7 @@ def a_draft(event_type: EventType, *, force: bool = False) -> EventDraft:
 
 
 def with_attempt(run: OpRun, **changes: object) -> OpRun:
-    """The run one event later."""
+    """The run with one more event and these values in its attempt."""
     attempt = replace(run.attempt, last_seq=run.last_seq + 1, **changes)  # type: ignore[arg-type]
     attempt = replace(attempt, is_indexed=attempt.state is State.PENDING)
     return replace(run, attempt=attempt, updated_at=NOW, version=run.version + 1)
@@ -112,7 +112,7 @@ def an_event(
     duration_ms: int | None = None,
     will_retry: bool = False,
 ) -> Event:
-    """The event that follows the run's newest one."""
+    """The next event of the run."""
     return Event(
         seq=10,
         id=6,
@@ -392,7 +392,7 @@ def test_a_duration_is_in_whole_milliseconds(event_type: EventType, elapsed: tim
 
 
 REOPENED = AttemptResult(JsonText('{"kept":true}'), error_message="as before", duration_ms=5)
-"""What an earlier end left in an attempt that a PATCH has reopened."""
+"""The values that an earlier end left in an attempt that a PATCH has reopened."""
 
 
 AGAIN: list[tuple[EventDraft, AttemptResult]] = [

@@ -1,4 +1,4 @@
-"""The events that an answer shows, at the bounds of their number and their size."""
+"""Tests the events that an answer shows, at the limits of their number and size."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

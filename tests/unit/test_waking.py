@@ -77,7 +77,7 @@ class Runs:
         self.broken: dict[str, Exception] = {}
         self.before_write: Callable[[OpRun], None] = lambda _: None
 
-    def load(self, run_id: str, extent: Extent, **_: Any) -> Loaded:
+    def load(self, run_id: str, extent: Extent, *_: Any, **__: Any) -> Loaded:
         self.loads.append((run_id, extent))
         if run_id in self.broken:
             raise self.broken[run_id]

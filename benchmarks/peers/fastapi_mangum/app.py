@@ -1,7 +1,4 @@
-"""Peer 1: one FastAPI application for all routes, on Lambda through Mangum.
-
-The routes are async, so that no thread pool handles the one request of a worker.
-"""
+"""Peer 1: one FastAPI application on Lambda through Mangum. Its routes are async, so that no thread pool takes part."""
 
 from typing import Annotated, Any
 

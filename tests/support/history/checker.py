@@ -116,22 +116,22 @@ def _problems_of_order(exchanges: Sequence[Exchange], final: Final) -> Iterator[
     seqs: dict[str | None, int] = {
         mark: event["seq"] for event in final.events if times[mark := mark_of(event)] == 1 and mark is not None
     }
-    told = [(exchange, exchange.answer["last_seq"]) for exchange in exchanges if _tells_last_seq(exchange)]
-    for exchange, last_seq in told:
+    answered = [(exchange, exchange.answer["last_seq"]) for exchange in exchanges if _tells_last_seq(exchange)]
+    for exchange, last_seq in answered:
         seq = seqs.get(exchange.mark)
         if seq is not None and last_seq < seq:
             yield f"{exchange.mark}: the answer ends at {last_seq}, before its own event {seq}"
     numbered = [
-        (exchange, seqs[exchange.mark]) for exchange, _ in told if exchange.took_effect and exchange.mark in seqs
+        (exchange, seqs[exchange.mark]) for exchange, _ in answered if exchange.took_effect and exchange.mark in seqs
     ]
-    if (late := _first_overtaken(told)) is not None:
+    if (late := _first_overtaken(answered)) is not None:
         yield f"an answer showed {late[1]} as the last event after {late[0]} had been shown"
     if (late := _first_overtaken(numbered)) is not None:
         yield f"event {late[1]} was written after {late[0]} had been answered"
     for cause in ("retry", "cancel"):
         left = [event["seq"] for event in final.events if cause_of(event) == cause]
         shown = sorted(
-            last_seq for exchange, last_seq in told if exchange.took_effect and _cause_asked(exchange) == cause
+            last_seq for exchange, last_seq in answered if exchange.took_effect and _cause_asked(exchange) == cause
         )
         for last_seq, seq in zip(shown, left, strict=False):
             if seq > last_seq:

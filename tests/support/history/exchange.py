@@ -12,15 +12,15 @@ class Exchange:
     """One sending of a request, and its answer."""
 
     intent: int
-    """Number of the request; every sending of it has the same."""
+    """The number of the request. Every sending of it has the same."""
     sending: int
-    """Number of the sending, from 1."""
+    """The number of the sending, from 1."""
     method: str
     path: str
     body: Any
     key: str | None
     started_s: float
-    """Seconds of the monotonic clock, like ``ended_s``."""
+    """The seconds of the monotonic clock, like ``ended_s``."""
     ended_s: float
     status: int
     answer: Any

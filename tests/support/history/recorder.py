@@ -36,7 +36,10 @@ class Recorder:
     def send(
         self, method: str, path: str, body: Any = None, *, key: str | None = None, minimal: bool = False
     ) -> Answer:
-        """The last answer. After 409 ``run_busy`` or 503 the request is sent again, with the same body and key."""
+        """Send a request until it is answered, at most ``sendings`` times. Returns the last answer.
+
+        A request is sent again after 409 ``run_busy`` and after 503, with the same body and key.
+        """
         with self._lock:
             intent = next(self._intents)
         if self._keyed and method == "POST" and key is None:

@@ -44,7 +44,7 @@ def dynamodb() -> "DynamoDBClient":
 
 
 def aws_client(service: str) -> Any:
-    """A client as boto3 makes it. Without boto3's resources and transfers a cold start is a sixth shorter."""
+    """Build a client as boto3 does. Without boto3's resources and transfers a cold start is a sixth shorter."""
     return _session().create_client(service, config=_CLIENT)
 
 

@@ -128,7 +128,7 @@ class _Tries:
     def _claimed(self, candidate: Candidate) -> Claimed | None:
         """The run, or None if this worker cannot have it. Raises KeyUsed and OutcomeUnknown."""
         try:
-            loaded = self._store.load(candidate.run_id, self._extent)
+            loaded = self._store.load(candidate.run_id, self._extent, self._patience.settling)
         except (RunNotFound, UnreadableRun):
             return None
         except StorageUnavailable as refusal:

@@ -95,7 +95,7 @@ def put_definition(
     patience = Patience(clock)
     sent: Put | None = None
     while True:
-        stored = store.load(draft.name, draft.version)
+        stored = store.load(draft.name, draft.version, patience.settling)
         if sent is not None and stored is not None and stored.definition == sent.after:
             # The earlier sending of this request stands.
             return PutOutcome(sent.after, is_new=sent.is_new)
@@ -159,7 +159,7 @@ def delete_definition(store: DefinitionStore, clock: Clock, name: str) -> None:
     """
     patience = Patience(clock)
     while True:
-        stored = store.load(name)
+        stored = store.load(name, None, patience.settling)
         if stored is None:
             raise DefinitionNotFound(name)
         if stored.deleted_at is not None:
@@ -202,7 +202,7 @@ def create_run_from(
         use = keys.use_of(run_id, key)
         if use is None:
             raise
-        return runs.replay_creation(store, run_id, key, use)
+        return runs.replay_creation(store, clock, run_id, key, use)
     spec = RunSpec(
         image=template.image,
         inputs=inputs,

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from ..domain.definition import Definition
 from ..domain.errors import DefinitionBusy
+from ..runs.pausing import Pauses
 from ..runs.ports import IdempotencyKey, KeyUse, NotWritten
 
 
@@ -94,10 +95,10 @@ class DefinitionStore(Protocol):
     Every method raises StorageUnavailable, and UnreadableDefinition if a newer release wrote what it reads.
     """
 
-    def load(self, name: str, version: str | None = None) -> Stored | None:
+    def load(self, name: str, version: str | None = None, pauses: Pauses | None = None) -> Stored | None:
         """The name and the version; without a version the one that was put last. None if the name never was.
 
-        Shows a deleted name too.
+        Shows a deleted name too. ``pauses``: those that are left to the request; a second of them if it is None.
         """
 
     def versions(self, name: str) -> tuple[Stored, Sequence[Definition]] | None:

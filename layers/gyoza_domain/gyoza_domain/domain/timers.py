@@ -22,8 +22,8 @@ class _Alarm(Enum):
     """The things that time may do to a run. The first of two at one instant decides."""
 
     LEASE = auto()
-    CANCEL = auto()
     DEADLINE = auto()
+    CANCEL = auto()
     INDEX = auto()
     """The run enters the index of claims. Nothing is told to anybody."""
     RETENTION = auto()

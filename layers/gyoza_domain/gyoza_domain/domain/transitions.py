@@ -137,8 +137,8 @@ def append_event(
 
     Raises StaleAttempt, AttemptRequired, RunLocked, InvalidTransition, RetryBudgetSpent, NotClaimant or NotYet.
     """
-    _refuse_unless_allowed(run, draft, now)
     at = max(now, run.updated_at)
+    _refuse_unless_allowed(run, draft, at)
     if draft.type is EventType.RETRIED:
         if _is_asked_to_stop(run) and draft.origin is Origin.POSTED:
             return _end(run, [_server_cancel()], at, CancelOutcome.ACKNOWLEDGED, default_retain_s=default_retain_s)
@@ -159,9 +159,9 @@ def append_event(
 
 def claim(run: OpRun, worker_id: str, lease_s: int, now: datetime, *, start: bool) -> Change:
     """Give the run to the worker, with a lease. Raises NotClaimable."""
-    attempt = run.attempt
-    is_over = attempt.deadline is not None and attempt.deadline <= now
-    if attempt.state is not State.PENDING or not attempt.is_offered or is_over or _waits(attempt, now):
+    attempt, at = run.attempt, max(now, run.updated_at)
+    is_over = attempt.deadline is not None and attempt.deadline <= at
+    if attempt.state is not State.PENDING or not attempt.is_offered or is_over or _waits(attempt, at):
         raise NotClaimable
     payload = {"worker_id": json_scalar(worker_id), "lease_s": str(lease_s)}
     draft = EventDraft(
@@ -220,7 +220,8 @@ def patch(
     """Edit the run and its current attempt without the rules. None keeps a field. Appends no event.
 
     A change of the state ends lease, deadlines, backoff and a cancel request. A run that becomes PENDING is not offered
-    to claims. The run must have been loaded with its result if ``state`` or ``outputs`` is given.
+    to claims. The run must have been loaded with its result if ``outputs`` is given, and with a result that an event
+    holds if ``state`` is live.
     """
     at = max(now, run.updated_at)
     attempt = run.attempt
@@ -241,14 +242,25 @@ def patch(
         result = result if outputs is None else replace(result, outputs=outputs)
         outputs_bytes = len(result.outputs.encode())
         attempt = replace(attempt, result=result, result_source=ResultSource.PATCH, outputs_bytes=outputs_bytes)
+    # A failure and a loss are attempts, so an attempt that is reopened is one no more.
+    failed = (attempt.state is State.FAILED) - (run.state is State.FAILED)
+    lost = failed if attempt.reason in LOSSES else 0
     after = _next_version(run, attempt, at, default_retain_s=default_retain_s)
-    return Change(run, replace(after, priority=run.priority if priority is None else priority))
+    return Change(
+        run,
+        replace(
+            after,
+            priority=run.priority if priority is None else priority,
+            failures=run.failures + failed,
+            losses=run.losses + lost,
+        ),
+    )
 
 
 # -- refusals
 
 
-def _refuse_unless_allowed(run: OpRun, draft: EventDraft, now: datetime) -> None:
+def _refuse_unless_allowed(run: OpRun, draft: EventDraft, at: datetime) -> None:
     if draft.attempt is not None and draft.attempt != run.attempt.number:
         raise StaleAttempt(draft.attempt, run.attempt.number)
     lease = run.attempt.lease
@@ -258,7 +270,7 @@ def _refuse_unless_allowed(run: OpRun, draft: EventDraft, now: datetime) -> None
     _refuse_unless_state_allows(run, draft)
     if lease is not None and draft.type is EventType.STARTED and draft.worker_id != lease.worker_id:
         raise NotClaimant(lease.worker_id)
-    if draft.type in _TAKING and run.attempt.not_before is not None and _waits(run.attempt, now):
+    if draft.type in _TAKING and run.attempt.not_before is not None and _waits(run.attempt, at):
         raise NotYet(run.attempt.not_before)
 
 
@@ -272,9 +284,9 @@ def _refuse_unless_state_allows(run: OpRun, draft: EventDraft) -> None:
         raise RetryBudgetSpent(run.state, run.max_attempts)
 
 
-def _waits(attempt: OpAttempt, now: datetime) -> bool:
-    """True if the attempt waits for an instant, and nobody may take it before."""
-    return attempt.not_before is not None and now < attempt.not_before
+def _waits(attempt: OpAttempt, at: datetime) -> bool:
+    """True if the attempt waits for a later instant, and nobody may take it before."""
+    return attempt.not_before is not None and at < attempt.not_before
 
 
 def _is_asked_to_stop(run: OpRun) -> bool:

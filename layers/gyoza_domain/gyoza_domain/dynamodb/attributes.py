@@ -25,15 +25,24 @@ _TICK = timedelta(microseconds=1)
 
 
 class UnreadableItem(Exception):
-    """The item is malformed, or a newer release wrote it; the text follows the item's name in a sentence."""
+    """The item is malformed, or a newer release wrote it. The text goes on after the name of the item."""
 
 
 def readable(item: StoredItem, decode: Callable[[StoredItem], Value]) -> Value:
-    """The result of ``decode(item)``. Raises UnreadableItem."""
-    try:
-        schema = int(item["schema"]["N"])
+    """Decode the item and return the value. Raises UnreadableItem."""
+
+    def of_known_schema(item: StoredItem) -> Value:
+        schema = integer(item, "schema")
         if schema > SCHEMA:
             raise UnreadableItem(f"is of schema {schema}; this reader knows {SCHEMA}")
+        return decode(item)
+
+    return well_formed(item, of_known_schema)
+
+
+def well_formed(item: StoredItem, decode: Callable[[StoredItem], Value]) -> Value:
+    """The result of ``decode(item)`` for attributes that mean the same in every schema. Raises UnreadableItem."""
+    try:
         return decode(item)
     except (KeyError, TypeError, ValueError) as error:
         raise UnreadableItem(f"is malformed ({type(error).__name__}: {error})") from error
@@ -90,7 +99,7 @@ def instant_from_ticks(microseconds: int) -> datetime:
 
 
 def version_of(item: StoredItem | None) -> int:
-    """The run's version that wrote the item; 0 if there is no item."""
+    """The version of the run whose write last changed the item; 0 if there is no item."""
     return 0 if item is None else integer(item, "version")
 
 

@@ -109,12 +109,12 @@ def delivery_from(spec_item: StoredItem) -> EventDelivery | None:
 
 
 def idempotency_item(run: OpRun, key: IdempotencyKey) -> Item:
-    """KEY of a write that leaves the run as ``run``."""
+    """The item KEY of a write that leads to ``run``."""
     return new_item(run.id, keys.idempotency_sk(key.digest), fingerprint=key.fingerprint, version=run.version)
 
 
 def key_use_from(item: StoredItem) -> KeyUse:
-    """Raises UnreadableItem."""
+    """The use of a key in the item KEY. Raises UnreadableItem."""
     return readable(item, lambda item: KeyUse(text(item, "fingerprint"), integer(item, "version")))
 
 
@@ -203,10 +203,10 @@ def _result_from(item: StoredItem) -> AttemptResult:
 # -- closed attempts
 
 
-def closed_attempt_item(run: OpRun, attempt: OpAttempt) -> Item:
+def closed_attempt_item(run_id: str, attempt: OpAttempt) -> Item:
     """The item ATTEMPT: a closed attempt without the documents of its result."""
     return new_item(
-        run.id,
+        run_id,
         keys.attempt_sk(attempt.number),
         attempt=attempt.number,
         state=attempt.state,
@@ -219,6 +219,7 @@ def closed_attempt_item(run: OpRun, attempt: OpAttempt) -> Item:
         began_at=attempt.began_at,
         assigned_at=attempt.assigned_at,
         reason=attempt.reason,
+        outputs_bytes=attempt.outputs_bytes,
     ) | claim_attributes(attempt.claim)
 
 
@@ -242,6 +243,7 @@ def _closed_attempt_from(item: StoredItem) -> OpAttempt:
         began_at=optional_instant(item, "began_at"),
         assigned_at=optional_instant(item, "assigned_at"),
         reason=reason_from(item),
+        outputs_bytes=integer(item, "outputs_bytes"),
     )
 
 
@@ -268,7 +270,7 @@ def event_item(run_id: str, event: Event) -> Item:
 
 
 def event_from(item: StoredItem) -> Event:
-    """Raises UnreadableItem."""
+    """The event in an item EVENT. Raises UnreadableItem."""
     return readable(item, _event_from)
 
 

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 from ..domain.errors import RunExpired
+from ..runs.pausing import Pauses
 from ..runs.ports import Clock, IdempotencyKey, KeyUse
 from . import codec, keys
 from .head import is_deleted
-from .settling import NotThereYet, Pauses, settled
+from .settling import NotThereYet, settled
 from .table_reader import ItemKey, TableReader
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 from ..definitions.ports import DefinitionPage
 from ..domain.definition import Definition
 from ..domain.errors import InvalidCursor
+from ..runs.pausing import Pauses
 from ..runs.ports import Clock
 from . import keys
 from .attributes import Item, UnreadableItem, text
 from .client_errors import translated_read
 from .definition_items import name_key, version_from, version_key
-from .settling import Pauses
 from .table_reader import TableReader
 
 if TYPE_CHECKING:

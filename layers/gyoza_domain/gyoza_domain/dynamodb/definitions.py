@@ -14,6 +14,7 @@ from ..definitions.ports import DefinitionChanged, Put, PutKey, PutKeyUsed, PutU
 from ..domain.definition import Definition
 from ..domain.errors import OutcomeUnknown, StorageUnavailable, UnreadableDefinition
 from ..publishing.memory import RecentValues
+from ..runs.pausing import Pauses
 from ..runs.ports import Clock, Overloaded
 from . import keys
 from .attributes import Item, StoredItem, UnreadableItem, attributes
@@ -35,7 +36,7 @@ from .definition_items import (
     version_key,
     whole,
 )
-from .settling import NotThereYet, Pauses
+from .settling import NotThereYet
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -64,11 +65,11 @@ class DynamoDBDefinitionStore:
         # A revision of a version never changes, so a process reads it once.
         self._versions: RecentValues[Definition] = RecentValues(_VERSIONS_REMEMBERED)
 
-    def load(self, name: str, version: str | None = None) -> Stored | None:
-        return self._settled(name, lambda: self._load(name, version))
+    def load(self, name: str, version: str | None = None, pauses: Pauses | None = None) -> Stored | None:
+        return _settled(name, lambda: self._load(name, version), pauses or Pauses(self._clock))
 
     def versions(self, name: str) -> tuple[Stored, Sequence[Definition]] | None:
-        return self._settled(name, lambda: self._all_versions(name))
+        return _settled(name, lambda: self._all_versions(name), Pauses(self._clock))
 
     def put(self, put: Put, stored: Stored | None, key: PutKey | None = None) -> None:
         before: NameRecord = NO_RECORD if stored is None else stored.origin
@@ -169,17 +170,6 @@ class DynamoDBDefinitionStore:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
-    def _settled(self, name: str, read: Callable[[], Value]) -> Value:
-        """The value of the first reading that sees only whole transactions."""
-        pauses = Pauses(self._clock)
-        while True:
-            try:
-                return read()
-            except NotThereYet:
-                pauses.pause()
-            except UnreadableItem as unreadable:
-                raise UnreadableDefinition(name) from unreadable
-
     # -- writes
 
     def _update_name(self, name: str, before: NameRecord, after: NameRecord) -> "UpdateTypeDef":
@@ -219,6 +209,17 @@ class DynamoDBDefinitionStore:
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         }
+
+
+def _settled(name: str, read: Callable[[], Value], pauses: Pauses) -> Value:
+    """The value of the first reading that sees only whole transactions."""
+    while True:
+        try:
+            return read()
+        except NotThereYet:
+            pauses.pause()
+        except UnreadableItem as unreadable:
+            raise UnreadableDefinition(name) from unreadable
 
 
 @contextmanager

@@ -38,10 +38,11 @@ from .attributes import (
     readable,
     text,
     ticks,
+    well_formed,
 )
 
 MAX_INPUTS_IN_SPEC_BYTES = 1024
-"""Inputs up to this size stay in SPEC; larger ones are an item of their own, which push and summaries do not read."""
+"""The most bytes of inputs in SPEC. Larger inputs are in INPUTS, which push and summaries do not read."""
 
 OPTIONAL_ATTRIBUTES = (
     *("started_at", "finished_at", "claim_version", "result_source", "result_version"),
@@ -74,7 +75,7 @@ class Head:
 
     @property
     def document_bytes(self) -> int:
-        """Bytes of inputs and outputs together."""
+        """The bytes of inputs and outputs together."""
         return self.inputs_bytes + self.run.attempt.outputs_bytes
 
 
@@ -86,6 +87,11 @@ def head_from(item: StoredItem) -> Head:
 def is_deleted(item: StoredItem) -> bool:
     """True if the run of this HEAD is being deleted, even if a newer release wrote HEAD."""
     return "deleted_at" in item
+
+
+def created_key_of(item: StoredItem) -> str:
+    """The place of the run in the indexes, even if a newer release wrote HEAD. Raises UnreadableItem."""
+    return well_formed(item, _created_key_of)
 
 
 def new_head(run: OpRun, spec: RunSpec) -> Item:
@@ -216,6 +222,13 @@ def _cancel_from(stored: str | None) -> CancelRequest | None:
         by,
         None if outcome is None else CancelOutcome(outcome),
     )
+
+
+def _created_key_of(item: StoredItem) -> str:
+    created_key = text(item, "created_key")
+    if text(item, "pk") != keys.run_pk(keys.run_id_of(created_key)):
+        raise ValueError("created_key")
+    return created_key
 
 
 def _head_from(item: StoredItem) -> Head:

@@ -77,8 +77,8 @@ projects, is the version that was put last. A deleted name leaves the index.
 The key of a put belongs to no definition: ``pk = DEFINITION_KEY#<digest>``, ``sk = DEFINITION_KEY``. The table's TTL
 deletes it.
 
-One more item belongs to no run: ``pk = TIMER``, ``sk = SWEEP`` says when a sweep began last (``last_at``), and from
-when until when the timer stood still last (``stood_from``, ``stood_until``).
+One more item belongs to no run: ``pk = TIMER``, ``sk = SWEEP`` says when a sweep began last (``last_at``), and when the
+timer stood still last (from ``stood_from`` to ``stood_until``).
 """
 
 from base64 import urlsafe_b64encode
@@ -139,6 +139,9 @@ HASH_KEY_OF_INDEX = {
     BY_IMAGE: "index_image",
     BY_OP_DEFINITION: "index_op_definition",
 }
+
+KEYS_OF_SPARSE_INDEXES = ("due_shard", "due_at", "claim_queue", "claim_order")
+"""The keys of ``by_due`` and ``claimable``. An item is in these indexes only while it is current."""
 
 _MAX_SEQ = 9_999_999_999
 _MAX_ATTEMPT = 99_999_999

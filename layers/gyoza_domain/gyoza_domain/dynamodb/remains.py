@@ -7,12 +7,12 @@ write of a run is conditioned on its HEAD, so deletion needs no order and goes o
 from typing import TYPE_CHECKING, Any
 
 from ..domain.errors import StorageUnavailable
+from ..runs.pausing import Pauses
 from ..runs.ports import Clock
 from . import keys
 from .attributes import Item, key_of
 from .client_errors import NoAnswer, WriteConflict, WriteThrottled, translated_read, translated_write
 from .head import is_deleted
-from .settling import Pauses
 from .table_reader import ItemKey, TableReader
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """Reads pages of run ids from the indexes.
 
-One partition of an index takes 1,000 writes a second, so each index is spread over shards. A page asks every shard once
-and merges the answers by ``created_key``. A shard that stopped early (at its share of the entries a request may read)
-hides what lies beyond its last key, so the merge is trusted only up to the nearest such stop: the horizon.
+One partition of an index takes 1,000 writes a second, so each index is spread over shards. A page queries every shard
+once and merges the answers by ``created_key``. A shard may stop early, at its share of the entries that a request may
+read. It may hold more runs beyond that key, so the page ends at the nearest such stop: the horizon.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 MAX_ENTRIES_A_REQUEST = 2_000
-"""Index entries that a request reads at most, over all shards (docs/openapi.yaml, listRuns)."""
+"""The most index entries that a request reads, over all shards (docs/openapi.yaml, listRuns)."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexPage:
-    """Run ids in the direction of the query, and the run id of the next page's cursor; None on the last page."""
+    """Run ids in the direction of the query, and the run id that is the next page's cursor; None on the last page."""
 
     run_ids: Sequence[str]
     next_cursor: str | None
@@ -33,11 +33,11 @@ class IndexPage:
 class _ShardAnswer:
     created_keys: list[str]
     stopped_at: str | None
-    """The last key looked at, when the shard has more."""
+    """The last key that the query looked at; None if the shard holds no more."""
 
 
 class RunIndex:
-    """The four indexes of the table. ``shards``: as many as were ever in use."""
+    """Reads the four indexes of lists. ``shards`` is the greatest number of shards that creations ever wrote to."""
 
     def __init__(self, client: "DynamoDBClient", table: str, shards: int) -> None:
         self._client = client
@@ -45,7 +45,7 @@ class RunIndex:
         self._shards = shards
 
     def page(self, query: RunQuery, cursor_key: str | None) -> IndexPage:
-        """``cursor_key``: the created_key the page begins right behind."""
+        """The page right behind ``cursor_key``, a created_key; the first page if it is None."""
         older = query.direction is Direction.OLDER
         low, high = keys.created_bounds(
             query.created_from,
@@ -97,7 +97,7 @@ class _Plan:
     index: str
     value: str
     index_filters: dict[str, str]
-    """Attribute of another index's hash key to the value it must hold; its shard is the entry's own."""
+    """Maps the hash key of another index to the required value, without the shard, which is the entry's own."""
     plain_filters: dict[str, str]
 
 

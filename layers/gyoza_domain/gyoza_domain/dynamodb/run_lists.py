@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from ..domain.errors import InvalidCursor, UnreadableRun
 from ..domain.run import State
+from ..runs.pausing import Pauses
 from ..runs.ports import Clock
 from ..runs.views import RowShape, RunPage, RunQuery, RunView
 from . import keys
 from .attributes import StoredItem, UnreadableItem
-from .head import Head, head_from, is_deleted
+from .head import Head, created_key_of, head_from, is_deleted
 from .run_index import RunIndex
-from .settling import NotThereYet, Pauses
+from .settling import NotThereYet
 from .snapshot import query_newest_events, row_keys, row_view
 from .table_reader import MAX_BATCH_KEYS, ItemKey, TableReader
 
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _DOCUMENT_BYTES_A_READ = 5_000_000
-"""Bytes of documents read ahead: no answer may hold more, so no more is read before it is measured."""
+"""The most bytes of documents in one read. No answer holds more, so nothing is read in vain."""
 
 
 class DynamoDBRunLists:
-    """``shards``: as many as were ever in use."""
+    """``shards`` is the greatest number of shards that creations ever wrote to."""
 
     def __init__(self, client: "DynamoDBClient", table: str, clock: Clock, *, shards: int) -> None:
         self._reader = TableReader(client, table, clock)
@@ -32,13 +33,7 @@ class DynamoDBRunLists:
         self._index = RunIndex(client, table, shards)
 
     def page(self, query: RunQuery, shape: RowShape) -> RunPage:
-        cursor_key = None
-        if query.after is not None:
-            cursor = self._reader.item(ItemKey(query.after, keys.HEAD))
-            if cursor is None:
-                raise InvalidCursor(f"The cursor '{query.after}' names no run")
-            cursor_key = cursor["created_key"]["S"]
-        listed = self._index.page(query, cursor_key)
+        listed = self._index.page(query, None if query.after is None else self._created_key_of(query.after))
         pauses = Pauses(self._clock)
         items = self._read_ahead(listed.run_ids, shape, pauses)
         found = _heads_of(listed.run_ids, items)
@@ -46,6 +41,16 @@ class DynamoDBRunLists:
         shown = [head for head in heads if _is_listed(head, query.state)]
         rows = self._rows(shown, items, query.state, shape, pauses)
         return RunPage(rows, listed.next_cursor, unreadable=len(found) - len(heads))
+
+    def _created_key_of(self, run_id: str) -> str:
+        """The place of a cursor. A run that is being deleted, or that only a newer release can read, has one too."""
+        head = self._reader.item(ItemKey(run_id, keys.HEAD))
+        if head is None:
+            raise InvalidCursor(f"The cursor '{run_id}' names no run")
+        try:
+            return created_key_of(head)
+        except UnreadableItem as unreadable:
+            raise UnreadableRun(run_id) from unreadable
 
     def _read_ahead(self, run_ids: Sequence[str], shape: RowShape, pauses: Pauses) -> dict[ItemKey, StoredItem]:
         """The HEADs, and for summaries the SPECs too. They are read again while one is missing.
@@ -81,9 +86,9 @@ class DynamoDBRunLists:
         shape: RowShape,
         pauses: Pauses,
     ) -> dict[str, RunView | None]:
-        """The rows by run id; None for a run that has left the asked state meanwhile. Items at hand are not read.
+        """The rows by run id; None for a run that has left the requested state since the index entry was written.
 
-        The rows that met half a transaction are read again, HEAD first, and no other row.
+        Does not read the items at hand. Reads again, HEAD first, only the rows that met half a transaction.
         """
         views: dict[str, RunView | None] = {}
         while True:
@@ -119,7 +124,7 @@ def _heads_of(run_ids: Sequence[str], items: Mapping[ItemKey, StoredItem]) -> li
 
 
 def _readable_head(item: StoredItem) -> Head | None:
-    """None for a HEAD in a state or of a schema that only a newer release knows."""
+    """The HEAD, or None if only a newer release knows its state or its schema."""
     try:
         return head_from(item)
     except UnreadableItem:
@@ -127,7 +132,7 @@ def _readable_head(item: StoredItem) -> Head | None:
 
 
 def _is_listed(head: Head, state: State | None) -> bool:
-    """The index trails: a run that is deleted, or has left the asked state since, is not shown."""
+    """False for a deleted run and for a run that has left the requested state. The index may still list both."""
     return not head.is_deleted and (state is None or head.run.state is state)
 
 

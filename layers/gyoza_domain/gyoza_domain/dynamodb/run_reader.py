@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from ..domain.errors import InvalidFilter, UnreadableRun, shortened
 from ..domain.run import Event, OpAttempt, OpRun, ResultSource
+from ..runs.pausing import Pauses
 from ..runs.ports import Clock
 from ..runs.views import MAX_EVENTS_OF_ATTEMPT, AttemptPage, AttemptView, EventPage, RunView, events_within_size
 from . import codec, keys
 from .attributes import StoredItem, UnreadableItem, sk_of
-from .settling import NotThereYet, Pauses, settled
-from .snapshot import Items, Snapshot, head_of_run, promised, read_whole
+from .settling import NotThereYet, settled
+from .snapshot import Items, Snapshot, head_of_run, promised, read_first_page, read_whole
 from .table_reader import MAX_BATCH_KEYS, ItemKey, TableReader
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class DynamoDBRunReader:
 
     def attempts(self, run_id: str, after: int, limit: int) -> AttemptPage:
         pauses = Pauses(self._clock)
-        read = settled(lambda: read_whole(self._reader, run_id), run_id, pauses)
+        read = settled(lambda: read_first_page(self._reader, run_id), run_id, pauses)
         return AttemptPage(read.run, read.view.spec, self._attempts(read, after, limit, pauses))
 
     def _attempts(self, read: Snapshot, after: int, limit: int, pauses: Pauses) -> Iterator[AttemptView]:
@@ -128,7 +129,7 @@ class DynamoDBRunReader:
     def _readable_closed_attempts(
         self, run_id: str, first: int, last: int
     ) -> Iterator[tuple[OpAttempt, StoredItem | None]]:
-        """Up to the first that is not there yet. Items that this release does not know are passed over."""
+        """Closed attempts up to the first that is not visible yet. Skips items that this release does not know."""
         first_sk, last_sk = keys.attempt_sk(first), keys.attempt_outputs_sk(last)
         items = self._reader.query_all(run_id, first_sk, last_sk, page_size=2 * (last - first + 1))
         for number in range(first, last + 1):
@@ -144,7 +145,7 @@ class DynamoDBRunReader:
             yield attempt, outputs
 
     def _with_newest_events(self, read: Snapshot, attempts: Sequence[OpAttempt], pauses: Pauses) -> Items:
-        """The items of the attempts' newest events: those that the first query met, and a batch of the others."""
+        """The items of the attempts' newest events: those of the first query, and a batch of the others."""
         run_id = read.run.id
         wanted = {keys.event_sk(seq) for attempt in attempts for seq in _newest_seqs(attempt)}
         items = {sk: item for sk, item in read.items.items() if sk in wanted}
@@ -173,7 +174,7 @@ def _newest_seqs(attempt: OpAttempt) -> range:
 
 
 def _found(items: Iterator[StoredItem], sk: str) -> StoredItem | None:
-    """The next of ascending items with that key; None if a later one comes first."""
+    """The item with that key, or None. Takes the ascending ``items`` up to that key or to the first one after it."""
     for item in items:
         if sk_of(item) >= sk:
             return item if sk_of(item) == sk else None
@@ -185,7 +186,7 @@ def _by_sk(items: Sequence[StoredItem]) -> dict[str, StoredItem]:
 
 
 def _last_seq_of(event_items: Sequence[StoredItem]) -> int:
-    """Raises NotThereYet for a page that holds none of the events that HEAD promises."""
+    """The number of the page's last event. Raises NotThereYet if the page is empty although HEAD promises events."""
     if not event_items:
         raise NotThereYet(keys.FIRST_EVENT)
     return codec.seq_of(event_items[-1])
@@ -196,6 +197,6 @@ def _events_between(items: Items, first_seq: int, last_seq: int) -> list[Event]:
 
 
 def _page(run: OpRun, events: Sequence[Event], last_seq: int, limit: int) -> EventPage:
-    """The first of the events that one answer holds. ``last_seq``: of the timeline that was asked for."""
+    """The events that fit one answer. ``last_seq`` is the last number of the requested timeline."""
     shown = list(islice(events_within_size(events), limit))
     return EventPage(run, shown, has_more=bool(shown) and shown[-1].seq < last_seq)

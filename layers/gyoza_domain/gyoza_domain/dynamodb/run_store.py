@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..domain.errors import OutcomeUnknown, RunExpired, UnreadableRun
 from ..domain.run import Change, Lease, OpRun, Removal, RunSpec
+from ..runs.pausing import Pauses
 from ..runs.ports import (
     ChangedMeanwhile,
     ClaimKey,
@@ -22,7 +23,7 @@ from .attributes import StoredItem, UnreadableItem, integer, text
 from .claim_keys import claim_use_from
 from .client_errors import NoAnswer, WriteConflict, WriteThrottled, translated_write
 from .head import is_deleted
-from .settling import Pauses, settled
+from .settling import settled
 from .snapshot import Snapshot, head_of_run, read_snapshot, run_with_lease
 from .table_reader import ItemKey, TableReader
 from .transactions import creation, removal_of, renewal_of, writes_of
@@ -52,14 +53,13 @@ class DynamoDBRunStore:
                     raise RunExpired from None
                 _raise_if_used(refusal, run.id, key)
                 if key is None and earlier is not None:
-                    # Only this request knows the run's id: an earlier sending of the same creation stands.
+                    # No other request knows the run's id, so an earlier sending of this creation stands.
                     return
             raise _not_written(run.id, refusal, unknown) from None
 
-    def load(self, run_id: str, extent: Extent, *, at_least: int = 0) -> Loaded:
-        read = settled(
-            lambda: read_snapshot(self._reader, run_id, extent, at_least=at_least), run_id, Pauses(self._clock)
-        )
+    def load(self, run_id: str, extent: Extent, pauses: Pauses | None = None, *, at_least: int = 0) -> Loaded:
+        pauses = pauses or Pauses(self._clock)
+        read = settled(lambda: read_snapshot(self._reader, run_id, extent, at_least=at_least), run_id, pauses)
         return Loaded(read.run, read.view, origin=read)
 
     def save(self, change: Change, loaded: Loaded, key: IdempotencyKey | None = None) -> None:
@@ -73,25 +73,26 @@ class DynamoDBRunStore:
         except (WriteConflict, WriteThrottled) as refusal:
             if isinstance(refusal, WriteConflict):
                 _raise_if_used(refusal, run_id, key)
+                _raise_if_unreadable(refusal, run_id)
             if refusal.was_resent and key is None:
-                # The first sending may still arrive, and a new one would then have the effect a second time.
+                # The first sending may still take effect. Another transaction would then have the effect a second time.
                 raise unknown from None
             raise _not_written(run_id, refusal, unknown) from None
 
     def load_with_key(
-        self, run_id: str, key: IdempotencyKey, *, with_lease: bool = False
+        self, run_id: str, key: IdempotencyKey, pauses: Pauses, *, with_lease: bool = False
     ) -> tuple[Loaded, KeyUse | None]:
         def read() -> tuple[Loaded, KeyUse | None]:
             head_item, key_item, *beat_items = self._reader.items_at_one_instant(wanted)
             head = head_of_run(head_item, run_id)
             run = run_with_lease(head.run, head, beat_items[0]) if beat_items else head.run
             use = None if key_item is None else codec.key_use_from(key_item)
-            # The run is at this version already, whatever another read shows of it.
+            # The run has reached this version, even if another read shows an older one.
             return Loaded(run), use and replace(use, version=run.version)
 
         sks = [keys.HEAD, keys.idempotency_sk(key.digest), *([keys.BEAT] if with_lease else [])]
         wanted = [ItemKey(run_id, sk) for sk in sks]
-        return settled(read, run_id, Pauses(self._clock))
+        return settled(read, run_id, pauses)
 
     def renew(self, loaded: Loaded, lease: Lease) -> Lease:
         read: Snapshot = loaded.origin
@@ -126,7 +127,7 @@ class DynamoDBRunStore:
 
 
 def _not_written(run_id: str, refusal: WriteConflict | WriteThrottled, unknown: OutcomeUnknown) -> NotWritten:
-    """The reason to try again. A client whose time is up is told if an earlier sending may stand."""
+    """The reason to try again. Its refusal says whether an earlier sending may stand."""
     reason = ChangedMeanwhile(run_id) if isinstance(refusal, WriteConflict) else Overloaded()
     if refusal.was_resent:
         reason.refusal = unknown
@@ -134,7 +135,7 @@ def _not_written(run_id: str, refusal: WriteConflict | WriteThrottled, unknown: 
 
 
 def _raise_if_used(conflict: WriteConflict, run_id: str, key: IdempotencyKey | None) -> None:
-    """KeyUsed or UnreadableRun, if the condition on the key, the second write, is what failed."""
+    """Raise KeyUsed or UnreadableRun if the condition failed on the second write, the key."""
     used = conflict.items[1] if key is not None and len(conflict.items) > 1 else None
     if used is None:
         return
@@ -153,3 +154,13 @@ def _is_of_lease(beat: StoredItem, run: OpRun) -> bool:
         and integer(beat, "attempt") == run.attempt.number
         and text(beat, "worker_id") == lease.worker_id
     )
+
+
+def _raise_if_unreadable(conflict: WriteConflict, run_id: str) -> None:
+    """UnreadableRun, if the run is as it was read and the condition on an item beside HEAD is what failed.
+
+    No sending of the same write can have an effect then, because the item keeps its schema until HEAD changes.
+    """
+    head, *others = conflict.items or [None]
+    if head is None and any(item is not None for item in others):
+        raise UnreadableRun(run_id) from None

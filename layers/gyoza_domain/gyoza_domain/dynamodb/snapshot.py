@@ -19,7 +19,7 @@ from .settling import NotThereYet
 from .table_reader import ItemKey, TableReader
 
 Items = Mapping[str, StoredItem]
-"""By sort key."""
+"""Items of one run by sort key."""
 
 
 class _Range(NamedTuple):
@@ -32,18 +32,30 @@ class _Range(NamedTuple):
 _RANGES = {
     Extent.SMALL: _Range(*keys.SMALL_ITEMS, limit=10),
     Extent.CLOSING: _Range(keys.HEAD, keys.OUTPUTS, limit=10),
+    # CLAIM, BEAT, HEAD and the last event.
+    Extent.REOPENING: _Range(keys.FIRST_EVENT, keys.CLAIM, limit=4, newest_first=True),
     # OUTPUTS, CLAIM, BEAT, HEAD and the last event.
     Extent.RESULT: _Range(keys.FIRST_EVENT, keys.OUTPUTS, limit=5, newest_first=True),
     # INPUTS, SPEC, OUTPUTS, CLAIM, BEAT, HEAD and the newest events.
     Extent.WHOLE: _Range(keys.FIRST_EVENT, keys.TOP, limit=6 + MAX_EVENTS_OF_RUN, newest_first=True),
 }
 
+_RESULTS_READ: Mapping[Extent, frozenset[ResultSource]] = {
+    Extent.SMALL: frozenset(),
+    Extent.CLOSING: frozenset({ResultSource.PATCH}),
+    Extent.REOPENING: frozenset({ResultSource.EVENT}),
+    Extent.RESULT: frozenset(ResultSource),
+    Extent.WHOLE: frozenset(ResultSource),
+}
+"""The sources whose result an extent reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A run of one version, as far as it was read.
 
-    ``items``: everything that the first query met, events of earlier attempts included. ``view``: with Extent.WHOLE.
+    ``items`` holds everything that the first query met, with events of earlier attempts. ``view`` is set with
+    Extent.WHOLE only.
     """
 
     head: Head
@@ -58,38 +70,51 @@ class WholeSnapshot(Snapshot):
 
 
 def read_snapshot(reader: TableReader, run_id: str, extent: Extent, *, at_least: int = 0) -> Snapshot:
-    """One query, or two if the events that a whole run shows lie beyond its first page.
+    """Read the run in one query, or in two if the events that a whole run shows lie beyond the first page.
 
-    ``at_least``: a version that the run is known to have reached. Raises RunNotFound, UnreadableItem and NotThereYet.
+    The run is known to have reached version ``at_least``. Raises RunNotFound, UnreadableItem and NotThereYet.
     """
     if extent is Extent.WHOLE:
         return read_whole(reader, run_id, at_least=at_least)
     items, _ = _query(reader, run_id, extent)
     head = head_of_run(items.get(keys.HEAD), run_id, at_least=at_least)
-    source = head.run.attempt.result_source
-    knows_result = extent is Extent.RESULT or (extent is Extent.CLOSING and source is ResultSource.PATCH)
+    knows_result = head.run.attempt.result_source in _RESULTS_READ[extent]
     return Snapshot(head, _run(head, items, _result(head, items) if knows_result else None), items)
 
 
 def read_whole(reader: TableReader, run_id: str, *, at_least: int = 0) -> WholeSnapshot:
-    """``read_snapshot`` with Extent.WHOLE."""
+    """Read the run as ``read_snapshot`` does with Extent.WHOLE."""
+    read, is_cut = _first_page(reader, run_id, at_least=at_least)
+    events = _newest_events(reader, read.run, read.items, is_cut=is_cut)
+    return replace(read, view=replace(read.view, events=events))
+
+
+def read_first_page(reader: TableReader, run_id: str) -> WholeSnapshot:
+    """Read the run as ``read_whole`` does, but in one query. ``view`` has no events; ``items`` has those that the query
+    met.
+    """
+    read, _ = _first_page(reader, run_id)
+    return read
+
+
+def _first_page(reader: TableReader, run_id: str, *, at_least: int = 0) -> tuple[WholeSnapshot, bool]:
+    """The run without events, and True if more items lie below those that the query met."""
     items, is_cut = _query(reader, run_id, Extent.WHOLE)
     head = head_of_run(items.get(keys.HEAD), run_id, at_least=at_least)
     run = _run(head, items, _result(head, items))
     spec = codec.spec_from(promised(items, keys.INPUTS if head.has_inputs_item else keys.SPEC))
-    events = _newest_events(reader, run, items, is_cut=is_cut)
-    return WholeSnapshot(head, run, items, RunView(run, spec, events))
+    return WholeSnapshot(head, run, items, RunView(run, spec)), is_cut
 
 
 def _query(reader: TableReader, run_id: str, extent: Extent) -> tuple[Items, bool]:
-    """The items by sort key, and whether more lie below them."""
+    """The items by sort key, and True if more items lie between the bounds of the extent."""
     first_sk, last_sk, limit, newest_first = _RANGES[extent]
     page = reader.query(run_id, first_sk, last_sk, limit=limit, newest_first=newest_first)
     return {sk_of(item): item for item in page.items}, page.is_cut
 
 
 def head_of_run(item: StoredItem | None, run_id: str, *, at_least: int = 0) -> Head:
-    """Raises RunNotFound, NotThereYet and UnreadableItem as ``read_snapshot`` does."""
+    """The value of a HEAD item. Raises RunNotFound, NotThereYet and UnreadableItem as ``read_snapshot`` does."""
     if item is None and at_least > 0:
         raise NotThereYet(keys.HEAD)
     if item is None or is_deleted(item):
@@ -109,9 +134,9 @@ def promised(items: Items, sk: str, version: int | None = None) -> StoredItem:
 
 
 def contiguous_events(items: Items, first_seq: int, last_seq: int) -> list[Event]:
-    """The events down from ``last_seq`` to ``first_seq`` or to the lowest in ``items``, oldest first.
+    """The events from ``first_seq`` or the lowest number in ``items`` up to ``last_seq``, oldest first.
 
-    Raises NotThereYet if an event between them or the last one is missing.
+    Raises NotThereYet if one of them is missing.
     """
     seqs = sorted(codec.seq_of(item) for sk, item in items.items() if keys.is_event(sk))
     wanted = [seq for seq in seqs if first_seq <= seq <= last_seq]
@@ -198,7 +223,10 @@ def row_keys(head: Head, shape: RowShape) -> list[ItemKey]:
 
 
 def row_view(head: Head, found: Mapping[ItemKey, StoredItem], shape: RowShape) -> RunView:
-    """The row, without events and lease. Raises NotThereYet and UnreadableItem."""
+    """The view of a list's row, from HEAD and the found items of ``row_keys``. It has neither events nor a lease.
+
+    Raises NotThereYet and UnreadableItem.
+    """
     wanted = row_keys(head, shape)
     items = {key.sk: found[key] for key in wanted if key in found}
     spec = codec.spec_from(promised(items, wanted[0].sk))

@@ -14,10 +14,10 @@ Record = Mapping[str, Any]
 
 
 def change_of(record: Record) -> StreamChange:
-    """The events that a write to HEAD added; none if it added none or the run has no event_delivery.
+    """The events that a write to HEAD added, or the record itself to park if it cannot be read.
 
-    Only records of HEAD count: the stream keeps the order of one item's records, but not the order of two items that
-    one transaction wrote.
+    There are no events if the write added none or if the run has no event_delivery. Only records of HEAD count: the
+    stream keeps the order of one item's records, but not the order of two items that one transaction wrote.
     """
     change: Mapping[str, Any] = record.get("dynamodb", {})
     number: str = change.get("SequenceNumber", "")

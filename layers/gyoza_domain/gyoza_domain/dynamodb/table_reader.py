@@ -3,21 +3,21 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..runs.pausing import Pauses
 from ..runs.ports import Clock
 from . import keys
 from .attributes import Item, StoredItem, key_of
 from .client_errors import translated_read
-from .settling import Pauses
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import KeysAndAttributesTypeDef
 
 MAX_BATCH_KEYS = 100
-"""Keys one BatchGetItem takes (DynamoDB's limit)."""
+"""The most keys in one BatchGetItem (DynamoDB's limit)."""
 
 _MAX_BATCH_PAUSES_S = 4.0
-"""Time for the pauses between the calls for keys that a batch left unread."""
+"""The time for all pauses between the calls for keys that a batch left unread."""
 
 
 class ItemKey(NamedTuple):
@@ -36,7 +36,7 @@ class ItemPage(NamedTuple):
 
 
 class TableReader:
-    """Raises StorageUnavailable."""
+    """Reads one table. Every method raises StorageUnavailable."""
 
     def __init__(self, client: "DynamoDBClient", table: str, clock: Clock) -> None:
         self.clock = clock
@@ -49,7 +49,7 @@ class TableReader:
         return answer.get("Item")
 
     def items(self, wanted: Sequence[ItemKey], attributes: Sequence[str] = ()) -> dict[ItemKey, StoredItem]:
-        """The items that exist, by key; of each ``attributes`` only, or all if none is named."""
+        """The existing items by key, with the named ``attributes`` only, or with all if none is named."""
         found: dict[ItemKey, StoredItem] = {}
         names = {f"#{name}": name for name in ("pk", "sk", *attributes)}
         request: KeysAndAttributesTypeDef = {"Keys": [], "ConsistentRead": True}
@@ -73,7 +73,7 @@ class TableReader:
         return [response.get("Item") for response in answer["Responses"]]
 
     def query(self, run_id: str, first_sk: str, last_sk: str, *, limit: int, newest_first: bool = False) -> ItemPage:
-        """Items of a run between two sort keys, both inclusive: at most ``limit``, and at most 1 MB."""
+        """The items of a run between two sort keys, both included: at most ``limit``, and at most 1 MB."""
         with translated_read():
             answer = self._client.query(
                 TableName=self._table,
@@ -90,7 +90,7 @@ class TableReader:
         return ItemPage(list(answer["Items"]), "LastEvaluatedKey" in answer)
 
     def query_all(self, run_id: str, first_sk: str, last_sk: str, *, page_size: int) -> Iterator[StoredItem]:
-        """The items between two sort keys, oldest first, page by page as they are taken."""
+        """Yield the items between two sort keys, both included, ascending. Read each page when it is needed."""
         while True:
             items, is_cut = self.query(run_id, first_sk, last_sk, limit=page_size)
             yield from items

@@ -30,9 +30,12 @@ _GONE_WITH_RUN = (*keys.HASH_KEY_OF_INDEX.values(), "claim_queue", "claim_order"
 # The run still has the version that the decision read. Every write raises it, so nothing was written in between.
 _IS_UNCHANGED = "version = :decided_on"
 
+# This release can read the item. A newer release may have stored the result or the claim in another way.
+_IS_READABLE = "attribute_not_exists(#schema) OR #schema <= :schema"
+
 
 def creation(table: str, run: OpRun, spec: RunSpec, key: IdempotencyKey | None) -> "list[TransactWriteItemTypeDef]":
-    """HEAD of a new run, first, the key, second if there is one, and the items of its spec."""
+    """The writes of a creation, in order: HEAD, the key if there is one, and the items of the spec."""
     head = _put(table, new_head(run, spec), _IS_NEW)
     specs = [_put(table, item) for item in codec.spec_items(run.id, spec)]
     return [head, *_use_of_key(table, run, key), *specs]
@@ -41,7 +44,10 @@ def creation(table: str, run: OpRun, spec: RunSpec, key: IdempotencyKey | None) 
 def writes_of(
     table: str, change: Change, read: Snapshot, key: IdempotencyKey | None
 ) -> "list[TransactWriteItemTypeDef]":
-    """HEAD, first and on the version the decision read, the key, second if there is one, and the items beside HEAD."""
+    """The writes of a change, in order: HEAD, the key if there is one, and the items beside HEAD.
+
+    HEAD is written only if it still has the version that the decision read.
+    """
     return [
         _update_head(table, change, read.head),
         *_use_of_key(table, change.after, key),
@@ -171,9 +177,12 @@ def renewal_of(table: str, run_id: str, attempt: int, values: Item) -> "UpdateTy
 def _closing(
     table: str, change: Change, closed: OpAttempt, stored: Mapping[str, StoredItem]
 ) -> "Iterator[TransactWriteItemTypeDef]":
-    """Moves CLAIM and OUTPUTS to the closed attempt, and with them the attributes that this release does not know."""
+    """Moves CLAIM and OUTPUTS to the closed attempt, with the attributes that this release does not know.
+
+    The keys of the sparse indexes stay behind, because nothing of a closed attempt is due or claimable.
+    """
     run_id = change.after.id
-    attempt_item = codec.closed_attempt_item(change.after, closed)
+    attempt_item = codec.closed_attempt_item(run_id, closed)
     if keys.CLAIM in stored and change.before.attempt.claim is not None:
         yield _put(table, _unknown(stored[keys.CLAIM], codec.CLAIM_ATTRIBUTES) | attempt_item)
         yield _delete(table, run_id, keys.CLAIM)
@@ -198,7 +207,7 @@ def _claims(change: Change) -> bool:
 
 
 def _tells_result(change: Change) -> bool:
-    """True if the change wrote to the result of the current attempt."""
+    """True if the change edits the result of the current attempt."""
     before, after = change.before.attempt, change.after.attempt
     if not change.events:
         return (after.result_source, after.result) != (before.result_source, before.result)
@@ -210,7 +219,10 @@ def _carries_result(event: Event, ended: OpAttempt) -> bool:
 
 
 def _told_result(change: Change) -> tuple[Item, tuple[str, ...]]:
-    """The values to set on OUTPUTS, and the names that the change decides: those without a value go."""
+    """The values to set on OUTPUTS, and the names of all attributes that the change decides.
+
+    A decided attribute without a value is removed.
+    """
     if not change.events:
         return codec.result_attributes(change.after.attempt.result or AttemptResult()), codec.RESULT_ATTRIBUTES
     event = change.events[0]
@@ -223,7 +235,7 @@ def _told_result(change: Change) -> tuple[Item, tuple[str, ...]]:
 
 
 def _unknown(item: StoredItem, known: tuple[str, ...]) -> Item:
-    names = {"pk", "sk", "schema", "version", *known}
+    names = {"pk", "sk", "schema", "version", *keys.KEYS_OF_SPARSE_INDEXES, *known}
     return {name: value for name, value in item.items() if name not in names}
 
 
@@ -242,7 +254,9 @@ def _delete(table: str, run_id: str, sk: str) -> "TransactWriteItemTypeDef":
 def _update_beside(
     table: str, change: Change, sk: str, values: Item, decided: tuple[str, ...]
 ) -> "TransactWriteItemTypeDef":
-    """An item beside HEAD, which this may be the first to write."""
+    """An update of an item beside HEAD. It creates the item if it does not exist. The decision may not have read the
+    item.
+    """
     gone = [name for name in decided if name not in values]
     values = values | attributes(version=change.after.version)
     update = _update(table, key_of(change.after.id, sk), values, gone)
@@ -251,11 +265,13 @@ def _update_beside(
     )
     update["ExpressionAttributeNames"] = {**update["ExpressionAttributeNames"], "#schema": "schema"}
     update["ExpressionAttributeValues"] = {**update["ExpressionAttributeValues"], ":schema": {"N": str(SCHEMA)}}
+    update["ConditionExpression"] = _IS_READABLE
+    update["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
     return {"Update": update}
 
 
 def _update(table: str, key: Item, values: Item, gone: list[str]) -> "UpdateTypeDef":
-    """Sets ``values`` and removes the attributes of the names ``gone``; all others stay."""
+    """An update that sets ``values`` and removes the attributes named in ``gone``. All others stay."""
     expression = "SET " + ", ".join(f"#{name} = :{name}" for name in values)
     if gone:
         expression += " REMOVE " + ", ".join(f"#{name}" for name in gone)

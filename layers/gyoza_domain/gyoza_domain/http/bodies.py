@@ -44,10 +44,10 @@ from .request import json_body
 from .runs_query import state_named
 
 MAX_DOCUMENT_BYTES = 256 * 1024
-"""The size of inputs or outputs as compact UTF-8 JSON (docs/openapi.yaml, as all limits here)."""
+"""The most bytes of inputs or outputs as compact UTF-8 JSON (docs/openapi.yaml, as all limits here)."""
 
 MAX_PAYLOAD_BYTES = 16 * 1024
-"""The size of an event's payload as compact UTF-8 JSON, without ``outputs`` of COMPLETED."""
+"""The most bytes of an event's payload as compact UTF-8 JSON, without ``outputs`` of COMPLETED."""
 
 MAX_MSG_BYTES = 4 * 1024
 MAX_ERROR_MESSAGE_BYTES = 16 * 1024

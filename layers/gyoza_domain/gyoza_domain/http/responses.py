@@ -17,7 +17,7 @@ from .rendering import Now
 Key = TypeVar("Key")
 
 _FRAME_BYTES = 1_000
-"""Room for the parts of an answer around its rows: the list's own fields, status and headers."""
+"""The bytes of an answer beside its rows, at most: the list's own fields, status and headers."""
 
 
 def json_response(status: int, body: str, headers: dict[str, str] | None = None) -> Response[str]:

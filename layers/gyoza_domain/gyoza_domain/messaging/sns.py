@@ -65,9 +65,9 @@ _SERVER_ERROR = 500
 
 
 class SnsTopics:
-    """``arn_prefix``: of every topic of this deployment, which a local name completes.
+    """Publishes to the topics whose ARN is ``arn_prefix`` and a local name, and creates a missing topic.
 
-    A topic that is created here carries the tag ``gyoza:stack``, so that an operator finds it.
+    A created topic has the tag ``gyoza:stack``, so that an operator finds it.
     """
 
     def __init__(self, client: "SNSClient", arn_prefix: str) -> None:

@@ -149,7 +149,7 @@ def _own_attribute(value: str | bool | Decimal) -> Attribute:
         return Attribute("String", "true" if value else "false")
     if isinstance(value, Decimal):
         rounded = _NUMBER.plus(value)
-        # A number that is nearer to zero than SNS can tell is sent as zero, not as zeros in a row.
+        # SNS cannot hold a number so near to zero, so it is sent as 0.
         return Attribute("Number", format(rounded, "f") if rounded.is_normal(_NUMBER) else "0")
     return Attribute("String", value)
 

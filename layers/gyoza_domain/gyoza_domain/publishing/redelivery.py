@@ -2,18 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from random import uniform
 
+from ..runs.pausing import Pauses
 from ..runs.ports import Clock
 from .ports import Absence, EventRange, Outbox, Outgoing, ParkedEvent, Topics
 from .sending import Report, RunSteps, Sender, TimeLeft, at_most
 
 MAX_REQUEST_S = 240.0
 """The most seconds of work in one request. The rest of five minutes is for the last call and its retries."""
-
-_MAX_SETTLING_S = 1.0
-"""The longest wait of a request for items that DynamoDB has written but does not show yet."""
-_FIRST_PAUSE_S = 0.02
 
 _MAX_EVENTS_A_READ = 100
 """The events in one read: one batch of keys."""
@@ -38,9 +34,7 @@ class Redelivery:
     def __init__(self, outbox: Outbox, topics: Topics, clock: Clock) -> None:
         self._outbox = outbox
         self._sender = Sender(topics)
-        self._clock = clock
-        self._settling_s = _MAX_SETTLING_S
-        self._pause_s = _FIRST_PAUSE_S
+        self._pauses = Pauses(clock)
 
     def run(self, run_id: str, from_seq: int, time_left_s: TimeLeft) -> Redelivered:
         """Publish the run's events from ``from_seq`` on. Raises RunNotFound, RunUnreadable and StorageUnavailable."""
@@ -68,9 +62,5 @@ class Redelivery:
         while True:
             outgoing = self._outbox.read([wanted])[wanted.run_id]
             is_complete = all(lack.absence is not Absence.MISSING for lack in outgoing.lacks.values())
-            if is_complete or self._settling_s <= 0:
+            if is_complete or not self._pauses.has_paused():
                 return outgoing
-            pause_s = min(uniform(self._pause_s / 2, self._pause_s), self._settling_s)  # noqa: S311 - jitter, no secret
-            self._clock.sleep(pause_s)
-            self._settling_s -= pause_s
-            self._pause_s *= 2

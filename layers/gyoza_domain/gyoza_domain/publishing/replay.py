@@ -103,7 +103,9 @@ class Replay:
             done.tried.append(taken.key)
 
     def _publish(self, event: ParkedEvent | None, done: Replayed, time_left_s: TimeLeft) -> ParkedEvent | None:
-        """None if the event was published or dropped; otherwise the first event that stays, with its reason."""
+        """Publish the event. Returns None if it was published or dropped, otherwise the first event that stays, with
+        its reason.
+        """
         if event is None:
             return _NOT_OURS
         try:
@@ -123,7 +125,7 @@ class Replay:
         return report.parked[0] if report.parked else None
 
     def _change(self, event: ParkedEvent) -> StreamChange:
-        """The events to publish: those of a kept stream record, or the event itself."""
+        """The events to publish: those of the kept stream record, or the event itself. An unreadable one has none."""
         if event.record is not None:
             return self._change_of(event.record)
         if event.run_id is None or event.seq is None:

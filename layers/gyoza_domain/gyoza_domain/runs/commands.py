@@ -42,7 +42,7 @@ _CLOSING_TYPES = frozenset({EventType.FAILED, EventType.RETRIED})
 """Events that may close an attempt."""
 
 _KEY_MAY_BE_USED = (Refused, StaleAttempt, NotClaimant, RunBusy, OutcomeUnknown)
-"""Errors that a repeat may meet because the first request has been there, or whose own write may stand."""
+"""After these errors the key may be used all the same: by the first request, or by this one if its write stands."""
 
 _OF_THE_LEASE = (AttemptRequired, NotClaimant)
 """Errors that only a leased run raises."""
@@ -90,7 +90,10 @@ def create_run(
     created_by: str | None,
     key: IdempotencyKey | None = None,
 ) -> Outcome:
-    """A new run in PENDING, attempt 1, without events. Raises IdempotencyKeyReused, RunExpired and OutcomeUnknown."""
+    """Create a run in PENDING, in attempt 1, without events.
+
+    Raises IdempotencyKeyReused, RunExpired and OutcomeUnknown.
+    """
     now = clock.now()
     run_id = ids.new_run_id() if key is None else ids.run_id_for(key)
     run = OpRun(
@@ -110,7 +113,7 @@ def create_run(
         try:
             store.add(run, spec, key)
         except KeyUsed as used:
-            return replay_creation(store, run_id, key, used.use)
+            return _replay(store, run_id, key, used.use, patience, whole=True)
         except NotWritten as reason:
             if unknown is not None:
                 reason.refusal = unknown
@@ -121,9 +124,9 @@ def create_run(
             return Outcome(run, RunView(run, spec))
 
 
-def replay_creation(store: RunStore, run_id: str, key: IdempotencyKey | None, use: KeyUse) -> Outcome:
+def replay_creation(store: RunStore, clock: Clock, run_id: str, key: IdempotencyKey | None, use: KeyUse) -> Outcome:
     """The run that the key created, as it stands. Raises IdempotencyKeyReused and OutcomeUnknown."""
-    return _replay(store, run_id, key, use, whole=True)
+    return _replay(store, run_id, key, use, Patience(clock), whole=True)
 
 
 def add_event(
@@ -185,10 +188,10 @@ def patch_run(
     default_retain_s: int | None = None,
 ) -> Outcome:
     """Edit the run past its rules; an empty edit changes nothing. Raises RunNotFound, OutcomeUnknown and RunBusy."""
-    edits_result = edit.state is not None or edit.outputs is not None
-    extent = _extent(whole, Extent.RESULT if edits_result else Extent.SMALL)
+    extent = _extent(whole, _extent_of_edit(edit))
+    patience = Patience(clock)
     if edit == RunPatch():
-        loaded = store.load(run_id, extent)
+        loaded = store.load(run_id, extent, patience.settling)
         return Outcome(loaded.run, loaded.view)
 
     def decide(run: OpRun, now: datetime) -> Change:
@@ -201,8 +204,9 @@ def patch_run(
             default_retain_s=default_retain_s,
         )
 
-    patience = Patience(clock)
-    loaded, change = save_decision(store, clock, lambda: store.load(run_id, extent), decide, patience=patience)
+    loaded, change = save_decision(
+        store, clock, lambda: store.load(run_id, extent, patience.settling), decide, patience=patience
+    )
     return Outcome(change.after, loaded.view and loaded.view.after(change))
 
 
@@ -213,7 +217,7 @@ def heartbeat(store: RunStore, clock: Clock, run_id: str, attempt: int, worker_i
     for 8 seconds.
     """
     patience = Patience(clock)
-    loaded = store.load(run_id, Extent.SMALL)
+    loaded = store.load(run_id, Extent.SMALL, patience.settling)
     while True:
         lease = transitions.heartbeat(loaded.run, attempt, worker_id, clock.now())
         try:
@@ -221,7 +225,7 @@ def heartbeat(store: RunStore, clock: Clock, run_id: str, attempt: int, worker_i
         except NotWritten as reason:
             patience.pause(reason)
             if isinstance(reason, ChangedMeanwhile):
-                loaded = store.load(run_id, Extent.SMALL)
+                loaded = store.load(run_id, Extent.SMALL, patience.settling)
 
 
 def _save_once(
@@ -239,32 +243,45 @@ def _save_once(
     while True:
         try:
             loaded, change = save_decision(
-                store, clock, lambda: store.load(run_id, extent), decide, patience=patience, key=key
+                store,
+                clock,
+                lambda: store.load(run_id, extent, patience.settling),
+                decide,
+                patience=patience,
+                key=key,
             )
         except KeyUsed as used:
-            return _replay(store, run_id, key, used.use, whole=whole)
+            return _replay(store, run_id, key, used.use, patience, whole=whole)
         except _KEY_MAY_BE_USED as refusal:
             if key is None:
                 raise
-            latest, use = _load_with_key(store, run_id, key, refusal)
+            latest, use = _load_with_key(store, run_id, key, patience, refusal)
             if use is not None:
-                return _replay(store, run_id, key, use, whole=whole)
+                return _replay(store, run_id, key, use, patience, whole=whole)
             if isinstance(refusal, RunBusy | OutcomeUnknown):
                 raise
             # The refusal counts only if the run also refuses at an instant at which the key was unused.
             decide(latest.run, clock.now())
-            # The run takes the request now, and another read may still show the run as it was.
+            # The run takes the request here, but the next read may still show an older version.
             patience.pause(ChangedMeanwhile(run_id))
         else:
             return Outcome(change.after, loaded.view and loaded.view.after(change))
 
 
+def _extent_of_edit(edit: RunPatch) -> Extent:
+    if edit.outputs is not None:
+        return Extent.RESULT
+    may_reopen = edit.state is not None and not edit.state.is_terminal
+    return Extent.REOPENING if may_reopen else Extent.SMALL
+
+
 def _load_with_key(
-    store: RunStore, run_id: str, key: IdempotencyKey, refusal: GyozaError
+    store: RunStore, run_id: str, key: IdempotencyKey, patience: Patience, refusal: GyozaError
 ) -> tuple[Loaded, KeyUse | None]:
-    """``load_with_key``; the refusal, if the table does not take this read and a write may stand."""
+    """Call ``load_with_key``. Raises ``refusal`` if the table is unavailable and an earlier write may stand."""
     try:
-        return store.load_with_key(run_id, key, with_lease=isinstance(refusal, _OF_THE_LEASE))
+        with_lease = isinstance(refusal, _OF_THE_LEASE)
+        return store.load_with_key(run_id, key, patience.settling, with_lease=with_lease)
     except StorageUnavailable:
         if isinstance(refusal, OutcomeUnknown):
             raise refusal from None
@@ -275,12 +292,14 @@ def _extent(whole: bool, least: Extent) -> Extent:
     return Extent.WHOLE if whole else least
 
 
-def _replay(store: RunStore, run_id: str, key: IdempotencyKey | None, use: KeyUse, *, whole: bool) -> Outcome:
+def _replay(
+    store: RunStore, run_id: str, key: IdempotencyKey | None, use: KeyUse, patience: Patience, *, whole: bool
+) -> Outcome:
     """The run as it stands, with the effect of the request that used the key."""
     if key is None or key.fingerprint != use.fingerprint:
         raise IdempotencyKeyReused
     try:
-        loaded = store.load(run_id, _extent(whole, Extent.SMALL), at_least=use.version)
+        loaded = store.load(run_id, _extent(whole, Extent.SMALL), patience.settling, at_least=use.version)
     except UnreadableRun:
         raise
     except StorageUnavailable:

@@ -7,18 +7,25 @@ from typing import Any, Protocol
 
 from ..domain.errors import GyozaError, RunBusy, StorageUnavailable
 from ..domain.run import Change, Lease, OpRun, Removal, RunSpec
+from .pausing import Pauses
 from .views import AttemptPage, EventPage, RowShape, RunPage, RunQuery, RunView
 
 
 class Extent(Enum):
-    """The part of a run that is loaded."""
+    """Names the parts of a run that a reading loads. Each member includes the ones before it."""
 
     SMALL = auto()
     """State, counters, lease and claim."""
     CLOSING = auto()
-    """Also a result that a PATCH wrote, because a change that closes the attempt moves it."""
+    """Also a result that a PATCH wrote, because a change that closes the attempt moves it.
+
+    A FAILED closes the attempt only while the run has retry budget. Only the reading itself tells that, so a FAILED
+    without budget reads the result for nothing. To read it afterwards would cost every such retry another call.
+    """
+    REOPENING = auto()
+    """SMALL and the result of an attempt that an event ended, because a PATCH that reopens the attempt moves it."""
     RESULT = auto()
-    """Also the result of an attempt that an event ended."""
+    """Also the result, whether an event or a PATCH wrote it."""
     WHOLE = auto()
     """Everything that a client sees of the run."""
 
@@ -27,7 +34,7 @@ class Extent(Enum):
 class Loaded:
     """A run as a decision reads it.
 
-    ``view``: with Extent.WHOLE. ``origin``: the store's own record of its reading; ``save`` takes it back.
+    ``view`` is set with Extent.WHOLE only. ``origin`` is the store's own record of the reading; ``save`` takes it back.
     """
 
     run: OpRun
@@ -39,8 +46,8 @@ class Loaded:
 class IdempotencyKey:
     """A client's name for one intended effect.
 
-    ``digest``: of the caller, the method, the route with its parameters, and the key itself. ``fingerprint``: of the
-    body as canonical JSON.
+    ``digest`` covers the caller, the method, the route with its parameters, and the key itself. ``fingerprint`` covers
+    the body as canonical JSON.
     """
 
     digest: str
@@ -57,7 +64,7 @@ class ClaimKey(IdempotencyKey):
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """``fingerprint``: of the body that the key first came with. ``version``: of the run, as that request wrote it."""
+    """The first request with a key: ``fingerprint`` of its body, and ``version`` of the run that it wrote."""
 
     fingerprint: str
     version: int
@@ -82,9 +89,9 @@ class KeyUsed(Exception):
 
 
 class NotWritten(Exception):
-    """Base: nothing was written, and the same request may succeed later.
+    """A base class: nothing was written, and the same request may succeed later.
 
-    ``refusal``: the error for a client whose request has no time left to try again.
+    ``refusal`` is the error for a client whose request has no time left to try again.
     """
 
     def __init__(self, refusal: GyozaError) -> None:
@@ -107,10 +114,11 @@ class Overloaded(NotWritten):
 
 
 class RunStore(Protocol):
-    """One run at a time, as a decision reads and writes it.
+    """Loads and saves one run at a time for decisions.
 
     A read shows every write that an answer has shown. Every method raises StorageUnavailable; a read of a run that a
-    newer release wrote raises UnreadableRun.
+    newer release wrote raises UnreadableRun. All reads of one request get the same ``pauses``, which they take while
+    they meet half a transaction; without them a read has a second of its own.
     """
 
     def add(self, run: OpRun, spec: RunSpec, key: IdempotencyKey | None = None) -> None:
@@ -119,15 +127,15 @@ class RunStore(Protocol):
         Raises KeyUsed if the run exists by that key, RunExpired if it existed, NotWritten and OutcomeUnknown.
         """
 
-    def load(self, run_id: str, extent: Extent, *, at_least: int = 0) -> Loaded:
-        """The run as it is, for a decision.
+    def load(self, run_id: str, extent: Extent, pauses: Pauses | None = None, *, at_least: int = 0) -> Loaded:
+        """Read the current run for a decision.
 
-        ``at_least``: a version that the run is known to have reached; StorageUnavailable if it does not show in time.
-        Raises RunNotFound, but not for a run that is known to exist.
+        The run is known to have reached version ``at_least``. Raises StorageUnavailable if no read shows that version
+        in time. Raises RunNotFound, but only if ``at_least`` is 0.
         """
 
     def save(self, change: Change, loaded: Loaded, key: IdempotencyKey | None = None) -> None:
-        """Write the change whole, with the key that asked for it. ``loaded``: the reading that the change rests on.
+        """Write the whole change and the key that asked for it. ``loaded`` is the reading that the change rests on.
 
         Raises KeyUsed, whose use is a ClaimUse if the key is a ClaimKey, NotWritten and OutcomeUnknown.
         """
@@ -146,18 +154,18 @@ class RunStore(Protocol):
         """
 
     def load_with_key(
-        self, run_id: str, key: IdempotencyKey, *, with_lease: bool = False
+        self, run_id: str, key: IdempotencyKey, pauses: Pauses, *, with_lease: bool = False
     ) -> tuple[Loaded, KeyUse | None]:
-        """The run without claim and result, and how the key was used on it, both at one instant.
+        """Read the run, without claim and result, and the use of the key, both at one instant.
 
         The run has its lease only if ``with_lease`` asks for it, which costs two read units more.
 
-        None if the key was not used. Raises RunNotFound.
+        The use is None if no request used the key. Raises RunNotFound.
         """
 
 
 class RunReader(Protocol):
-    """One run at a time, as a client reads it. Reads show every write that an answer has shown.
+    """Reads one run at a time for clients. Reads show every write that an answer has shown.
 
     Every method raises RunNotFound, UnreadableRun and StorageUnavailable.
     """
@@ -179,7 +187,7 @@ class RunReader(Protocol):
 
 
 class RunLists(Protocol):
-    """Many runs at a time. Lists may trail a write by the delay of the index."""
+    """Lists many runs. A list may trail a write by the delay of the index."""
 
     def page(self, query: RunQuery, shape: RowShape) -> RunPage:
         """A page of runs in the order of creation. Raises InvalidCursor if ``query.after`` names no run.
@@ -190,7 +198,7 @@ class RunLists(Protocol):
 
 
 class Clock(Protocol):
-    """Time and waiting."""
+    """Tells the time and waits."""
 
     def now(self) -> datetime:
         """The instant, in UTC."""
@@ -202,13 +210,13 @@ class Clock(Protocol):
 
 
 class IdSource(Protocol):
-    """Fresh run ids, and where a run goes in the index of runs."""
+    """Makes the ids of runs and chooses their shards in the indexes."""
 
     def new_run_id(self) -> str:
-        """A UUID, unpredictable and never given out before, also by a process restored from a snapshot."""
+        """A new, unpredictable UUID, also in a process that was restored from a snapshot."""
 
     def run_id_for(self, key: IdempotencyKey) -> str:
-        """The UUID of the one run that the key can create: a repeat meets it without a search."""
+        """The UUID of the one run that the key can create: always the same, so a repeat finds its run."""
 
     def shard_of(self, run_id: str) -> int:
-        """The shard for a new run: 0 up to the number in use, evenly."""
+        """The shard of a new run: a number from 0, below the number of shards. Runs are spread evenly."""

@@ -5,6 +5,7 @@ from datetime import datetime
 from random import SystemRandom
 
 from ..domain.run import Change, OpRun
+from .pausing import Pauses
 from .ports import ChangedMeanwhile, Clock, IdempotencyKey, Loaded, NotWritten, RunStore
 
 CONFLICT_DEADLINE_S = 8.0
@@ -21,9 +22,10 @@ _system_random = SystemRandom()
 
 
 class Patience:
-    """The pauses between the writes of one request, which has 8 seconds for all of them."""
+    """The pauses of one request: 8 seconds between its writes, and a second in ``settling`` between its reads."""
 
     def __init__(self, clock: Clock) -> None:
+        self.settling = Pauses(clock)
         self._clock = clock
         self._deadline = clock.monotonic() + CONFLICT_DEADLINE_S
         self._tries = 0

@@ -8,13 +8,13 @@ from enum import StrEnum
 from ..domain.run import Change, Event, OpAttempt, OpRun, RunSpec, State
 
 MAX_EVENTS_OF_RUN = 100
-"""Events that a run shows (docs/openapi.yaml, OpRun)."""
+"""The most events that a run shows (docs/openapi.yaml, OpRun)."""
 
 MAX_EVENTS_OF_ATTEMPT = 20
-"""Events that an attempt shows (docs/openapi.yaml, OpAttempt)."""
+"""The most events that an attempt shows (docs/openapi.yaml, OpAttempt)."""
 
 MAX_EVENTS_OF_PAGE = 1_000
-"""Events that a page of a timeline shows (docs/openapi.yaml, EventList)."""
+"""The most events on a page of a timeline (docs/openapi.yaml, EventList)."""
 
 MAX_EVENT_BYTES = 1_000_000
 """The most bytes of the events' texts in one answer. The event that exceeds it and all later ones are left out."""
