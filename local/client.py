@@ -20,6 +20,13 @@ class RunClient:
     def create(self, **body: Any) -> Json:
         return self._call("POST", "/runs", body)
 
+    def define(self, name: str, **body: Any) -> Json:
+        """The definition after the put of a version."""
+        return self._call("PUT", f"/definitions/{name}", body)
+
+    def create_from(self, name: str, **body: Any) -> Json:
+        return self._call("POST", f"/definitions/{name}/runs", body)
+
     def run(self, run_id: str) -> Json:
         return self._call("GET", f"/runs/{run_id}")
 

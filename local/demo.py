@@ -1,8 +1,10 @@
-"""Plays the jobs of `make run`: a run that succeeds, one that fails and is retried, and one whose worker is killed.
+"""Plays the jobs of `make run`: a run that succeeds, one that fails and is retried, one from a definition, and one
+whose worker is killed.
 
 A queue subscribes to their topic and shows the pushed messages.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from .subscriber import Subscriber
 
 _WORKER = ROOT / "examples/text_worker.py"
 _IMAGE = "example/text-statistics:1"
+_DEFINITION = ROOT / "examples/text_statistics.json"
+_DEFINITION_NAME = "text-statistics"
 _QUEUE = "text-statistics"
 _TOPIC = "demo.fifo"
 _PACE_S = 0.3
@@ -59,6 +63,9 @@ def play(endpoint: Endpoint, screen: Screen, folder: Path) -> None:
         inputs = {"documents": documents, "fail_attempts": [1]}
         timeline = _new_run(endpoint, subscriber, screen, inputs=inputs, retry_policy={"max_attempts": 2})
         _play_through(timeline, folder / "worker.log")
+
+        screen.title("A run from a definition, which checks its inputs and fills in what is missing")
+        _play_through(_run_from_definition(endpoint, subscriber, screen, documents), folder / "worker.log")
 
 
 def play_loss(endpoint: Endpoint, screen: Screen, folder: Path) -> Iterator[None]:
@@ -175,6 +182,18 @@ class _Wait:
 def _new_run(endpoint: Endpoint, subscriber: Subscriber, screen: Screen, **body: object) -> _Timeline:
     run = RunClient(endpoint).create(image=_IMAGE, queue=_QUEUE, event_delivery={"topic": _TOPIC}, **body)
     screen.line(f"  run {run['id']}")
+    return _Timeline(endpoint, subscriber, screen, run)
+
+
+def _run_from_definition(
+    endpoint: Endpoint, subscriber: Subscriber, screen: Screen, documents: dict[str, str]
+) -> _Timeline:
+    """Put the definition of the example worker, and create a run from it."""
+    client = RunClient(endpoint)
+    definition = json.loads(_DEFINITION.read_text())
+    client.define(_DEFINITION_NAME, **definition, event_delivery={"topic": _TOPIC})
+    run = client.create_from(_DEFINITION_NAME, inputs={"documents": documents})
+    screen.line(f"  run {run['id']} of {run['op_definition']} {run['op_version']}, revision {run['op_revision']}")
     return _Timeline(endpoint, subscriber, screen, run)
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import boto3
 
-from gyoza_domain.bootstrap import api, claims, clients, waking
+from gyoza_domain.bootstrap import api, claims, clients, definitions, waking
 from testing.capacity import Usage, item_bytes, measured, read_units
 from testing.dynamodb_local import dynamodb_local
 from testing.table import create_table, forget_clients
@@ -44,7 +44,9 @@ def use_table(name: str) -> None:
     """Let the next requests use this table, through the same client."""
     os.environ["GYOZA_TABLE"] = name
     parts = (api.store, api.reader, api.lists, waking.passing_waker)
-    for part in (*parts, claims.claim_index, claims.claim_keys, claims.spent_entries):
+    of_claims = (claims.claim_index, claims.claim_keys, claims.spent_entries)
+    of_definitions = (definitions.definitions, definitions.definition_lists, definitions.creation_keys)
+    for part in (*parts, *of_claims, *of_definitions):
         part.cache_clear()
 
 

@@ -27,6 +27,13 @@ FUNCTION_OF_ROUTE = {
     ("POST", "/runs/{id}/heartbeat"): "heartbeat_run",
     ("GET", "/runs/{id}/events"): "list_events",
     ("GET", "/runs/{id}/attempts"): "list_attempts",
+    ("GET", "/definitions"): "list_definitions",
+    ("POST", "/definitions"): "create_definition",
+    ("GET", "/definitions/{name}"): "get_definition",
+    ("PUT", "/definitions/{name}"): "put_definition",
+    ("DELETE", "/definitions/{name}"): "delete_definition",
+    ("GET", "/definitions/{name}/versions"): "list_definition_versions",
+    ("POST", "/definitions/{name}/runs"): "create_run_from_definition",
 }
 
 Query = Mapping[str, str | int | list[str]]
@@ -45,10 +52,22 @@ class Answer:
 
 def resource_of(method: str, path: str) -> str:
     """The resource that the gateway finds for the path: one without a parameter comes first."""
-    parts = path.split("/")
-    if (method, path) in FUNCTION_OF_ROUTE or len(parts) == 2:
+    if (method, path) in FUNCTION_OF_ROUTE:
         return path
-    return "/".join(["", "runs", "{id}", *parts[3:]])
+    return next(
+        (resource for _, resource in FUNCTION_OF_ROUTE if "{" in resource and _parameters(resource, path) is not None),
+        path,
+    )
+
+
+def _parameters(resource: str, path: str) -> dict[str, str] | None:
+    """The parameters of the path; None if the path is not of the resource."""
+    names, values = resource.split("/"), path.split("/")
+    if len(names) != len(values):
+        return None
+    parameters = {name[1:-1]: unquote(value) for name, value in zip(names, values, strict=True) if name[:1] == "{"}
+    is_of_resource = all(name == value or name[:1] == "{" for name, value in zip(names, values, strict=True))
+    return parameters if is_of_resource else None
 
 
 def proxy_event(
@@ -62,7 +81,6 @@ def proxy_event(
 ) -> dict[str, Any]:
     """The event that a function gets. A body of bytes is base64-encoded, text is kept, the rest becomes JSON."""
     resource = resource_of(method, path)
-    run_id = unquote(path.split("/")[2]) if "{id}" in resource else None
     text = b64encode(body).decode() if isinstance(body, bytes) else body
     values = {name: value if isinstance(value, list) else [str(value)] for name, value in (query or {}).items()}
     return {
@@ -73,7 +91,7 @@ def proxy_event(
         "multiValueHeaders": {name: [value] for name, value in (headers or {}).items()},
         "queryStringParameters": {name: value[-1] for name, value in values.items()} or None,
         "multiValueQueryStringParameters": values or None,
-        "pathParameters": None if run_id is None else {"id": run_id},
+        "pathParameters": _parameters(resource, path) or None,
         "requestContext": {"requestId": REQUEST_ID, "identity": {"apiKeyId": API_KEY_ID}},
         "body": text if isinstance(text, str | None) else json.dumps(text),
         "isBase64Encoded": isinstance(body, bytes),
@@ -107,6 +125,10 @@ class Gateway:
 
     def post(self, path: str, body: Any = None, *, minimal: bool = False) -> Answer:
         return self.call("POST", path, body, headers={"Prefer": "return=minimal"} if minimal else {})
+
+    def put(self, path: str, body: Any, **headers: str) -> Answer:
+        """``headers``: with underscores in place of hyphens."""
+        return self.call("PUT", path, body, headers={name.replace("_", "-"): each for name, each in headers.items()})
 
     def patch(self, path: str, body: Any) -> Answer:
         return self.call("PATCH", path, body)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from gyoza_domain.bootstrap import api, claims, clients, push, waking
+from gyoza_domain.bootstrap import api, claims, clients, definitions, push, waking
 from testing.cloudformation import load_template, resources_of_type
 
 if TYPE_CHECKING:
@@ -28,5 +28,7 @@ def create_table(client: "DynamoDBClient", name: str, *, with_stream: bool = Fal
 def forget_clients() -> None:
     """Let the next request use the table and the engine in the environment."""
     parts = (api.store, api.reader, api.lists, clients.dynamodb, push.outbox, push.delivery, waking.passing_waker)
-    for part in (*parts, claims.claim_index, claims.claim_keys, claims.spent_entries):
+    of_claims = (claims.claim_index, claims.claim_keys, claims.spent_entries)
+    of_definitions = (definitions.definitions, definitions.definition_lists, definitions.creation_keys)
+    for part in (*parts, *of_claims, *of_definitions):
         part.cache_clear()

@@ -75,14 +75,15 @@ def run_once(api: Api, run_id: str, is_so: Callable[[Any], bool], limit_s: float
     return run
 
 
-def test_the_demo_shows_both_runs_to_their_end(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_the_demo_shows_its_short_runs_to_their_end(endpoint: Endpoint, tmp_path: Path) -> None:
     shown = io.StringIO()
     play(endpoint, Screen(shown), tmp_path)
     lines = shown.getvalue()
-    assert lines.count("COMPLETED") == 2
+    assert lines.count("COMPLETED") == 3
     assert "attempt 2 #0   RETRIED" in lines
-    assert lines.count("gyoza.run.created") == 2
-    assert lines.count("gyoza.run.completed") == 2
+    assert "text-statistics 1.0.0, revision 1" in lines
+    assert lines.count("gyoza.run.created") == 3
+    assert lines.count("gyoza.run.completed") == 3
     assert lines.count("pushed  seq") == lines.count("  attempt ")
     assert "[##############################] 100 %" in lines
     assert "\x1b" not in lines

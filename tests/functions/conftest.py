@@ -11,7 +11,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.table import Table
 
-from gyoza_domain.bootstrap import clients
+from gyoza_domain.bootstrap import clients, definitions
 from testing.gateway import Gateway
 from testing.table import create_table, forget_clients
 from testing.versions import require_version
@@ -40,6 +40,8 @@ def api(gateway: Gateway, clock: StepClock) -> Iterator[Gateway]:
     assert clock.decisions == 0
     yield gateway
     moto_table().items.clear()
+    # It keeps the definitions that it has read.
+    definitions.definitions.cache_clear()
 
 
 @pytest.fixture

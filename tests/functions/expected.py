@@ -50,6 +50,8 @@ def a_run(run_id: str, **fields: Any) -> Body:
         "retry_policy": {"max_attempts": 1},
         "event_delivery": None,
         "op_definition": None,
+        "op_version": None,
+        "op_revision": None,
         "queue": "default",
         "start_at": None,
         "queue_ttl_s": None,

@@ -14,7 +14,14 @@ BODIES: dict[str, Any] = {
     "update_run": {},
     "heartbeat_run": {"attempt": 1, "worker_id": "w"},
     "claim_run": {"worker_id": "w"},
+    "put_definition": {"version": "2", "image": "busybox:1"},
+    "create_definition": {"name": "e", "version": "1", "image": "busybox:1"},
 }
+STATUSES = {
+    **dict.fromkeys(["create_run", "create_run_from_definition", "create_definition", "put_definition"], 201),
+    "delete_definition": 204,
+}
+"""Of the functions whose success is not 200."""
 
 
 @pytest.mark.parametrize("base_path", BASE_PATHS)
@@ -23,9 +30,10 @@ def test_a_route_answers_below_any_base_path(api: Gateway, method: str, resource
     run_id = api.create()["id"]
     api.event(run_id, "ASSIGNED", payload={"worker_id": "w", "lease_s": 60})
     api.create()
-    body = BODIES.get(FUNCTION_OF_ROUTE[method, resource])
-    answer = api.call(method, resource.replace("{id}", run_id), body, base_path=base_path)
-    assert answer.status == (201 if resource == "/runs" and method == "POST" else 200), answer.text
+    api.put("/definitions/d", {"version": "1", "image": "busybox:1"})
+    function = FUNCTION_OF_ROUTE[method, resource]
+    answer = api.call(method, resource.format(id=run_id, name="d"), BODIES.get(function), base_path=base_path)
+    assert answer.status == STATUSES.get(function, 200), answer.text
 
 
 def test_a_repeat_by_another_base_path_is_a_repeat(api: Gateway, stored: Stored) -> None:

@@ -39,7 +39,7 @@ def invoke(name: str, **changes: Any) -> tuple[int, Any]:
     """Invoke the function of the payload. Returns the status and the body of its answer."""
     function = import_module(f"functions.{name.partition('.')[0]}.app")
     answer = function.lambda_handler(payload(name) | changes, None)
-    return answer["statusCode"], json.loads(answer["body"])
+    return answer["statusCode"], json.loads(answer["body"] or "null")
 
 
 def test_every_function_has_a_payload() -> None:
@@ -52,7 +52,7 @@ def test_a_payload_is_whole_and_of_its_function_s_route(name: str) -> None:
     context = event["requestContext"]
     assert (set(event), set(context)) == (FIELDS, CONTEXT_FIELDS)
     assert FUNCTION_OF_ROUTE[event["httpMethod"], event["resource"]] == name.partition(".")[0]
-    assert event["path"] == event["resource"].replace("{id}", (event["pathParameters"] or {}).get("id", ""))
+    assert event["path"] == event["resource"].format(**event["pathParameters"] or {})
     assert (context["resourcePath"], context["path"]) == (event["resource"], f"/live{event['path']}")
     assert event["headers"] == {header: values[-1] for header, values in event["multiValueHeaders"].items()}
     many, one = event["multiValueQueryStringParameters"], event["queryStringParameters"]
@@ -124,6 +124,28 @@ def test_played_in_order_the_payloads_are_the_work_of_a_worker_that_is_asked_to_
     status, asked = invoke("cancel_run.ask")
     assert (status, asked["state"], asked["events"][-1]["msg"]) == (200, "RUNNING", "Cancel requested")
     assert invoke("heartbeat_run.alive")[1]["cancel_by"] == asked["cancel_by"]
+
+
+@pytest.mark.usefixtures("api")
+def test_played_in_order_the_payloads_are_the_life_of_a_definition() -> None:
+    status, made = invoke("put_definition.new_version")
+    assert (status, made["name"], made["version"], made["revision"]) == (201, "thumbnails", "1.4.0", 1)
+    assert invoke("put_definition.new_version") == (200, made)
+    assert [invoke("create_definition.with_a_key")[0] for _ in range(2)] == [201, 201]
+    assert invoke("get_definition.latest") == invoke("get_definition.by_version") == (200, made)
+    (_, names), (_, versions) = invoke("list_definitions.first_page"), invoke("list_definition_versions.all")
+    assert ([row["name"] for row in names["data"]], names["has_more"]) == (["nightly"], True)
+    assert [row["version"] for row in versions["data"]] == ["1.4.0"]
+    status, run = invoke("create_run_from_definition.inputs")
+    assert (status, run["op_version"], run["inputs"]["widths"]) == (201, "1.4.0", [320, 640])
+    status, refusal = invoke("create_run_from_definition.wrong_inputs")
+    assert (status, [fault["type"] for fault in refusal["detail"]]) == (
+        400,
+        ["missing", "wrong_type", "extra_forbidden"],
+    )
+    assert invoke("delete_definition.by_name") == (204, None)
+    assert invoke("get_definition.latest")[0] == 404
+    assert invoke("create_run_from_definition.inputs") == (201, run)
 
 
 def test_a_claim_takes_a_run_of_the_default_queue(api: Gateway) -> None:

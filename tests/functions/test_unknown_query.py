@@ -16,6 +16,9 @@ KNOWN = {
     "list_runs": f"knows {RUNS}",
     "list_events": "knows after, after_seq, attempt, limit",
     "list_attempts": "knows limit, after",
+    "list_definitions": "knows limit, starting_after, ending_before",
+    "get_definition": "knows version",
+    "list_definition_versions": "knows limit, starting_after",
 }
 BODIES: dict[str, Any] = {
     "create_run": {"image": "busybox:1"},
@@ -23,6 +26,8 @@ BODIES: dict[str, Any] = {
     "update_run": {},
     "claim_run": {"worker_id": "w"},
     "heartbeat_run": {"attempt": 1, "worker_id": "w"},
+    "put_definition": {"version": "1", "image": "busybox:1"},
+    "create_definition": {"name": "d", "version": "1", "image": "busybox:1"},
 }
 
 every_route = pytest.mark.parametrize(("method", "resource"), FUNCTION_OF_ROUTE)
@@ -30,7 +35,7 @@ every_route = pytest.mark.parametrize(("method", "resource"), FUNCTION_OF_ROUTE)
 
 def call(api: Gateway, method: str, resource: str, run_id: str, query: dict[str, Any]) -> Answer:
     body = BODIES.get(FUNCTION_OF_ROUTE[method, resource])
-    return api.call(method, resource.replace("{id}", run_id), body, query=query)
+    return api.call(method, resource.format(id=run_id, name="d"), body, query=query)
 
 
 @every_route
@@ -52,6 +57,7 @@ def test_an_unknown_parameter_is_refused_and_those_known_are_named(
 def test_a_query_without_parameters_is_none(api: Gateway, method: str, resource: str) -> None:
     run_id = api.create()["id"]
     api.event(run_id, "ASSIGNED", payload={"worker_id": "w", "lease_s": 60})
+    api.put("/definitions/d", {"version": "1", "image": "busybox:1"})
     assert call(api, method, resource, run_id, {}).status in {200, 201, 204}
 
 

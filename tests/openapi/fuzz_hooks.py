@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from itertools import count
 from random import Random
 from typing import Any
+from urllib.parse import unquote
 
 import schemathesis
 from schemathesis.core.failures import AcceptedNegativeData, Failure
@@ -20,8 +21,9 @@ from schemathesis.openapi.checks import RejectedPositiveData, UnsupportedMethodR
 from gyoza_domain.domain.run import EventType, State
 from gyoza_domain.domain.transitions import ALLOWED_IN
 from gyoza_domain.http.bodies import MAX_DOCUMENT_BYTES, MAX_ERROR_MESSAGE_BYTES, MAX_MSG_BYTES, MAX_PAYLOAD_BYTES
+from gyoza_domain.http.definition_bodies import MAX_DEFINITION_BYTES
 from testing.versions import require_version
-from tests.support.openapi import operation, resolved, validator
+from tests.support.openapi import operation, operations, resolved, validator
 
 require_version("schemathesis", "4.32.5", "tests/openapi/fuzz_hooks.py")
 
@@ -30,17 +32,21 @@ OF_STATE_OR_KEY = frozenset(
         "attempt_required",
         "idempotency_key_reused",
         "invalid_filter",
+        "invalid_inputs",
         "invalid_transition",
         "not_claimant",
         "not_leased",
         "not_yet",
+        "precondition_failed",
         "retry_budget_spent",
         "run_expired",
         "run_locked",
         "stale_attempt",
     }
 )
-"""Codes that refuse a well-formed request: for the run's state, for an earlier request, or for filters together."""
+"""Codes that refuse a well-formed request: for what the run or definition is, for an earlier request, or for filters
+together.
+"""
 
 _AS_DRAWN = 4
 """Every n-th request is sent as it was drawn."""
@@ -55,6 +61,8 @@ _claimants: dict[str, str] = {}
 """The worker of each run that a claim gave away."""
 _shown: set[str] = set()
 """The id of every run that an answer has shown."""
+_definitions: dict[str, str] = {}
+"""The names of definitions that were put and not deleted since, each with the version that was put last."""
 
 
 @schemathesis.hook
@@ -65,10 +73,51 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
     key = (case.headers or {}).get("Idempotency-Key")
     if key is not None and not case.meta.is_negative_at(ParameterLocation.HEADER):
         case.headers["Idempotency-Key"] = f"{key[:200]}{number}"
+    operation_id = case.operation.definition.raw["operationId"]
+    if operation_id in _OF_DEFINITIONS:
+        _aim_at_definition(case, operation_id)
+        return
     if case.query and not case.meta.is_negative_at(ParameterLocation.QUERY):
         _make_agree(case.query)
     if case.path_parameters and not case.meta.is_negative_at(ParameterLocation.PATH):
         _aim(case)
+
+
+_OF_DEFINITIONS = frozenset(each.name for each in operations() if each.path.startswith("/definitions"))
+
+
+def _aim_at_definition(case: Any, operation_id: str) -> None:
+    """Points the request at a definition that is there, and leaves the preconditions that no ETag meets out."""
+    for name in ("If-Match", "If-None-Match"):
+        if case.headers and name in case.headers and not case.meta.is_negative_at(ParameterLocation.HEADER):
+            del case.headers[name]
+    if not _definitions:
+        return
+    names = list(_definitions)
+    is_positive = not case.meta.is_negative_at(ParameterLocation.PATH)
+    if case.path_parameters and is_positive and operation_id not in {"putDefinition", "deleteDefinition"}:
+        case.path_parameters["name"] = _choices.choice(names)
+    if not case.query or case.meta.is_negative_at(ParameterLocation.QUERY):
+        return
+    if case.query.keys() >= {"starting_after", "ending_before"}:
+        del case.query[_choices.choice(["starting_after", "ending_before"])]
+    for cursor in {"starting_after", "ending_before", "version"} & case.query.keys():
+        is_version = operation_id != "listDefinitions"
+        case.query[cursor] = (
+            _definitions.get(case.path_parameters["name"], "1") if is_version else _choices.choice(names)
+        )
+
+
+def _note_definition(case: Any, response: Response, body: Any) -> None:
+    """Remembers the definition that a put made or a deletion ended."""
+    operation_id = case.operation.definition.raw["operationId"]
+    if operation_id in {"putDefinition", "createDefinition"} and response.status_code in {200, 201}:
+        if body["deleted_at"] is None:
+            _definitions[body["name"]] = body["version"]
+    elif operation_id == "deleteDefinition":
+        _definitions.pop(unquote(str(case.path_parameters["name"])), None)
+    while len(_definitions) > _MAX_RUNS_KEPT:
+        del _definitions[next(iter(_definitions))]
 
 
 def _make_agree(query: dict[str, Any]) -> None:
@@ -110,6 +159,7 @@ def _is_worker_id(body: Any) -> bool:
 @schemathesis.hook
 def after_call(_context: Any, case: Any, response: Response) -> None:
     body = _json(response)
+    _note_definition(case, response, body)
     if response.status_code == 200 and case.operation.definition.raw["operationId"] == "claimRun":
         _claimants[body["id"]] = case.body["worker_id"]
     if isinstance(body, dict) and {"id", "state", "current_attempt"} <= body.keys():
@@ -150,9 +200,14 @@ def _is_rightly_refused(case: Any, answer: Any) -> bool:
     match answer.get("code"):
         case "run_not_found":
             return case.path_parameters["id"] not in _shown
+        case "definition_not_found":
+            version = (case.query or {}).get("version") or (case.body or {}).get("version")
+            return version is not None or case.path_parameters["name"] not in _definitions
         case "invalid_cursor":
             cursors = [case.query[name] for name in ("starting_after", "ending_before") if name in case.query]
-            return len(cursors) > 1 or cursors[0] not in _shown
+            if case.operation.definition.raw["operationId"] == "listDefinitionVersions":
+                return True
+            return len(cursors) > 1 or cursors[0] not in _shown | _definitions.keys()
         case "too_large":
             return _is_too_large(case.body)
         case "validation_error":
@@ -164,8 +219,10 @@ def _is_rightly_refused(case: Any, answer: Any) -> bool:
 
 
 def _is_too_large(body: Mapping[str, Any]) -> bool:
+    if "version" in body and _bytes(body) > MAX_DEFINITION_BYTES:
+        return True
     payload = body.get("payload") or {}
-    rest = {name: value for name, value in payload.items() if (body["type"], name) != ("COMPLETED", "outputs")}
+    rest = {name: value for name, value in payload.items() if (body.get("type"), name) != ("COMPLETED", "outputs")}
     documents = (body.get("inputs"), body.get("outputs"), payload.get("outputs"))
     return _bytes(rest) > MAX_PAYLOAD_BYTES or any(_bytes(document) > MAX_DOCUMENT_BYTES for document in documents)
 
@@ -175,12 +232,13 @@ def _is_beyond_schema(body: Any, misfit: Mapping[str, Any]) -> bool:
 
     JSON Schema counts 5.0 as an integer and measures text in characters; the API refuses 5.0 and measures bytes. No
     portable pattern excludes the characters that Unicode has not assigned, the instants that no calendar has, or those
-    too far ahead. A lease needs a worker, which two fields say together.
+    too far ahead. A lease needs a worker, which two fields say together; so do an input's type and its default, and the
+    names in a path and in a body.
     """
     where, *path = misfit["loc"]
     if where != "body":
         return False
-    if misfit["type"] in {"lease_without_worker", "no_such_instant", "too_far_ahead"}:
+    if misfit["type"] in {"lease_without_worker", "no_such_instant", "other_name", "too_far_ahead", "wrong_type"}:
         return True
     try:
         for name in path:
@@ -212,10 +270,16 @@ def _without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
     """The body without the nulls of its own objects. Documents keep their nulls."""
     own = ("constraints", "retry_policy", "event_delivery", "capacity")
     return {
-        name: _without_nulls(value) if name in own and isinstance(value, dict) else value
+        name: _without_nulls(value) if name in own and isinstance(value, dict) else _specs_without_nulls(name, value)
         for name, value in body.items()
         if value is not None
     }
+
+
+def _specs_without_nulls(name: str, value: Any) -> Any:
+    if name != "input_specs" or not isinstance(value, dict):
+        return value
+    return {each: _without_nulls(spec) if isinstance(spec, dict) else spec for each, spec in value.items()}
 
 
 def _bytes(value: Any) -> int:

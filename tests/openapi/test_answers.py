@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gyoza_domain.bootstrap.api import store
-from gyoza_domain.domain.errors import GyozaError, RunBusy, StorageUnavailable
+from gyoza_domain.domain.errors import DefinitionBusy, GyozaError, RunBusy, StorageUnavailable
 from gyoza_domain.domain.run import Removal, State
 from gyoza_domain.domain.transitions import ALLOWED_IN
 from gyoza_domain.http.bodies import MAX_DOCUMENT_BYTES
@@ -34,7 +34,11 @@ OF_THE_GATEWAY = {
 } - {"too_large"}
 """Codes that no handler answers with."""
 
-OF_THE_STORE: dict[str, GyozaError] = {"run_busy": RunBusy("6f1c2a54"), "unavailable": StorageUnavailable()}
+OF_THE_STORE: dict[str, GyozaError] = {
+    "definition_busy": DefinitionBusy("thumbnails"),
+    "run_busy": RunBusy("6f1c2a54"),
+    "unavailable": StorageUnavailable(),
+}
 """Codes that need a busy table."""
 
 every_operation = pytest.mark.parametrize("operation", operations(), ids=lambda each: each.name)
@@ -47,13 +51,19 @@ class Tour:
         self.api = api
         self.met: set[tuple[str, int, str]] = set()
 
-    def __call__(self, method: str, path: str, body: Any = None, *, run_id: str = "", **options: Any) -> Answer:
+    def __call__(
+        self, method: str, path: str, body: Any = None, *, run_id: str = "", name: str = "thumbnails", **options: Any
+    ) -> Answer:
         """Send a request and compare the answer. ``path`` is the template of the route."""
-        answer = self.api.call(method, path.format(id=run_id), body, **options)
+        answer = self.api.call(method, path.format(id=run_id, name=name), body, **options)
         assert_described(method, path, answer.status, answer.headers, answer.json if answer.text else None)
         code = answer.json["code"] if answer.status >= 400 else ""
         self.met.add((operation(method, path).name, answer.status, code))
         return answer
+
+    def define(self, version: str = "1.4.0", **fields: Any) -> None:
+        body = {"version": version, "image": "busybox:1"} | fields
+        assert self("PUT", "/definitions/{name}", body).status in {200, 201}
 
     def create(self, *events: dict[str, Any], **fields: Any) -> str:
         run_id: str = self("POST", "/runs", {"image": "busybox:1"} | fields).json["id"]
@@ -162,7 +172,35 @@ def test_answers_to_a_worker_with_a_lease_are_described(tour: Tour) -> None:
     assert tour("GET", "/runs/{id}", run_id=run_id).json["execution_summary"]["reason"] == "interrupted"
 
 
+def test_definitions_and_their_runs_are_described_wherever_they_are_shown(tour: Tour) -> None:
+    specs: dict[str, Any] = {
+        type_: {"type": type_, "default": value, "description": "x"}
+        for type_, value in (("string", "x"), ("int", 1), ("float", 0.5), ("bool", True), ("object", {}), ("array", []))
+    } | {"none": {"type": "string"}}
+    delivery = {"topic": "t", "attributes": {"text": "x", "number": 0.5, "flag": False}}
+    named = {"name": "thumbnails", "version": "1.4.0", "image": "i"}
+    for headers in ({}, {"Idempotency-Key": "k"}, {"Idempotency-Key": "k"}):
+        assert tour("POST", "/definitions", named, headers=headers).status in {200, 201}
+    for _ in range(2):
+        tour.define(input_specs=specs, event_delivery=delivery, retry_policy={"backoff_s": 1})
+        tour.define(version="2")
+    assert tour("GET", "/definitions/{name}", query={"version": "1.4.0"}).json["input_specs"].keys() == specs.keys()
+    for query in ({}, {"limit": 1}, {"starting_after": "2"}):
+        assert tour("GET", "/definitions/{name}/versions", query=query).status == 200
+    for query in ({}, {"starting_after": "thumbnails"}, {"ending_before": "thumbnails"}):
+        assert tour("GET", "/definitions", query=query).status == 200
+    body: dict[str, Any] = {"version": "1.4.0", "inputs": {"none": "x"}}
+    for headers in ({}, MINIMAL, {"Idempotency-Key": "k"}, {"Idempotency-Key": "k"}):
+        run = tour("POST", "/definitions/{name}/runs", body, headers=headers).json
+    assert tour("GET", "/runs/{id}", run_id=run["id"]).json["op_revision"] == 2
+    for query in ({}, {"fields": "summary"}, {"expand[]": "events"}, {"op_definition": "thumbnails"}):
+        assert tour("GET", "/runs", query=query).status == 200
+    assert tour("DELETE", "/definitions/{name}").status == 204
+    assert tour("GET", "/definitions/{name}", query={"version": "2"}).json["deleted_at"]
+
+
 LARGE = {"a": "x" * MAX_DOCUMENT_BYTES}
+LARGE_DEFINITION = {"version": "1", "image": "i", "input_specs": {"a": {"type": "string", "description": "x" * 66_000}}}
 NOBODY = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
 
 Refused = tuple[str, str, Any, Query]
@@ -195,6 +233,16 @@ REFUSED: dict[str, list[Refused]] = {
         ("POST", "/runs/{id}/heartbeat", {}, {}),
         ("POST", "/runs/{id}/heartbeat", BEAT | {"attempt": 2}, {}),
         ("POST", "/runs/claim", {}, {}),
+        ("GET", "/definitions", None, {"ending_before": "nothing"}),
+        ("GET", "/definitions", None, {"limit": 0}),
+        ("GET", "/definitions/{name}/versions", None, {"starting_after": "9"}),
+        ("GET", "/definitions/{name}/versions", None, {"limit": 101}),
+        ("PUT", "/definitions/{name}", LARGE_DEFINITION, {}),
+        ("POST", "/definitions", LARGE_DEFINITION | {"name": "d"}, {}),
+        ("PUT", "/definitions/{name}", {}, {}),
+        ("POST", "/definitions/{name}/runs", {"inputs": {"b": 1}}, {}),
+        ("POST", "/definitions/{name}/runs", {"a": 1}, {}),
+        ("POST", "/definitions/{name}/runs", {"inputs": LARGE}, {}),
     ],
     "later": [("POST", "/runs/{id}/events", START, {})],
     "leased": [
@@ -218,10 +266,16 @@ TWO_BODIES: dict[str, tuple[Any, Any]] = {
     "retryRun": ({}, b"null"),
     "cancelRun": ({}, b"null"),
     "claimRun": (CLAIM, CLAIM | {"lease_s": 60}),
+    "createDefinition": (
+        {"name": "d", "version": "1", "image": "i"},
+        {"name": "d", "version": "1", "image": "j"},
+    ),
+    "createRunFromDefinition": ({"inputs": {"a": "x"}}, {"inputs": {"a": "y"}}),
 }
 
-BODIES: dict[str, Any] = {"heartbeatRun": BEAT}
-"""The bodies of the routes whose key is ignored and that take no empty body."""
+PUT: dict[str, Any] = {"version": "1.4.0", "image": "busybox:1", "input_specs": {"a": {"type": "string"}}}
+BODIES: dict[str, Any] = {"heartbeatRun": BEAT, "putDefinition": PUT}
+"""The bodies of the routes that take no key and no empty body."""
 
 
 def test_every_refusal_that_is_described_comes_and_comes_as_it_is_described(
@@ -234,17 +288,20 @@ def test_every_refusal_that_is_described_comes_and_comes_as_it_is_described(
         "done": tour.create(START, COMPLETE),
         "failed": tour.create(START, FAIL),
     }
+    tour.define(**PUT)
     for name, refused in REFUSED.items():
         for method, path, body, query in refused:
             assert tour(method, path, body, run_id=runs[name], query=query).status >= 400, (method, path, body, query)
     for each in operations():
-        plain = None if each.method == "GET" else BODIES.get(each.name, {})
+        plain = None if each.method in {"GET", "DELETE"} else BODIES.get(each.name, {})
         body, another = TWO_BODIES.get(each.name, (plain, None))
         unknown = tour(each.method, each.path, body, run_id=runs["new"], query={"colour": "blue"})
         assert [misfit["loc"] for misfit in unknown.json["detail"]] == [["query", "colour"]]
         assert [name for name in each.query() if name not in unknown.text] == []
         if "{id}" in each.path:
             assert tour(each.method, each.path, body, run_id=NOBODY).status == 404
+        if "{name}" in each.path and each.method != "PUT":
+            assert tour(each.method, each.path, body, name="nothing").status == 404
         for code in codes_of_operation(each) & OF_THE_STORE.keys():
             with monkeypatch.context() as patch:
                 refuse_in(patch, each, OF_THE_STORE[code])
@@ -257,6 +314,13 @@ def test_every_refusal_that_is_described_comes_and_comes_as_it_is_described(
             ]
             assert statuses in ([200, 422], [201, 422])
 
+    stale = {"If-Match": '"stale"'}
+    for method, path, body in (
+        ("PUT", "/definitions/{name}", PUT),
+        ("POST", "/definitions", PUT | {"name": "thumbnails"}),
+    ):
+        tour.define(image="other")
+        assert tour(method, path, body, headers=stale).status == 412
     meet_what_became_of_a_key_s_run(tour)
     expected = {(each.name, code) for each in operations() for code in codes_of_operation(each) - OF_THE_GATEWAY}
     # Only the gateway measures a request whose body holds no document.
@@ -276,6 +340,10 @@ def meet_what_became_of_a_key_s_run(tour: Tour) -> None:
     assert tour("POST", "/runs/{id}/cancel", run_id=run_id).status == 200
     store().remove(Removal(store().load(run_id, Extent.SMALL).run))
     assert tour("POST", "/runs", creation, headers=headers).status == 410
+    tour.define()
+    run_id = tour("POST", "/definitions/{name}/runs", {}, headers=headers).json["id"]
+    store().remove(Removal(store().load(run_id, Extent.SMALL).run))
+    assert tour("POST", "/definitions/{name}/runs", {}, headers=headers).status == 410
     assert tour("POST", "/runs/claim", claim, headers=headers).status == 410
 
 
@@ -292,7 +360,11 @@ def refuse_in(patch: pytest.MonkeyPatch, each: Operation, error: GyozaError) -> 
             return refuse
 
     handler = import_module(f"functions.{FUNCTION_OF_ROUTE[each.method, each.path]}.app")
-    for part in ("store", "reader", "lists"):
+    is_of_runs = error.args == OF_THE_STORE["run_busy"].args
+    parts = (
+        ["store", "reader", "lists"] if is_of_runs else ["store", "reader", "lists", "definitions", "definition_lists"]
+    )
+    for part in parts:
         if hasattr(handler, part):
             patch.setattr(handler, part, Refusing)
 
@@ -300,6 +372,8 @@ def refuse_in(patch: pytest.MonkeyPatch, each: Operation, error: GyozaError) -> 
 @every_operation
 def test_every_example_of_a_request_is_taken(tour: Tour, operation: Operation) -> None:
     headers = {each["name"]: each["example"] for each in operation.parameters if each["in"] == "header"}
+    # One refuses a version that is new, the other one that is not.
+    headers = {name: value for name, value in headers.items() if not name.startswith("If-")}
     for name, body in examples_of(operation.body or {}).items():
         keyed = headers | ({"Idempotency-Key": name} if "Idempotency-Key" in headers else {})
         for each in (headers, keyed) if "{id}" in operation.path else (keyed,):
@@ -310,7 +384,10 @@ def test_every_example_of_a_request_is_taken(tour: Tour, operation: Operation) -
 
 def run_for_example(tour: Tour, operation: Operation, body: Any) -> str:
     """The id of a run that takes the example of a request."""
-    if operation.name == "createRun":
+    if operation.name == "createRunFromDefinition":
+        specs = {"source": {"type": "string", "required": bool(body)}, "widths": {"type": "array", "default": []}}
+        tour.define(input_specs=specs | {"quality": {"type": "float", "required": False}})
+    if operation.name in {"createRun", "putDefinition", "createDefinition", "createRunFromDefinition"}:
         return ""
     if operation.name == "claimRun":
         return tour.create()
@@ -326,6 +403,7 @@ def test_every_example_of_a_query_is_taken(tour: Tour) -> None:
             values = [parameter[name] for name in ("example",) if name in parameter]
             values += resolved(parameter["schema"]).get("examples", [])
             if parameter["in"] == "query" and parameter["schema"].get("$ref") != "#/components/schemas/RunId":
+                tour.define()
                 for value in values:
                     assert tour(each.method, each.path, query={parameter["name"]: value}).status == 200
 

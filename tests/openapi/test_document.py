@@ -28,6 +28,24 @@ from tests.support.openapi import (
 require_version("schemathesis", "4.32.5", "tests/openapi/test_document.py")
 
 ON_EVERY_ROUTE = {"403", "422", "429", "4XX", "503", "5XX"}
+SUCCESSES = {
+    "claimRun": {"200", "204"},
+    "createRun": {"201"},
+    "createRunFromDefinition": {"201"},
+    "createDefinition": {"200", "201"},
+    "putDefinition": {"200", "201"},
+    "deleteDefinition": {"204"},
+}
+"""The statuses of success of the operations that have others than 200 alone."""
+
+PRECONDITIONS = {"If-Match", "If-None-Match"}
+HEADERS = {
+    "heartbeatRun": set(),
+    "createDefinition": {"Idempotency-Key"} | PRECONDITIONS,
+    "putDefinition": PRECONDITIONS,
+}
+"""The headers of the operations that do not take those of their method."""
+
 COMPONENTS = load_document()["components"]
 
 every_operation = pytest.mark.parametrize("operation", operations(), ids=lambda each: each.name)
@@ -92,15 +110,15 @@ def test_every_link_leads_to_an_operation_and_fills_parameters_that_it_has() -> 
 
 @every_operation
 def test_an_operation_says_every_status_it_can_answer_with(operation: Operation) -> None:
-    expected = {"201" if operation.name == "createRun" else "200"} | ON_EVERY_ROUTE
-    if "{id}" in operation.path:
+    expected = SUCCESSES.get(operation.name, {"200"}) | ON_EVERY_ROUTE
+    if "{" in operation.path:
         expected.add("404")
     if operation.body is not None:
         expected.add("413")
-    if operation.name == "claimRun":
-        expected.add("204")
-    if operation.name in {"claimRun", "createRun"}:
+    if operation.name in {"claimRun", "createRun", "createRunFromDefinition"}:
         expected.add("410")
+    if operation.name in {"createDefinition", "putDefinition"}:
+        expected.add("412")
     assert operation.answers.keys() - expected <= {"400", "409"}
     assert operation.answers.keys() >= expected
 
@@ -108,11 +126,24 @@ def test_an_operation_says_every_status_it_can_answer_with(operation: Operation)
 @every_operation
 def test_every_post_but_a_heartbeat_takes_an_idempotency_key_and_every_write_a_preference(operation: Operation) -> None:
     headers = {each["name"] for each in operation.parameters if each["in"] == "header"}
-    expected = {"POST": {"Idempotency-Key", "Prefer"}, "PATCH": {"Prefer"}, "GET": set()}
-    assert headers == (set() if operation.name == "heartbeatRun" else expected[operation.method])
-    [success] = [answer for status, answer in operation.answers.items() if status in {"200", "201"}]
+    of_method = {"POST": {"Idempotency-Key", "Prefer"}, "PATCH": {"Prefer"}, "GET": set(), "DELETE": set()}
+    expected = HEADERS.get(operation.name, of_method.get(operation.method, set()))
+    assert headers == expected
     answered = {"Prefer": "Preference-Applied", "Idempotency-Key": "Idempotent-Replayed"}
-    assert {answered[name] for name in headers} == success.get("headers", {}).keys() - {"Link"}
+    for status, answer in operation.answers.items():
+        if status in {"200", "201"}:
+            shown = {answered[name] for name in headers - PRECONDITIONS}
+            assert shown == answer.get("headers", {}).keys() - {"Link", "ETag"}
+
+
+def test_every_answer_with_a_whole_definition_has_its_etag() -> None:
+    tagged = {
+        each.name
+        for each in operations()
+        for status, answer in each.answers.items()
+        if "ETag" in answer.get("headers", {})
+    }
+    assert tagged == {"createDefinition", "getDefinition", "putDefinition"}
 
 
 def test_every_route_needs_the_key_and_a_message_does_not() -> None:
@@ -138,6 +169,11 @@ def test_a_summary_is_a_row_without_what_may_be_large_and_with_the_times_of_its_
     assert {name: summary[name] for name in row.keys() & summary.keys()}.items() <= row.items()
 
 
+def test_a_row_of_a_definition_is_the_definition_without_its_specs() -> None:
+    whole, row = schemas()["Definition"]["properties"], schemas()["DefinitionRow"]["properties"]
+    assert row == {name: schema for name, schema in whole.items() if name != "input_specs"}
+
+
 ANSWERS = {
     "OpRun",
     "OpRunRow",
@@ -153,6 +189,11 @@ ANSWERS = {
     "Cancel",
     "EventDelivery",
     "ExecutionSummary",
+    "Definition",
+    "DefinitionRow",
+    "DefinitionList",
+    "DefinitionVersionList",
+    "InputSpec",
     "Error",
     "ValidationError",
     "Misfit",
@@ -174,7 +215,7 @@ def test_a_retry_policy_has_its_attempts_always_and_the_rest_where_it_was_given(
 
 def test_a_request_refuses_unknown_fields_and_a_payload_does_not() -> None:
     requests = {name for name in schemas() if name.endswith(("Request", "Event")) and name not in ANSWERS}
-    for name in sorted(requests - {"AddEventRequest"}):
+    for name in sorted(requests - {"AddEventRequest", "InputSpecsRequest"}):
         assert schemas()[name]["additionalProperties"] is False, name
         payload = schemas()[name]["properties"].get("payload")
         assert payload is None or resolved(payload)["additionalProperties"] is True, name

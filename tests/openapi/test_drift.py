@@ -16,9 +16,10 @@ from pydantic import BaseModel, ValidationError
 
 from functions.list_attempts.app import MAX_LIMIT as MAX_ATTEMPTS_LISTED
 from gyoza_domain.domain import errors
-from gyoza_domain.domain.errors import RunNotFound
+from gyoza_domain.domain.definition import MAX_INPUTS_BYTES, InputType
+from gyoza_domain.domain.errors import DefinitionNotFound, RunNotFound
 from gyoza_domain.domain.run import Event, EventType, JsonText, State
-from gyoza_domain.http import bodies, cancel_body, request, runs_query
+from gyoza_domain.http import bodies, cancel_body, definition_bodies, definitions, request, runs_query
 from gyoza_domain.http.errors import STATUS_AND_CODE, RequestError
 from gyoza_domain.publishing.messages import Subject, creation_message, event_message
 from gyoza_domain.runs import views
@@ -166,6 +167,10 @@ BODIES: dict[str, type[BaseModel]] = {
     "HeartbeatRequest": bodies.HeartbeatBody,
     "ClaimRequest": bodies.ClaimBody,
     "CapacityRequest": bodies.CapacityBody,
+    "PutDefinitionRequest": definition_bodies.PutDefinitionBody,
+    "CreateDefinitionRequest": definition_bodies.CreateDefinitionBody,
+    "InputSpecRequest": definition_bodies.InputSpecBody,
+    "RunFromDefinitionRequest": definition_bodies.RunFromDefinitionBody,
 }
 EVENTS = {f"{type_.capitalize()}Event": type_ for type_ in EventType}
 
@@ -250,7 +255,16 @@ def test_sizes_in_bytes_are_told_as_they_are_measured() -> None:
     document, payload = (f"{size // 1024} KiB" for size in (bodies.MAX_DOCUMENT_BYTES, bodies.MAX_PAYLOAD_BYTES))
     assert document in load_document()["components"]["responses"]["TooLarge"]["description"]
     assert payload in load_document()["components"]["responses"]["TooLarge"]["description"]
-    for name, field in [("CreateRunRequest", "inputs"), ("UpdateRunRequest", "outputs")]:
+    assert bodies.MAX_DOCUMENT_BYTES == MAX_INPUTS_BYTES
+    definition = f"{definition_bodies.MAX_DEFINITION_BYTES // 1024} KiB"
+    assert definition in load_document()["components"]["responses"]["TooLarge"]["description"]
+    for name in ("PutDefinitionRequest", "CreateDefinitionRequest"):
+        assert definition in schemas()[name]["description"]
+    for name, field in [
+        ("CreateRunRequest", "inputs"),
+        ("UpdateRunRequest", "outputs"),
+        ("RunFromDefinitionRequest", "inputs"),
+    ]:
         assert document in schemas()[name]["properties"][field]["description"]
     for name in EVENTS:
         assert payload in resolved(schemas()[name]["properties"]["payload"])["description"]
@@ -380,6 +394,60 @@ CLAIMS = [
 ]
 
 
+PUT = {"version": "1.0", "image": "i"}
+POSTED = PUT | {"name": "d"}
+NAMES = ("d", "0", "a-b_c", "a" * 64, "a" * 65, "", "-a", "_a", "A", "a.b", "ä", "a\n", "a b", 1)
+VERSIONS = ("1", "v" * 32, "v" * 33, "A.b_c+d-9", "latest", "", "1 0", "ä", "1\n", "a/b", 1, None)
+SPEC = PUT | {"input_specs": {"a": {"type": "int"}}}
+INPUT_NAMES = ("a", "_", "A-b_9", "a" * 64, "a" * 65, "", "9", "-a", "a b", "ä", "a\n")
+PUTS = [
+    *varied(PUT, "version", *VERSIONS),
+    *varied(PUT, "image", "i", "", "x" * 513, None),
+    *varied(PUT, "name", "d", None, 1),
+    *varied(PUT, "priority", 0, 9999, -1, 10_000, True, None),
+    *varied(PUT, "constraints", {}, {"cpu": 1}, {"disk": 1}, [], None),
+    *varied(PUT, "retry_policy/max_attempts", 1, 100, 0, 101, None),
+    *varied(PUT, "retry_policy/backoff_s", 0, 0.5, 3_600.1, None),
+    *varied(PUT, "queue", *QUEUES),
+    *varied(PUT, "queue_ttl_s", 10, 9, None),
+    *varied(PUT, "attempt_timeout_s", 10, 9, None),
+    *varied(PUT, "retain_s", 0, -1, None),
+    *varied(PUT, "event_delivery/topic", *TOPICS),
+    PUT | {"executor": "batch"},
+    PUT | {"report": "worker"},
+    PUT | {"start_at": "2026-03-02T20:00:01Z"},
+    PUT | {"inputs": {}},
+    *varied(PUT, "id", "d", None, 1, []),
+    *varied(PUT, "revision", 1, None, "x"),
+    *varied(PUT, "created_at", "x", None),
+    *varied(PUT, "updated_at", 1, None),
+    *varied(PUT, "deleted_at", {}, None),
+    *varied(PUT, "input_specs", {}, None, [], "x"),
+    *varied(PUT, "input_specs", *[{f"i{n}": {"type": "int"} for n in range(size)} for size in (100, 101)]),
+    *varied(PUT, "input_specs", *[{name: {"type": "int"}} for name in INPUT_NAMES]),
+    *varied(SPEC, "input_specs/a", {}, None, [], {"type": "int", "x": 1}),
+    *varied(SPEC, "input_specs/a/type", *InputType, "date", "INT", None, 1),
+    *varied(SPEC, "input_specs/a/required", True, False, None, 1, "true"),
+    *varied(SPEC, "input_specs/a/default", 1, 0, None),
+    *varied(SPEC, "input_specs/a/description", "", "x" * 9_000, None, 1),
+    {},
+]
+NAMED_PUTS = [*varied(POSTED, "name", *NAMES, None), *varied(POSTED, "version", *VERSIONS), PUT, POSTED]
+RUNS = [
+    *varied({}, "inputs", {}, {"a": None}, [], None),
+    *varied({}, "priority", 0, 9999, -1, 10_000, None, "1", True),
+    *varied({}, "version", *VERSIONS),
+    *varied({}, "event_delivery/topic", *TOPICS),
+    *varied({}, "event_delivery", None, {}, {"topic": "t", "x": 1}),
+    *varied({}, "start_at", *STARTS),
+    *varied({}, "queue", *QUEUES),
+    *varied({}, "retain_s", 0, 315_360_000, -1, 315_360_001, None),
+    {"image": "i"},
+    {"executor": "batch"},
+    {},
+]
+
+
 @pytest.mark.parametrize(
     ("route", "model", "values"),
     [
@@ -388,8 +456,20 @@ CLAIMS = [
         (("POST", "/runs/{id}/events"), bodies.AddEventBody, POSTS),
         (("POST", "/runs/{id}/heartbeat"), bodies.HeartbeatBody, BEATS),
         (("POST", "/runs/claim"), bodies.ClaimBody, CLAIMS),
+        (("PUT", "/definitions/{name}"), definition_bodies.PutDefinitionBody, PUTS),
+        (("POST", "/definitions"), definition_bodies.CreateDefinitionBody, NAMED_PUTS),
+        (("POST", "/definitions/{name}/runs"), definition_bodies.RunFromDefinitionBody, RUNS),
     ],
-    ids=["createRun", "updateRun", "addEvent", "heartbeatRun", "claimRun"],
+    ids=[
+        "createRun",
+        "updateRun",
+        "addEvent",
+        "heartbeatRun",
+        "claimRun",
+        "putDefinition",
+        "createDefinition",
+        "createRunFromDefinition",
+    ],
 )
 def test_a_body_fits_the_document_exactly_where_it_is_read(
     route: tuple[str, str], model: type[BaseModel], values: list[Node]
@@ -463,16 +543,24 @@ def test_a_query_has_the_parameters_that_are_read(
     monkeypatch.setattr(
         request, "_query_values", lambda _, name: read({"multiValueQueryStringParameters": query}, name)
     )
-    bodies_of = {"addEvent": {"type": "INFO"}, "createRun": {"image": "i"}, "claimRun": WORKER}
+    api.put("/definitions/d", PUT)
+    bodies_of = {
+        "addEvent": {"type": "INFO"},
+        "createRun": {"image": "i"},
+        "claimRun": WORKER,
+        "putDefinition": PUT,
+        "createDefinition": POSTED,
+    }
     body = bodies_of.get(operation.name, {})
-    answer = api.call(operation.method, operation.path.format(id=run_id), None if operation.method == "GET" else body)
+    path = operation.path.format(id=run_id, name="d")
+    answer = api.call(operation.method, path, None if operation.method == "GET" else body)
     assert answer.status < 500
     assert query.asked == operation.query().keys()
 
 
 @every_operation
 def test_a_route_knows_every_parameter_of_its_query(api: Gateway, operation: Operation) -> None:
-    answer = api.call(operation.method, operation.path.format(id=RUN_ID), query={"unknown": "1"})
+    answer = api.call(operation.method, operation.path.format(id=RUN_ID, name="d"), query={"unknown": "1"})
     [misfit] = answer.json["detail"]
     _, _, known = misfit["msg"].partition("this route knows ")
     assert operation.query().keys() <= set(known.split(", "))
@@ -484,6 +572,14 @@ def test_pages_are_as_long_as_is_said() -> None:
     events = operation("GET", "/runs/{id}/events").query()["limit"]
     assert (events["maximum"], events["default"]) == (views.MAX_EVENTS_OF_PAGE,) * 2
     assert (attempts["maximum"], attempts["default"]) == (MAX_ATTEMPTS_LISTED, MAX_ATTEMPTS_LISTED)
+    for path, schema in (
+        ("/definitions", "DefinitionList"),
+        ("/definitions/{name}/versions", "DefinitionVersionList"),
+    ):
+        limit = operation("GET", path).query()["limit"]
+        assert (limit["maximum"], limit["default"]) == (runs_query.MAX_LIMIT, runs_query.DEFAULT_LIMIT)
+        assert schemas()[schema]["properties"]["data"]["maxItems"] == runs_query.MAX_LIMIT
+    assert schemas()["InputSpecsRequest"]["maxProperties"] == definition_bodies.MAX_INPUT_SPECS
     assert schemas()["RunList"]["properties"]["data"]["maxItems"] == runs_query.MAX_LIMIT
     assert schemas()["OpAttemptList"]["maxItems"] == MAX_ATTEMPTS_LISTED
     assert schemas()["EventList"]["properties"]["events"]["maxItems"] == views.MAX_EVENTS_OF_PAGE
@@ -501,10 +597,12 @@ NUMBERS = [
 
 
 def test_a_number_in_a_query_is_taken_up_to_its_limit_and_refused_beyond(api: Gateway) -> None:
-    path = f"/runs/{api.create()['id']}"
+    run_id = api.create()["id"]
+    api.put("/definitions/d", PUT)
     for route, name, limit, step in NUMBERS:
         edge = operation("GET", route).query()[name][limit]
-        at_edge, beyond = (api.get(route.replace("/runs/{id}", path), **{name: edge + by}) for by in (0, step))
+        path = route.format(id=run_id, name="d")
+        at_edge, beyond = (api.get(path, **{name: edge + by}) for by in (0, step))
         assert (at_edge.status, beyond.status) == (200, 422), (route, name)
 
 
@@ -526,6 +624,20 @@ def test_a_run_s_id_is_described_as_it_is_read() -> None:
         except RunNotFound:
             is_read = False
         assert described.is_valid(run_id) is is_read, run_id
+
+
+def test_names_and_versions_are_described_as_they_are_read() -> None:
+    assert schemas()["DefinitionName"]["pattern"] == definitions.NAME_PATTERN
+    assert schemas()["Version"]["pattern"] == definitions.VERSION_PATTERN
+    assert schemas()["InputSpecsRequest"]["propertyNames"]["pattern"] == (f"^{definition_bodies._INPUT_NAME.pattern}$")
+    assert schemas()["InputType"]["enum"] == list(InputType)
+    described = validator({"$ref": "#/components/schemas/DefinitionName"})
+    for name in NAMES[:-1]:
+        try:
+            is_read = definitions.checked_name(str(name)) == name
+        except DefinitionNotFound:
+            is_read = False
+        assert described.is_valid(name) is is_read, name
 
 
 def test_every_function_s_operation_bears_its_name() -> None:

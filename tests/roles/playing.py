@@ -32,7 +32,8 @@ EVENTS_SHOWN = 100
 
 def play(gateway: RecordingGateway, recorder: Recorder) -> None:
     dynamodb: Any = boto3.client("dynamodb")
-    for part in (_create, _command, _work, _hold_leases, _claim, _read_timelines, _list, _push, _wake):
+    parts = (_create, _define, _command, _work, _hold_leases, _claim, _read_timelines, _list, _push, _wake)
+    for part in parts:
         # moto copies the whole table for every transaction, so a small table is quick.
         create_table(dynamodb, TABLE_NAME)
         part(gateway, recorder)
@@ -48,6 +49,39 @@ def _create(gateway: RecordingGateway, _recorder: Recorder) -> None:
         assert (answer.status, answer.headers.get("Idempotent-Replayed")) == (status, replayed), answer.text
     minimal = gateway.call("POST", "/runs", {"image": "busybox:1"}, headers=KEY | {"Prefer": "return=minimal"})
     assert minimal.status == 201
+
+
+def _define(gateway: RecordingGateway, recorder: Recorder) -> None:
+    """Puts that are new, large, repeated and overtaken; reads and lists; runs, and repeats of them once it is gone."""
+    large = {"a": {"type": "object", "default": LARGE}}
+    bodies: list[dict[str, Any]] = [
+        {"version": "1", "image": "i", "input_specs": large},
+        {"version": "2", "image": "i"},
+    ]
+    for body in (*bodies, *bodies, bodies[0] | {"image": "j"}):
+        _answered(gateway.put("/definitions/d", body))
+        _answered(gateway.call("POST", "/definitions", body | {"name": "e"}))
+        for _ in range(2):
+            _answered(gateway.call("POST", "/definitions", body | {"name": "e"}, headers=KEY))
+    overtaking = partial(gateway.put, "/definitions/d", {"version": "1", "image": "k"})
+    recorder.meanwhile["TransactWriteItems"] = overtaking
+    _answered(gateway.put("/definitions/d", {"version": "1", "image": "l"}))
+    for versions in ({}, {"version": "1"}, {"version": "2"}):
+        assert gateway.get("/definitions/d", **versions).status == 200
+    for cursors in ({}, {"starting_after": "d"}, {"ending_before": "e"}):
+        assert gateway.get("/definitions", limit=1, **cursors).status == 200
+    assert gateway.get("/definitions/d/versions", limit=1).status == 200
+    bodies = [{}, {"version": "2"}, {"inputs": {"a": LARGE}}]
+    for body in bodies:
+        _answered(gateway.call("POST", "/definitions/e/runs", body))
+        for _ in range(2):
+            _answered(gateway.call("POST", "/definitions/e/runs", body, headers=KEY))
+    recorder.meanwhile["UpdateItem"] = overtaking
+    assert gateway.call("DELETE", "/definitions/d").status == 204
+    assert gateway.call("DELETE", "/definitions/e").status == 204
+    repeat = gateway.call("POST", "/definitions/e/runs", {}, headers=KEY)
+    assert (repeat.status, repeat.headers["Idempotent-Replayed"]) == (201, "true")
+    assert not recorder.meanwhile
 
 
 def _command(gateway: RecordingGateway, recorder: Recorder) -> None:

@@ -18,6 +18,13 @@ ROUTES = {
     "HeartbeatRun": ("POST", "/runs/{id}/heartbeat"),
     "ListEvents": ("GET", "/runs/{id}/events"),
     "ListAttempts": ("GET", "/runs/{id}/attempts"),
+    "ListDefinitions": ("GET", "/definitions"),
+    "CreateDefinition": ("POST", "/definitions"),
+    "GetDefinition": ("GET", "/definitions/{name}"),
+    "PutDefinition": ("PUT", "/definitions/{name}"),
+    "DeleteDefinition": ("DELETE", "/definitions/{name}"),
+    "ListDefinitionVersions": ("GET", "/definitions/{name}/versions"),
+    "CreateRunFromDefinition": ("POST", "/definitions/{name}/runs"),
 }
 
 TASKS = {"PublishEvents", "RedeliverEvents", "ReplayParkedEvents", "WakeRuns"}
@@ -72,11 +79,18 @@ def test_lists_read_as_many_shards_as_their_parameter_says_and_creations_write_t
         for name, values in variables.items()
         if "GYOZA_INDEX_SHARDS_READ" in values or "GYOZA_INDEX_SHARDS" in values
     }
-    assert shards == {"ListRuns": ({"Ref": "IndexShardsRead"}, None), "CreateRun": (None, {"Ref": "IndexShards"})}
+    assert shards == {
+        "ListRuns": ({"Ref": "IndexShardsRead"}, None),
+        "CreateRun": (None, {"Ref": "IndexShards"}),
+        "CreateRunFromDefinition": (None, {"Ref": "IndexShards"}),
+    }
 
 
 def test_a_creation_knows_which_topics_runs_may_name() -> None:
-    assert FUNCTIONS["CreateRun"]["Environment"]["Variables"]["GYOZA_TOPICS"] == {"Ref": "Topics"}
+    variables = {name: function.get("Environment", {}).get("Variables", {}) for name, function in FUNCTIONS.items()}
+    topics = {name: values["GYOZA_TOPICS"] for name, values in variables.items() if "GYOZA_TOPICS" in values}
+    names = ["CreateRun", "PutDefinition", "CreateDefinition", "CreateRunFromDefinition"]
+    assert topics == {name: {"Ref": "Topics"} for name in names}
     assert TEMPLATE["Parameters"]["Topics"]["Default"] == "any"
 
 

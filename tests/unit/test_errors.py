@@ -34,13 +34,20 @@ def test_codes_are_stable_names_and_a_client_tells_apart_all_but_the_unavailable
         "InvalidState": (400, "invalid_state"),
         "InvalidFilter": (400, "invalid_filter"),
         "InvalidCursor": (400, "invalid_cursor"),
+        "DefinitionNotFound": (404, "definition_not_found"),
+        "InvalidInputs": (400, "invalid_inputs"),
+        "InputsTooLarge": (413, "too_large"),
+        "TopicNotAllowed": (422, "validation_error"),
+        "PreconditionFailed": (412, "precondition_failed"),
         "IdempotencyKeyReused": (422, "idempotency_key_reused"),
         "StaleAttempt": (409, "stale_attempt"),
         "NotClaimant": (409, "not_claimant"),
         "RunBusy": (409, "run_busy"),
+        "DefinitionBusy": (409, "definition_busy"),
         "StorageUnavailable": (503, "unavailable"),
         "OutcomeUnknown": (503, "unavailable"),
         "UnreadableRun": (503, "unavailable"),
+        "UnreadableDefinition": (503, "unavailable"),
     }
 
 
@@ -52,6 +59,13 @@ UNKNOWN = "The service does not know whether the request took effect"
     ("error", "text"),
     [
         (errors.RunNotFound(RUN_ID), f"OpRun '{RUN_ID}' not found"),
+        (errors.DefinitionNotFound("resize"), "Definition 'resize' not found"),
+        (errors.DefinitionNotFound("resize", "1.0"), "Version '1.0' of definition 'resize' not found"),
+        (
+            errors.DefinitionBusy("resize"),
+            "Other requests kept changing definition 'resize'. Nothing was written; send the request again",
+        ),
+        (errors.OutcomeUnknown(None, is_keyed=False, is_repeatable=True), f"{UNKNOWN}; send the request again"),
         (
             errors.RunLocked(State.FAILED, EventType.INFO),
             "The run is locked: it is FAILED and takes no INFO event. To run it again, use POST /runs/{id}/retry",

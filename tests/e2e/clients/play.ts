@@ -116,6 +116,35 @@ const stopped = (await client.GET("/runs/{id}", { params: path(claimed.id) })).d
 const tries = (await client.GET("/runs/{id}/attempts", { params: path(claimed.id) })).data;
 see("outcome", [stopped?.cancel?.outcome, tries?.[0]?.assigned_at !== null, stopped?.execution_summary.reason]);
 
+const name = `play-${randomUUID()}`;
+const named = { path: { name } };
+const smallest: Schemas["CreateDefinitionRequest"] = { name, version: "1.0.0", image: "busybox:1" };
+const keyed = { header: { "Idempotency-Key": `define ${name}` } };
+const made = (await client.POST("/definitions", { params: keyed, body: smallest })).data;
+see("define", [made?.version, made?.revision]);
+const put: Schemas["PutDefinitionRequest"] = {
+  version: "1.0.0",
+  image: "busybox:1",
+  input_specs: { text: { type: "string" }, width: { type: "int", default: 640 } },
+};
+const ifMatch = { header: { "If-Match": "*" } };
+const changed = await client.PUT("/definitions/{name}", { params: { ...named, ...ifMatch }, body: put });
+see("define again", changed.data?.revision);
+const ofVersion = { ...named, query: { version: "1.0.0" } };
+see("definition", (await client.GET("/definitions/{name}", { params: ofVersion })).data?.input_specs.width);
+const runFrom = (inputs: Record<string, unknown>) =>
+  client.POST("/definitions/{name}/runs", { params: named, body: { inputs } });
+const copied = whole((await runFrom({ text: "ä" })).data);
+see("run from a definition", [copied.state, copied.inputs, copied.op_revision]);
+const wrong = (await runFrom({ colour: "blue" })).error?.detail;
+see("wrong inputs", Array.isArray(wrong) ? wrong.map((fault) => fault.type) : wrong);
+const definitions = await client.GET("/definitions", { params: { query: { limit: 100 } } });
+see("definitions", definitions.data?.data[0]?.version !== "");
+const versions = await client.GET("/definitions/{name}/versions", { params: named });
+see("versions", versions.data?.data.map((row) => row.version));
+await client.DELETE("/definitions/{name}", { params: named });
+see("deleted", (await client.GET("/definitions/{name}", { params: named })).error?.code);
+
 const query = { image, state: "COMPLETED", "created[gte]": 0 } as const;
 const page = await client.GET("/runs", { params: { query } });
 const kind = (row: object) => ("events" in row ? "OpRun" : "inputs" in row ? "OpRunRow" : "RunSummary");

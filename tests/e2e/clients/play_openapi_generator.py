@@ -19,7 +19,9 @@ from generated_client import (
     CompletedEventPayload,
     Configuration,
     ConstraintsRequest,
+    CreateDefinitionRequest,
     CreateRunRequest,
+    DefinitionsApi,
     ErrorEvent,
     EventDeliveryRequest,
     EventsApi,
@@ -27,10 +29,13 @@ from generated_client import (
     FailedEventPayload,
     HeartbeatRequest,
     InfoEvent,
+    InputSpecRequest,
     PostedMsg,
     ProgressEvent,
+    PutDefinitionRequest,
     RetriedEvent,
     RetryPolicyRequest,
+    RunFromDefinitionRequest,
     RunsApi,
     StartedEvent,
     StartedEventPayload,
@@ -112,6 +117,7 @@ def main() -> None:
     see("CANCELLED", post(other.id, CancelledEvent(type="CANCELLED")))
 
     play_a_claimed_run(runs, events, image, post)
+    play_a_definition(DefinitionsApi(client))
     read_lists(runs, image, run.id)
     try:
         runs.get_run(uuid4())
@@ -149,6 +155,35 @@ def play_a_claimed_run(runs: RunsApi, events: EventsApi, image: str, post: Calla
     see("heartbeat late", beat("w"))
     whole, [attempt] = runs.get_run(run.id), runs.list_attempts(run.id)
     see("outcome", [whole.cancel.outcome, attempt.assigned_at is not None, whole.execution_summary.reason])
+
+
+def play_a_definition(definitions: DefinitionsApi) -> None:
+    name = f"play-{uuid4()}"
+    body = CreateDefinitionRequest(name=name, version="1.0.0", image="busybox:1")
+    made = definitions.create_definition(body, idempotency_key=f"define {name}")
+    see("define", [made.version, made.revision])
+    specs = {"text": InputSpecRequest(type="string"), "width": InputSpecRequest(type="int", default=640)}
+    put = PutDefinitionRequest(version="1.0.0", image="busybox:1", input_specs=specs)
+    see("define again", definitions.put_definition(name, put, if_match="*").revision)
+    shown = definitions.get_definition(name, version="1.0.0").input_specs["width"].to_dict()
+    see("definition", {"default": None} | shown)
+    request = RunFromDefinitionRequest(inputs={"text": "ä"})
+    run = definitions.create_run_from_definition(
+        name, idempotency_key=f"run {name}", run_from_definition_request=request
+    ).actual_instance
+    see("run from a definition", [run.state, run.inputs, run.op_revision])
+    try:
+        wrong = RunFromDefinitionRequest(inputs={"colour": "blue"})
+        definitions.create_run_from_definition(name, run_from_definition_request=wrong)
+    except ApiException as error:
+        see("wrong inputs", [fault["type"] for fault in json.loads(error.body)["detail"]])
+    see("definitions", definitions.list_definitions(limit=100).data[0].version != "")
+    see("versions", [row.version for row in definitions.list_definition_versions(name).data])
+    definitions.delete_definition(name)
+    try:
+        definitions.get_definition(name)
+    except ApiException as error:
+        see("deleted", code_of(error))
 
 
 def read_lists(runs: RunsApi, image: str, run_id: UUID) -> None:

@@ -5,6 +5,15 @@ import os
 from uuid import UUID, uuid4
 
 from generated_client import AuthenticatedClient
+from generated_client.api.definitions import (
+    create_definition,
+    create_run_from_definition,
+    delete_definition,
+    get_definition,
+    list_definition_versions,
+    list_definitions,
+    put_definition,
+)
 from generated_client.api.events import add_event, claim_run, heartbeat_run, list_events
 from generated_client.api.runs import cancel_run, create_run, get_run, list_attempts, list_runs, retry_run, update_run
 from generated_client.models import (
@@ -18,7 +27,11 @@ from generated_client.models import (
     CompletedEvent,
     CompletedEventPayloadType0,
     ConstraintsRequest,
+    CreateDefinitionRequest,
     CreateRunRequest,
+    Definition,
+    DefinitionList,
+    DefinitionVersionList,
     Document,
     ErrorEvent,
     EventDeliveryRequest,
@@ -28,12 +41,17 @@ from generated_client.models import (
     Heartbeat,
     HeartbeatRequest,
     InfoEvent,
+    InputSpecRequest,
+    InputSpecsRequest,
+    InputType,
     ListRunsFields,
     OpRun,
     OpRunMinimal,
     ProgressEvent,
+    PutDefinitionRequest,
     RetriedEvent,
     RetryPolicyRequest,
+    RunFromDefinitionRequest,
     RunList,
     StartedEvent,
     StartedEventPayload,
@@ -64,6 +82,7 @@ def main() -> None:
     run_id = play_a_run_that_fails_and_completes(client, image)
     play_a_run_that_is_cancelled_and_given_back(client, image)
     play_a_run_that_is_claimed_and_asked_to_stop(client, image)
+    play_a_definition(client)
 
     for step, fields in (("list", UNSET), ("summaries", ListRunsFields.SUMMARY)):
         page = list_runs.sync(client=client, image=image, state=State.COMPLETED, createdgte=0, fields=fields)
@@ -170,6 +189,51 @@ def play_a_run_that_is_claimed_and_asked_to_stop(client: AuthenticatedClient, im
     assert isinstance(whole, OpRun)
     [attempt] = list_attempts.sync(run.id, client=client)
     see("outcome", [whole.cancel.outcome, attempt.assigned_at is not None, whole.execution_summary.reason])
+
+
+def play_a_definition(client: AuthenticatedClient) -> None:
+    name = f"play-{uuid4()}"
+    made = create_definition.sync(
+        client=client,
+        body=CreateDefinitionRequest(name=name, version="1.0.0", image="busybox:1"),
+        idempotency_key=f"define {name}",
+    )
+    assert isinstance(made, Definition)
+    see("define", [made.version, made.revision])
+    specs = {
+        "text": InputSpecRequest(type_=InputType.STRING),
+        "width": InputSpecRequest(type_=InputType.INT, default=640),
+    }
+    input_specs = InputSpecsRequest()
+    input_specs.additional_properties = specs
+    changed = put_definition.sync(
+        name,
+        client=client,
+        body=PutDefinitionRequest(version="1.0.0", image="busybox:1", input_specs=input_specs),
+        if_match="*",
+    )
+    assert isinstance(changed, Definition)
+    see("define again", changed.revision)
+    shown = get_definition.sync(name, client=client, version="1.0.0")
+    assert isinstance(shown, Definition)
+    see("definition", shown.input_specs["width"].to_dict())
+    body = RunFromDefinitionRequest(inputs=Document.from_dict({"text": "ä"}))
+    run = create_run_from_definition.sync(name, client=client, body=body, idempotency_key=f"run {name}")
+    assert isinstance(run, OpRun)
+    see("run from a definition", [run.state, run.inputs.to_dict(), run.op_revision])
+    wrong = RunFromDefinitionRequest(inputs=Document.from_dict({"colour": "blue"}))
+    see(
+        "wrong inputs",
+        [fault.type_ for fault in create_run_from_definition.sync(name, client=client, body=wrong).detail],
+    )
+    page = list_definitions.sync(client=client, limit=100)
+    assert isinstance(page, DefinitionList)
+    see("definitions", page.data[0].version != "")
+    versions = list_definition_versions.sync(name, client=client)
+    assert isinstance(versions, DefinitionVersionList)
+    see("versions", [row.version for row in versions.data])
+    delete_definition.sync_detailed(name, client=client)
+    see("deleted", get_definition.sync(name, client=client).code)
 
 
 if __name__ == "__main__":

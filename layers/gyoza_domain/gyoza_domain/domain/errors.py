@@ -16,18 +16,27 @@
     │   ├── InvalidState
     │   ├── InvalidFilter
     │   └── InvalidCursor
+    ├── DefinitionNotFound     no definition has that name, or it has no such version, or it is deleted
+    ├── InvalidInputs          the definition does not take the inputs
+    ├── InputsTooLarge         the inputs exceed their limit once the defaults are filled in
+    ├── TopicNotAllowed        the deployment does not allow the topic of the definition
+    ├── PreconditionFailed     the version is not the one that the put expects
     ├── IdempotencyKeyReused   the key was used before, with another body
     ├── StaleAttempt           the worker's attempt is not the current one, or another worker has it
     ├── NotClaimant            another worker holds the lease
     ├── RunBusy                other requests kept changing the run; nothing was written
+    ├── DefinitionBusy         other requests kept changing the definition; nothing was written
     └── StorageUnavailable     the table did not take the request; nothing was written
         ├── OutcomeUnknown     the table did not answer a write; it may have taken effect
-        └── UnreadableRun      a newer release wrote the run; nothing was written
+        ├── UnreadableRun      a newer release wrote the run; nothing was written
+        └── UnreadableDefinition
 
 ``str(error)`` is a text for clients. It names the problem and, if there is one, the remedy. It may contain ids and
 states, but no keys, no table names and no texts of other systems. It repeats at most 200 characters of the request.
 """
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from .instants import instant_to_text
@@ -149,6 +158,54 @@ class InvalidCursor(InvalidRequest):
     """The argument is the text, as in InvalidFilter."""
 
 
+class DefinitionNotFound(GyozaError):
+    def __init__(self, name: str, version: str | None = None) -> None:
+        named = f"'{shortened(name)}'"
+        super().__init__(
+            f"Definition {named} not found"
+            if version is None
+            else f"Version '{shortened(version)}' of definition {named} not found"
+        )
+        self.name = name
+        self.version = version
+
+
+@dataclass(frozen=True, slots=True)
+class InputFault:
+    """An input that a definition does not take. ``type`` is ``missing``, ``extra_forbidden`` or ``wrong_type``."""
+
+    name: str
+    type: str
+    text: str
+
+
+class InvalidInputs(GyozaError):
+    def __init__(self, faults: Sequence[InputFault]) -> None:
+        super().__init__("The definition does not take these inputs")
+        self.faults = faults
+
+
+class InputsTooLarge(GyozaError):
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"inputs, with the definition's defaults, is larger than {limit_bytes} bytes as compact UTF-8 JSON"
+        )
+        self.limit_bytes = limit_bytes
+
+
+class TopicNotAllowed(GyozaError):
+    def __init__(self, topics: Collection[str]) -> None:
+        super().__init__(f"Input should be one of {shortened(', '.join(topics))}")
+
+
+class PreconditionFailed(GyozaError):
+    def __init__(self, version: str) -> None:
+        super().__init__(
+            f"Version '{version}' is not as If-Match or If-None-Match expects it. Read it before you put it again"
+        )
+        self.version = version
+
+
 class IdempotencyKeyReused(GyozaError):
     def __init__(self) -> None:
         super().__init__("The Idempotency-Key was used before with another body. Send a new request with a new key")
@@ -180,16 +237,29 @@ class RunBusy(GyozaError):
         self.run_id = run_id
 
 
+class DefinitionBusy(GyozaError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Other requests kept changing definition '{name}'. Nothing was written; send the request again"
+        )
+        self.name = name
+
+
 class StorageUnavailable(GyozaError):
     def __init__(self, text: str = "The service is busy and wrote nothing; send the request again") -> None:
         super().__init__(text)
 
 
 class OutcomeUnknown(StorageUnavailable):
-    """``run_id`` is the run of the write; None for a creation. ``is_keyed`` is true if the request had a key."""
+    """``run_id`` is the run of the write; None for a creation. ``is_keyed`` is true if the request had a key.
 
-    def __init__(self, run_id: str | None, *, is_keyed: bool) -> None:
-        if is_keyed:
+    ``is_repeatable`` is true if the request has the same effect when it is sent again.
+    """
+
+    def __init__(self, run_id: str | None, *, is_keyed: bool, is_repeatable: bool = False) -> None:
+        if is_repeatable:
+            advice = "send the request again"
+        elif is_keyed:
             advice = "send the request again with the same Idempotency-Key"
         elif run_id is None:
             advice = "look in GET /runs whether the run exists before you send the request again"
@@ -202,3 +272,9 @@ class UnreadableRun(StorageUnavailable):
     def __init__(self, run_id: str) -> None:
         super().__init__(f"A newer release wrote OpRun '{run_id}'; send the request again")
         self.run_id = run_id
+
+
+class UnreadableDefinition(StorageUnavailable):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"A newer release wrote definition '{name}'; send the request again")
+        self.name = name

@@ -134,6 +134,9 @@ class RunSpec:
     constraints: Constraints = field(default_factory=Constraints)
     event_delivery: EventDelivery | None = None
     op_definition: str | None = None
+    """Name of the definition that the run was made from; None for an ad-hoc run, as the next two."""
+    op_version: str | None = None
+    op_revision: int | None = None
     created_by: str | None = None
     """Id of the API key that created the run; never the key itself."""
 

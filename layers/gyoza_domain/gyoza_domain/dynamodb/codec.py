@@ -64,16 +64,17 @@ def spec_from(item: StoredItem) -> RunSpec:
 
 def _spec_item(run_id: str, sk: str, spec: RunSpec) -> Item:
     delivery = spec.event_delivery
-    constraints = spec.constraints
     return new_item(
         run_id,
         sk,
         image=spec.image,
         inputs=spec.inputs,
-        constraints=json.dumps([constraints.cpu, constraints.ram_mb, constraints.vram_mb], separators=(",", ":")),
+        constraints=constraints_text(spec.constraints),
         topic=None if delivery is None else delivery.topic,
         topic_attributes=None if delivery is None else delivery.attributes,
         op_definition=spec.op_definition,
+        op_version=spec.op_version,
+        op_revision=spec.op_revision,
         created_by=spec.created_by,
     )
 
@@ -82,11 +83,21 @@ def _spec_from(item: StoredItem) -> RunSpec:
     return RunSpec(
         image=text(item, "image"),
         inputs=JsonText(optional_text(item, "inputs") or EMPTY_OBJECT),
-        constraints=Constraints(*json.loads(text(item, "constraints"))),
+        constraints=constraints_from(item),
         event_delivery=delivery_from(item),
         op_definition=optional_text(item, "op_definition"),
+        op_version=optional_text(item, "op_version"),
+        op_revision=optional_integer(item, "op_revision"),
         created_by=optional_text(item, "created_by"),
     )
+
+
+def constraints_text(constraints: Constraints) -> str:
+    return json.dumps([constraints.cpu, constraints.ram_mb, constraints.vram_mb], separators=(",", ":"))
+
+
+def constraints_from(item: StoredItem) -> Constraints:
+    return Constraints(*json.loads(text(item, "constraints")))
 
 
 def delivery_from(spec_item: StoredItem) -> EventDelivery | None:

@@ -106,7 +106,7 @@ def new_head(run: OpRun, spec: RunSpec) -> Item:
         index_op_definition=spec.op_definition and keys.index_hash_key(keys.digest(spec.op_definition), run.shard),
         inputs_bytes=len(spec.inputs.encode()),
         delivers=True if spec.event_delivery else None,
-        terms=_terms_text(run.terms),
+        terms=terms_text(run.terms),
         claim_needs=_needs_text(run.terms.needs),
     ) | changing_attributes(run)
 
@@ -171,7 +171,7 @@ def _needs_text(needs: Constraints) -> str:
     return json.dumps(bounded, separators=(",", ":"))
 
 
-def _terms_text(terms: Terms) -> str | None:
+def terms_text(terms: Terms) -> str | None:
     """The terms without the needs; None if the request gave none."""
     backoff = terms.backoff
     values = [
@@ -189,9 +189,8 @@ def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, 6)
 
 
-def _terms_from(item: StoredItem) -> Terms:
-    is_delivering, needs = "delivers" in item, needs_from(item)
-    stored = optional_text(item, "terms")
+def terms_from(stored: str | None, needs: Constraints, *, is_delivering: bool) -> Terms:
+    """The terms of a ``terms_text``, with the needs beside it."""
     if stored is None:
         return Terms(needs=needs, is_delivering=is_delivering)
     queue, start_at, queue_ttl_s, attempt_timeout_s, initial_s, factor, max_s, max_lost, retain_s = json.loads(stored)
@@ -261,7 +260,7 @@ def _head_from(item: StoredItem) -> Head:
         attempt=attempt,
         priority=integer(item, "priority"),
         max_attempts=integer(item, "max_attempts"),
-        terms=_terms_from(item),
+        terms=terms_from(optional_text(item, "terms"), needs_from(item), is_delivering="delivers" in item),
         given_back=integer(item, "given_back"),
         failures=optional_integer(item, "failures") or 0,
         losses=optional_integer(item, "losses") or 0,

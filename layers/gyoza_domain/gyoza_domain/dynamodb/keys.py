@@ -58,6 +58,25 @@ index          hash key                 range key                               
 The key of a claim belongs to no run: ``pk = CLAIM_KEY#<digest>``, ``sk = CLAIM_KEY``. A claim writes and reads it, and
 the table's TTL deletes it.
 
+A definition is one partition, ``pk = DEFINITION#<name>`` (docs/adr/0012-definitions.md). A put writes all three items,
+a deletion NAME.
+
+=======  =========================  ==============================================  ==================================
+item     sk                         holds                                           read by
+=======  =========================  ==============================================  ==================================
+NAME     ``NAME``                   the versions put last and their revisions;      everything but lists
+                                    its ``change`` guards the whole name
+VERSION  ``VERSION#<version>``      a version: what rows show, and the beginning    a put, a run, lists
+                                    of its input specs, in 4 KB
+REST     ``VERSION_REST#<version>`` the remainder of the input specs, if any        a put, a run
+=======  =========================  ==============================================  ==================================
+
+NAME is in the partition ``DEFINITIONS`` of ``by_op_definition``, sorted by its name; there ``state``, which the index
+projects, is the version that was put last. A deleted name leaves the index.
+
+The key of a put belongs to no definition: ``pk = DEFINITION_KEY#<digest>``, ``sk = DEFINITION_KEY``. The table's TTL
+deletes it.
+
 One more item belongs to no run: ``pk = TIMER``, ``sk = SWEEP`` says when a sweep began last (``last_at``), and when the
 timer stood still last (from ``stood_from`` to ``stood_until``).
 """
@@ -77,6 +96,15 @@ CLAIM_KEY = "CLAIM_KEY"
 OUTPUTS = "OUTPUTS"
 SPEC = "SPEC"
 INPUTS = "SPEC#INPUTS"
+
+DEFINITIONS = "DEFINITIONS"
+"""The partition of ``by_op_definition`` for names. No run is in it: the hash keys of runs end in a shard."""
+
+NAME = "NAME"
+LAST_VERSION = "VERSION#~"
+"""Sorts after every VERSION and before every REST."""
+
+DEFINITION_KEY = "DEFINITION_KEY"
 
 SMALL_ITEMS = (HEAD, CLAIM)
 """The first and the last of the items that a decision reads."""
@@ -190,6 +218,31 @@ def place_in_queue(claim_order_: str) -> tuple[int, datetime]:
 def claim_key_pk(digest_: str) -> str:
     """The partition of a claim's idempotency key."""
     return f"{CLAIM_KEY}#{digest_}"
+
+
+def definition_pk(name: str) -> str:
+    return f"DEFINITION#{name}"
+
+
+def name_of_pk(pk: str) -> str:
+    return pk.removeprefix(definition_pk(""))
+
+
+def version_sk(version: str) -> str:
+    return f"VERSION#{version}"
+
+
+def version_of_sk(sk: str) -> str:
+    return sk.removeprefix(version_sk(""))
+
+
+def rest_sk(version: str) -> str:
+    return f"VERSION_REST#{version}"
+
+
+def definition_key_pk(digest_: str) -> str:
+    """The partition of the idempotency key of a put."""
+    return f"{DEFINITION_KEY}#{digest_}"
 
 
 def right_after(sk: str) -> str:

@@ -11,7 +11,7 @@ from ..publishing.messages import CREATION, Message, Subject, creation_message, 
 from ..publishing.ports import Absence, EventRange, Lack, Outgoing, RunUnreadable
 from ..runs.ports import Clock
 from . import codec, keys
-from .attributes import StoredItem, UnreadableItem, optional_text, readable, text
+from .attributes import StoredItem, UnreadableItem, optional_integer, optional_text, readable, text
 from .head import head_from, is_deleted
 from .table_reader import ItemKey, TableReader
 
@@ -22,7 +22,7 @@ _SUBJECTS_REMEMBERED = 10_000
 
 _ATTRIBUTES = (
     "schema",
-    *("image", "op_definition", "topic", "topic_attributes"),
+    *("image", "op_definition", "op_version", "op_revision", "topic", "topic_attributes"),
     *("seq", "id", "attempt", "type", "at", "state", "msg", "payload", "outputs", "error_message", "will_retry"),
 )
 """The attributes of SPEC and EVENT that a message holds. Inputs, which may be large, are not read."""
@@ -130,4 +130,12 @@ def _subject_from(run_id: str, spec: StoredItem) -> Subject:
         isinstance(each, str | bool | Decimal) for each in attributes.values()
     ):
         raise TypeError("topic_attributes")
-    return Subject(run_id, delivery.topic, attributes, text(spec, "image"), optional_text(spec, "op_definition"))
+    return Subject(
+        run_id=run_id,
+        topic=delivery.topic,
+        attributes=attributes,
+        image=text(spec, "image"),
+        op_definition=optional_text(spec, "op_definition"),
+        op_version=optional_text(spec, "op_version"),
+        op_revision=optional_integer(spec, "op_revision"),
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..runs.pausing import Pauses
 from ..runs.ports import Clock
 from . import keys
-from .attributes import StoredItem, key_of
+from .attributes import Item, StoredItem, key_of
 from .client_errors import translated_read
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class TableReader:
             for item in self._batch(request):
                 found[ItemKey(keys.run_id_of_pk(item["pk"]["S"]), item["sk"]["S"])] = item
         return found
+
+    def batch(self, wanted: Sequence[Item], *, consistent: bool) -> Iterator[StoredItem]:
+        """The items that exist of at most 100 keys, which may be of any partition."""
+        return self._batch({"Keys": list(wanted), "ConsistentRead": consistent})
 
     def items_at_one_instant(self, wanted: Sequence[ItemKey]) -> list[StoredItem | None]:
         """The items in the order of their keys. Costs double. Raises NotThereYet while a transaction is in flight."""

@@ -1,8 +1,12 @@
-"""Request bodies as pydantic models. No other module imports pydantic; routes without a body do not import this one."""
+"""Request bodies of runs as pydantic models. ``definition_bodies`` has those of definitions.
+
+No other module imports pydantic; routes without a body import neither of the two.
+"""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
@@ -19,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from ..domain.definition import check_topic
 from ..domain.errors import shortened
 from ..domain.run import (
     DEFAULT_QUEUE,
@@ -77,7 +82,7 @@ _INSTANT = re.compile(
 _LEFT_OUT = "left out"
 
 
-class _Body(BaseModel):
+class StrictBody(BaseModel):
     """A strict model: a bool is not an int, unknown fields are refused, and a null counts as an absent field.
 
     At most 20 unknown fields reach pydantic, because it needs seconds and half a gigabyte to list those of the largest
@@ -104,13 +109,13 @@ class _Body(BaseModel):
 Amount = Annotated[int, Field(ge=0)]
 
 
-class ConstraintsBody(_Body):
+class ConstraintsBody(StrictBody):
     cpu: Amount | None = None
     ram_mb: Amount | None = None
     vram_mb: Amount | None = None
 
 
-class RetryPolicyBody(_Body):
+class RetryPolicyBody(StrictBody):
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 1
     backoff_s: Annotated[float, Field(ge=0, le=3_600)] | None = None
     backoff_factor: Annotated[float, Field(ge=1, le=10)] | None = None
@@ -151,7 +156,7 @@ def _is_attribute_value(value: Any) -> bool:
     return isinstance(value, int | float) and abs(value) < _MAX_ATTRIBUTE_NUMBER
 
 
-class EventDeliveryBody(_Body):
+class EventDeliveryBody(StrictBody):
     topic: Annotated[str, BeforeValidator(_check_topic)]
     attributes: Annotated[dict[str, Any], BeforeValidator(_check_attributes)] = Field(default_factory=dict)
 
@@ -175,31 +180,31 @@ def _parse_instant(value: Any) -> Any:
 Instant = Annotated[datetime, BeforeValidator(_parse_instant)]
 
 
-class CreateRunBody(_Body):
-    """The body of ``POST /runs``."""
+Retention = Annotated[int, Field(ge=0, le=MAX_RETENTION_S)]
+
+
+class TemplateBody(StrictBody):
+    """The fields that ``POST /runs`` and a definition share."""
 
     image: Annotated[str, Field(min_length=1, max_length=512)]
     priority: Priority = 5
-    inputs: dict[str, Any] = Field(default_factory=dict)
     constraints: ConstraintsBody = Field(default_factory=ConstraintsBody)
     retry_policy: RetryPolicyBody = Field(default_factory=RetryPolicyBody)
     event_delivery: EventDeliveryBody | None = None
     queue: Queue = DEFAULT_QUEUE
-    start_at: Instant | None = None
     queue_ttl_s: Wait | None = None
     attempt_timeout_s: Wait | None = None
-    retain_s: Annotated[int, Field(ge=0, le=MAX_RETENTION_S)] | None = None
+    retain_s: Retention | None = None
 
-    def terms(self, now: Callable[[], datetime]) -> Terms:
-        """The terms of the run. Raises RequestError 422 for a ``start_at`` that lies too far ahead of ``now``."""
-        if self.start_at is not None and self.start_at > now() + timedelta(days=MAX_DAYS_AHEAD):
-            msg = f"Input should be at most {MAX_DAYS_AHEAD} days ahead"
-            raise misfit_error(["body", "start_at"], msg, "too_far_ahead")
-        retry, constraints = self.retry_policy, self.constraints
+    def hardware(self) -> Constraints:
+        return Constraints(self.constraints.cpu, self.constraints.ram_mb, self.constraints.vram_mb)
+
+    def lasting_terms(self) -> Terms:
+        """The terms without ``start_at``."""
+        retry = self.retry_policy
         return Terms(
             queue=self.queue,
-            needs=Constraints(constraints.cpu, constraints.ram_mb, constraints.vram_mb),
-            start_at=self.start_at,
+            needs=self.hardware(),
             queue_ttl_s=self.queue_ttl_s,
             attempt_timeout_s=self.attempt_timeout_s,
             backoff=Backoff(_rounded(retry.backoff_s), _rounded(retry.backoff_factor), _rounded(retry.max_backoff_s)),
@@ -208,21 +213,43 @@ class CreateRunBody(_Body):
             is_delivering=self.event_delivery is not None,
         )
 
+
+class CreateRunBody(TemplateBody):
+    """The body of ``POST /runs``."""
+
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    start_at: Instant | None = None
+
+    def terms(self, now: Callable[[], datetime]) -> Terms:
+        """The terms of the run. Raises RequestError 422 for a ``start_at`` that lies too far ahead of ``now``."""
+        check_start(self.start_at, now)
+        return replace(self.lasting_terms(), start_at=self.start_at)
+
     def spec(self, *, topics: Collection[str] | None = None) -> RunSpec:
         """The spec of the run. ``topics`` are the topics that the deployment allows; None allows any.
 
         Raises RequestError: 422 for another topic, 413 for inputs above their limit.
         """
-        constraints, delivery = self.constraints, self.event_delivery
-        if delivery is not None and topics is not None and delivery.topic not in topics:
-            loc = ["body", "event_delivery", "topic"]
-            raise misfit_error(loc, f"Input should be one of {shortened(', '.join(topics))}", "topic_not_allowed")
         return RunSpec(
             image=self.image,
             inputs=dump_within(self.inputs, MAX_DOCUMENT_BYTES, ["inputs"]),
-            constraints=Constraints(constraints.cpu, constraints.ram_mb, constraints.vram_mb),
-            event_delivery=None if delivery is None else EventDelivery(delivery.topic, dump(delivery.attributes)),
+            constraints=self.hardware(),
+            event_delivery=allowed_delivery(self.event_delivery, topics),
         )
+
+
+def check_start(start_at: datetime | None, now: Callable[[], datetime]) -> None:
+    """Raises RequestError 422 for an instant that lies too far ahead of ``now``."""
+    if start_at is not None and start_at > now() + timedelta(days=MAX_DAYS_AHEAD):
+        msg = f"Input should be at most {MAX_DAYS_AHEAD} days ahead"
+        raise misfit_error(["body", "start_at"], msg, "too_far_ahead")
+
+
+def allowed_delivery(body: EventDeliveryBody | None, topics: Collection[str] | None) -> EventDelivery | None:
+    """The delivery. Raises TopicNotAllowed for a topic that is none of ``topics``."""
+    delivery = None if body is None else EventDelivery(body.topic, dump(body.attributes))
+    check_topic(delivery, topics)
+    return delivery
 
 
 def _rounded(number: float | None) -> float | None:
@@ -230,7 +257,7 @@ def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, 6)
 
 
-class UpdateRunBody(_Body):
+class UpdateRunBody(StrictBody):
     """The body of ``PATCH /runs/{id}``."""
 
     state: str | None = None
@@ -246,7 +273,7 @@ class UpdateRunBody(_Body):
         )
 
 
-class _Payload(_Body):
+class _Payload(StrictBody):
     """The fields of a payload that an event's type reads. The payload may hold any others."""
 
     model_config = ConfigDict(extra="ignore")
@@ -307,7 +334,7 @@ _KEPT_APART = ("outputs", "error_message")
 """The fields of a payload that are stored beside it."""
 
 
-class AddEventBody(_Body):
+class AddEventBody(StrictBody):
     """The body of ``POST /runs/{id}/events``."""
 
     type: Annotated[EventType, Field(strict=False)]
@@ -318,8 +345,8 @@ class AddEventBody(_Body):
     def draft(self) -> EventDraft:
         """The event. Raises RequestError: 422 if ``msg`` or ``payload`` does not fit the type, 413 above a limit."""
         if self.type is EventType.PROGRESS:
-            _validated(_ProgressBody, {"msg": self.msg}, ())
-        read = _validated(_PAYLOADS.get(self.type, _Payload), self.payload, ("payload",))
+            values_as(_ProgressBody, {"msg": self.msg}, ())
+        read = values_as(_PAYLOADS.get(self.type, _Payload), self.payload, ("payload",))
         fields = {name: getattr(read, name) for name in read.model_fields_set}
         if "lease_s" in fields and not fields.get("worker_id"):
             loc = ["body", "payload", "worker_id"]
@@ -334,7 +361,7 @@ class AddEventBody(_Body):
         return EventDraft(self.type, self.msg, dump(rest), attempt=self.attempt, reason=reason, **fields)
 
 
-class HeartbeatBody(_Body):
+class HeartbeatBody(StrictBody):
     """The body of ``POST /runs/{id}/heartbeat``."""
 
     attempt: int
@@ -344,13 +371,13 @@ class HeartbeatBody(_Body):
 CapacityAmount = Annotated[int, Field(ge=0, le=MAX_CAPACITY)]
 
 
-class CapacityBody(_Body):
+class CapacityBody(StrictBody):
     cpu: CapacityAmount | None = None
     ram_mb: CapacityAmount | None = None
     vram_mb: CapacityAmount | None = None
 
 
-class ClaimBody(_Body):
+class ClaimBody(StrictBody):
     """The body of ``POST /runs/claim``."""
 
     worker_id: Claimant
@@ -360,25 +387,31 @@ class ClaimBody(_Body):
     start: bool = False
 
 
-class _ProgressBody(_Body):
+class _ProgressBody(StrictBody):
     msg: Annotated[int, Field(ge=0, le=100)]
 
 
-BodyModel = TypeVar("BodyModel", bound=_Body)
+BodyModel = TypeVar("BodyModel", bound=StrictBody)
 
 
 def body_as(model: type[BodyModel], event: APIGatewayProxyEvent) -> BodyModel:
     """The request's body as the model. Raises RequestError 422, which names the fields that do not fit."""
+    return values_as(model, required_object(event))
+
+
+def required_object(event: APIGatewayProxyEvent) -> dict[str, Any]:
+    """The object in the body. Raises RequestError 422 if the body is missing or is another value."""
     body = json_body(event)
     if not isinstance(body, dict):
         raise misfit_error(["body"], "Input should be an object", "object_type")
-    return _validated(model, body, ())
+    return body
 
 
-def _validated(model: type[BodyModel], value: Any, loc: tuple[str, ...]) -> BodyModel:
+def values_as(model: type[BodyModel], values: Any, loc: tuple[str, ...] = ()) -> BodyModel:
+    """The values as the model. Raises RequestError 422. ``loc``: where in the body the values are."""
     counts: Counter[str] = Counter()
     try:
-        return model.model_validate(value, context=counts)
+        return model.model_validate(values, context=counts)
     except ValidationError as error:
         misfits = [
             misfit(["body", *loc, *detail["loc"]], detail["msg"], detail["type"])

@@ -10,7 +10,19 @@ from datetime import datetime
 
 from ..domain.instants import instant_to_text
 from ..domain.json_parts import json_array, json_object, json_scalar
-from ..domain.run import AttemptResult, Claim, Constraints, Event, Lease, OpAttempt, OpRun, RunSpec, State
+from ..domain.run import (
+    AttemptResult,
+    Claim,
+    Constraints,
+    Event,
+    EventDelivery,
+    Lease,
+    OpAttempt,
+    OpRun,
+    RunSpec,
+    State,
+    Terms,
+)
 from ..runs.views import AttemptView, EventPage, RowShape, RunView
 
 MAX_ANSWER_BYTES = 5_000_000
@@ -51,12 +63,14 @@ def _row_fields(view: RunView, now: Now) -> dict[str, str]:
         "inputs": spec.inputs,
         "outputs": _result_of(attempt).outputs,
         "progress": str(attempt.progress),
-        "constraints": _constraints_json(spec.constraints),
-        "retry_policy": _retry_policy_json(run),
-        "event_delivery": _event_delivery_json(spec),
+        "constraints": constraints_json(spec.constraints),
+        "retry_policy": retry_policy_json(run.max_attempts, terms),
+        "event_delivery": event_delivery_json(spec.event_delivery),
         "op_definition": json_scalar(spec.op_definition),
+        "op_version": json_scalar(spec.op_version),
+        "op_revision": json_scalar(spec.op_revision),
         "queue": json_scalar(terms.queue),
-        "start_at": _instant_json(terms.start_at),
+        "start_at": instant_json(terms.start_at),
         "queue_ttl_s": json_scalar(terms.queue_ttl_s),
         "attempt_timeout_s": json_scalar(terms.attempt_timeout_s),
         "retain_s": json_scalar(terms.retain_s),
@@ -67,11 +81,11 @@ def _row_fields(view: RunView, now: Now) -> dict[str, str]:
         "last_seq": str(run.last_seq),
         "execution_summary": _execution_summary_json(attempt),
         "not_before": _not_before_json(attempt, now),
-        "deadline": _instant_json(attempt.deadline),
+        "deadline": instant_json(attempt.deadline),
         "cancel": _cancel_json(attempt),
         "cancel_by": _cancel_by_json(attempt),
-        "created_at": _instant_json(run.created_at),
-        "updated_at": _instant_json(run.updated_at),
+        "created_at": instant_json(run.created_at),
+        "updated_at": instant_json(run.updated_at),
     }
 
 
@@ -80,8 +94,8 @@ def _summary_fields(view: RunView, now: Now) -> dict[str, str]:
     fields = {name: value for name, value in _row_fields(view, now).items() if name not in _NOT_IN_SUMMARY}
     return fields | {
         "reason": json_scalar(attempt.reason),
-        "started_at": _instant_json(attempt.started_at),
-        "finished_at": _instant_json(attempt.finished_at),
+        "started_at": instant_json(attempt.started_at),
+        "finished_at": instant_json(attempt.finished_at),
     }
 
 
@@ -96,7 +110,7 @@ def minimal_json(run: OpRun) -> str:
             "last_seq": str(run.last_seq),
             **_lease_fields(run.attempt.lease),
             "cancel_by": _cancel_by_json(run.attempt),
-            "updated_at": _instant_json(run.updated_at),
+            "updated_at": instant_json(run.updated_at),
         }
     )
 
@@ -114,14 +128,15 @@ def heartbeat_json(run: OpRun, lease: Lease) -> str:
     )
 
 
-def run_page_json(rows: Iterable[str], *, has_more: bool, next_cursor: str | None) -> str:
+def page_json(rows: Iterable[str], *, next_cursor: str | None, url: str) -> str:
+    """A page of a list. ``next_cursor`` is None on the last page."""
     return json_object(
         {
             "object": '"list"',
             "data": json_array(rows),
-            "has_more": json_scalar(has_more),
+            "has_more": json_scalar(next_cursor is not None),
             "next_cursor": json_scalar(next_cursor),
-            "url": '"/runs"',
+            "url": json_scalar(url),
         }
     )
 
@@ -154,11 +169,11 @@ def attempt_json(run: OpRun, spec: RunSpec, view: AttemptView) -> str:
             "inputs": spec.inputs,
             "outputs": _result_of(attempt).outputs,
             "execution_summary": _execution_summary_json(attempt),
-            "constraints": _constraints_json(spec.constraints),
-            "created_at": _instant_json(attempt.began_at or run.created_at),
-            "assigned_at": _instant_json(attempt.assigned_at),
-            "started_at": _instant_json(attempt.started_at),
-            "finished_at": _instant_json(attempt.finished_at),
+            "constraints": constraints_json(spec.constraints),
+            "created_at": instant_json(attempt.began_at or run.created_at),
+            "assigned_at": instant_json(attempt.assigned_at),
+            "started_at": instant_json(attempt.started_at),
+            "finished_at": instant_json(attempt.finished_at),
         }
     )
 
@@ -183,7 +198,7 @@ def _event_json(event: Event, state: State) -> str:
             "seq": str(event.seq),
             "attempt": str(event.attempt),
             "type": json_scalar(event.type),
-            "t": _instant_json(event.at),
+            "t": instant_json(event.at),
             "msg": json_scalar(event.msg),
             "state": json_scalar(state),
             "payload": event.posted_payload,
@@ -208,17 +223,17 @@ def _result_of(attempt: OpAttempt) -> AttemptResult:
     return attempt.result or _NO_RESULT
 
 
-def _retry_policy_json(run: OpRun) -> str:
+def retry_policy_json(max_attempts: int, terms: Terms) -> str:
     """The policy with those of its optional members that were given."""
-    backoff = run.terms.backoff
+    backoff = terms.backoff
     optional = {
         "backoff_s": backoff.initial_s,
         "backoff_factor": backoff.factor,
         "max_backoff_s": backoff.max_s,
-        "max_lost": run.terms.max_lost,
+        "max_lost": terms.max_lost,
     }
     given = {name: _number_json(value) for name, value in optional.items() if value is not None}
-    return json_object({"max_attempts": str(run.max_attempts)} | given)
+    return json_object({"max_attempts": str(max_attempts)} | given)
 
 
 def _number_json(value: float) -> str:
@@ -229,12 +244,12 @@ def _number_json(value: float) -> str:
 def _lease_fields(lease: Lease | None) -> dict[str, str]:
     if lease is None:
         return {"lease_s": "null", "lease_until": "null"}
-    return {"lease_s": str(lease.lease_s), "lease_until": _instant_json(lease.until)}
+    return {"lease_s": str(lease.lease_s), "lease_until": instant_json(lease.until)}
 
 
 def _not_before_json(attempt: OpAttempt, now: Now) -> str:
     not_before = attempt.not_before
-    return "null" if not_before is None or not_before <= now() else _instant_json(not_before)
+    return "null" if not_before is None or not_before <= now() else instant_json(not_before)
 
 
 def _cancel_json(attempt: OpAttempt) -> str:
@@ -243,7 +258,7 @@ def _cancel_json(attempt: OpAttempt) -> str:
         return "null"
     return json_object(
         {
-            "requested_at": _instant_json(cancel.requested_at),
+            "requested_at": instant_json(cancel.requested_at),
             "by": json_scalar(cancel.by),
             "outcome": json_scalar(cancel.outcome),
         }
@@ -251,15 +266,14 @@ def _cancel_json(attempt: OpAttempt) -> str:
 
 
 def _cancel_by_json(attempt: OpAttempt) -> str:
-    return _instant_json(None if attempt.cancel is None else attempt.cancel.cancel_by)
+    return instant_json(None if attempt.cancel is None else attempt.cancel.cancel_by)
 
 
-def _constraints_json(constraints: Constraints) -> str:
+def constraints_json(constraints: Constraints) -> str:
     return json_object({name: json_scalar(getattr(constraints, name)) for name in ("cpu", "ram_mb", "vram_mb")})
 
 
-def _event_delivery_json(spec: RunSpec) -> str:
-    delivery = spec.event_delivery
+def event_delivery_json(delivery: EventDelivery | None) -> str:
     return (
         "null"
         if delivery is None
@@ -267,5 +281,5 @@ def _event_delivery_json(spec: RunSpec) -> str:
     )
 
 
-def _instant_json(instant: datetime | None) -> str:
+def instant_json(instant: datetime | None) -> str:
     return "null" if instant is None else f'"{instant_to_text(instant)}"'

@@ -66,6 +66,12 @@ def prefers_minimal(event: APIGatewayProxyEvent) -> bool:
     return any(_RETURN_MINIMAL.fullmatch(preference) for preference in preferences)
 
 
+def header_list(event: APIGatewayProxyEvent, name: str) -> list[str] | None:
+    """The members of a header that lists values, such as entity tags; None if the request has no such header."""
+    lines = _header_lines(event, name)
+    return [member.strip() for line in lines for member in line.split(",")] if lines else None
+
+
 def idempotency_key(event: APIGatewayProxyEvent) -> IdempotencyKey | None:
     """The request's Idempotency-Key, or None. Raises RequestError 422 for a key that does not fit.
 

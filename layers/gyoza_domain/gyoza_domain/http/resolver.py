@@ -13,16 +13,13 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from ..domain.errors import GyozaError, IdempotencyKeyReused, RunNotFound, shortened
-from .errors import STATUS_AND_CODE, RequestError, misfit
+from ..domain.errors import DefinitionNotFound, GyozaError, RunNotFound
+from .errors import STATUS_AND_CODE, RequestError, detail_of
 from .request import path_of_resource, refuse_unknown_query
 from .responses import json_response
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
-
-MAX_SENTENCE_CHARACTERS = 400
-"""The longest text of an error. It has room for our longest text with 200 characters of the request in it."""
 
 _CONFLICT = 409
 _SERVER_ERROR = 500
@@ -56,16 +53,18 @@ def route_resolver(*, query: Collection[str] = ()) -> RouteResolver:
 
     def domain_error_response(error: GyozaError) -> Response[str]:
         status, code = STATUS_AND_CODE[type(error)]
-        if isinstance(error, IdempotencyKeyReused):
-            return error_response(status, code, [misfit(["header", "Idempotency-Key"], str(error), code)])
-        return error_response(status, code, shortened(str(error), MAX_SENTENCE_CHARACTERS))
+        return error_response(status, code, detail_of(error))
 
     def request_error_response(error: RequestError) -> Response[str]:
         return error_response(error.status, error.code, error.detail)
 
     def not_found_response(_: NotFoundError) -> Response[str]:
-        # The gateway has found the route. The only path that does not match it has an empty id.
-        return domain_error_response(RunNotFound((app.current_event.path_parameters or {}).get("id", "")))
+        # The gateway has found the route. The only path that does not match it has an empty id or name.
+        parameters = app.current_event.path_parameters or {}
+        name = parameters.get("name")
+        return domain_error_response(
+            RunNotFound(parameters.get("id", "")) if name is None else DefinitionNotFound(name)
+        )
 
     app.use([refuse_unknown])
     app.exception_handler(GyozaError)(domain_error_response)

@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler import Response
 from ..runs.commands import Beat, Outcome
 from ..runs.views import AttemptPage, Direction, EventPage, RowShape, RunPage, RunQuery, RunView
 from . import rendering
-from .metrics import count_unreadable_runs
+from .metrics import count_unreadable_rows
 from .rendering import Now
 
 Key = TypeVar("Key")
@@ -45,13 +45,13 @@ def outcome_response(outcome: Outcome, now: Now, *, minimal: bool, status: int =
 def run_page_response(page: RunPage, query: RunQuery, shape: RowShape, now: Now) -> Response[str]:
     """The rows, newest first. If not all of them fit one answer, those nearest the cursor stay."""
     if page.unreadable:
-        count_unreadable_runs(page.unreadable)
+        count_unreadable_rows(page.unreadable)
     rows = ((view.run.id, rendering.row_json(view, shape, now)) for view in page.rows)
     shown, is_cut = _within_answer(rows)
     next_cursor = shown[-1][0] if is_cut else page.next_cursor
     if query.direction is Direction.NEWER:
         shown.reverse()
-    body = rendering.run_page_json((row for _, row in shown), has_more=next_cursor is not None, next_cursor=next_cursor)
+    body = rendering.page_json((row for _, row in shown), next_cursor=next_cursor, url="/runs")
     return json_response(200, body)
 
 

@@ -59,6 +59,8 @@ class Subject:
     attributes: Mapping[str, str | bool | Decimal]
     image: str
     op_definition: str | None
+    op_version: str | None = None
+    op_revision: int | None = None
 
 
 def event_message(subject: Subject, event: Event) -> Message:
@@ -107,7 +109,12 @@ def creation_message(subject: Subject, created_at: datetime) -> Message:
 
 
 def _run_data(subject: Subject) -> dict[str, str]:
-    return {"image": json_scalar(subject.image), "op_definition": json_scalar(subject.op_definition)}
+    return {
+        "image": json_scalar(subject.image),
+        "op_definition": json_scalar(subject.op_definition),
+        "op_version": json_scalar(subject.op_version),
+        "op_revision": json_scalar(subject.op_revision),
+    }
 
 
 def _cloud_event(subject: Subject, suffix: str, event_type: str, time: datetime, data: Mapping[str, str]) -> str:

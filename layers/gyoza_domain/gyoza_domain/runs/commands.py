@@ -124,6 +124,11 @@ def create_run(
             return Outcome(run, RunView(run, spec))
 
 
+def replay_creation(store: RunStore, clock: Clock, run_id: str, key: IdempotencyKey | None, use: KeyUse) -> Outcome:
+    """The run that the key created, as it stands. Raises IdempotencyKeyReused and OutcomeUnknown."""
+    return _replay(store, run_id, key, use, Patience(clock), whole=True)
+
+
 def add_event(
     store: RunStore,
     clock: Clock,

@@ -1,0 +1,1 @@
+"""The feature of definitions: named, versioned templates of runs."""
