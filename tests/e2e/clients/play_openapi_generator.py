@@ -119,6 +119,10 @@ def main() -> None:
     play_a_claimed_run(runs, events, image, post)
     play_a_definition(DefinitionsApi(client))
     read_lists(runs, image, run.id)
+    ask_for_an_unknown_run(runs)
+
+
+def ask_for_an_unknown_run(runs: RunsApi) -> None:
     try:
         runs.get_run(uuid4())
     except ApiException as error:
