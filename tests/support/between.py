@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gyoza_domain.bootstrap import clients
+from gyoza_domain.dynamodb import keys
 
 
 @contextmanager
@@ -26,11 +27,13 @@ def before_calls(act: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
 
 @contextmanager
 def before_first_write(act: Callable[[], object]) -> Iterator[None]:
-    """Call ``act`` once, after the decision of the block's request and before its write."""
+    """Call ``act`` once, after the first decision on a run in the block and before its write."""
     written: list[str] = []
 
-    def once(operation: str, _: dict[str, Any]) -> None:
-        if operation in {"TransactWriteItems", "UpdateItem"} and not written:
+    def once(operation: str, request: dict[str, Any]) -> None:
+        # The note of a sweep is an update too, and comes before its decisions.
+        is_beat = operation == "UpdateItem" and request["Key"]["sk"]["S"] == keys.BEAT
+        if (operation == "TransactWriteItems" or is_beat) and not written:
             written.append(operation)
             act()
 
