@@ -75,7 +75,7 @@ class Table(WaitingRuns):
         super().__init__(VirtualTime())
         self.put(*runs)
         self.failures: list[Exception | None] = []
-        self.unreadable: dict[str, StorageUnavailable] = {}
+        self.unreadable: dict[str, RunNotFound | StorageUnavailable] = {}
         self.after_failure: Callable[[Change, IdempotencyKey | None], None] = lambda *_: None
 
     def load(self, run_id: str, extent: Extent, _pauses: Pauses | None = None, *, at_least: int = 0) -> Loaded:
@@ -213,6 +213,24 @@ def test_no_more_than_two_thousand_entries_are_read() -> None:
     table = Table(a_run(0, priority=0), *large)
 
     assert retry_after_s(table.claim(replace(REQUEST, capacity=Capacity(cpu=8)))) in SOON
+    assert table.entries_read == MAX_ENTRIES
+
+
+def test_entries_that_do_not_fit_do_not_hide_a_later_queue() -> None:
+    needy = [a_run(number, needs=Constraints(cpu=9), queue="first") for number in range(1, MAX_ENTRIES + 2)]
+    table = Table(*needy, a_run(0, queue="second"))
+    request = replace(REQUEST, queues=("first", "second"), capacity=Capacity(cpu=8))
+
+    assert table.claimed(request).run.id == run_id(0)
+    assert table.entries_read <= MAX_ENTRIES
+
+
+def test_a_first_queue_is_read_on_if_the_later_ones_hold_nothing() -> None:
+    needy = [a_run(number, priority=9, needs=Constraints(cpu=9), queue="first") for number in range(1, MAX_ENTRIES)]
+    table = Table(*needy, a_run(0, queue="first"))
+    request = replace(REQUEST, queues=("first", "second"), capacity=Capacity(cpu=8, vram_mb=0))
+
+    assert table.claimed(request).run.id == run_id(0)
     assert table.entries_read == MAX_ENTRIES
 
 
@@ -385,6 +403,18 @@ def test_spent_entries_hide_others_only_once() -> None:
     """The wait of many urgent runs is over, and the timer has not come to them yet."""
     over = [a_run(number, priority=9, queue_ttl_s=10) for number in range(1, MAX_HEADS + 1)]
     table = Table(a_run(0), *over)
+    spent = SpentEntries()
+
+    assert retry_after_s(table.claim(spent=spent)) in LATER
+    assert isinstance(table.claim(spent=spent), Claimed)
+    assert table.heads_read == 1
+
+
+@pytest.mark.parametrize("error", [RunNotFound, UnreadableRun])
+def test_runs_that_cannot_be_read_hide_others_only_once(error: type[RunNotFound | UnreadableRun]) -> None:
+    urgent = range(1, MAX_HEADS + 1)
+    table = Table(a_run(0), *(a_run(number, priority=9) for number in urgent))
+    table.unreadable = {run_id(number): error(run_id(number)) for number in urgent}
     spent = SpentEntries()
 
     assert retry_after_s(table.claim(spent=spent)) in LATER

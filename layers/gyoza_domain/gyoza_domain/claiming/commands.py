@@ -130,6 +130,8 @@ class _Tries:
         try:
             loaded = self._store.load(candidate.run_id, self._extent, self._patience.settling)
         except (RunNotFound, UnreadableRun):
+            # No further reading by this release shows anything else.
+            self._spent.note(candidate, is_soon=False)
             return None
         except StorageUnavailable as refusal:
             self._note(refusal)

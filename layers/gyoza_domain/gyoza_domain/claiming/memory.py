@@ -8,10 +8,11 @@ _SIZE = 2_000
 
 
 class SpentEntries:
-    """The newest of the entries whose runs were found taken, or past the end of their wait.
+    """The newest of the entries whose runs were found taken, past the end of their wait, or unreadable by this release.
 
     Such an entry never becomes good again, for a run that waits again has another one. So a process need not read the
-    run again while the index still shows the entry, and many spent entries hide no others for long.
+    run again while the index still shows the entry, and many spent entries hide no others for long. An entry of a run
+    that was unreadable comes back only in a new process.
     """
 
     def __init__(self) -> None:
