@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from functions.get_definition import app as get_definition
 from gyoza_domain.bootstrap import definitions
 from testing.gateway import Answer, Gateway
 from tests.engine.test_torn_reads import Pauses
@@ -40,6 +41,11 @@ READS: dict[str, Callable[[Gateway], Answer]] = {
     "a run": lambda api: api.post("/definitions/d/runs"),
     "a run by version": lambda api: api.post("/definitions/d/runs", {"version": "1"}),
 }
+
+
+def new_process() -> None:
+    """Let the next request find nothing kept."""
+    definitions.definitions.cache_clear()
 
 
 def body(n: int, size: int, version: str = "1") -> dict[str, Any]:
@@ -76,7 +82,7 @@ def test_a_reader_sees_one_revision_or_is_told_to_come_again(
             answers = {}
             for name, read in READS.items():
                 if not keeps:
-                    definitions.definitions.cache_clear()
+                    new_process()
                 answers[name] = read(engine_api)
             rows = engine_api.get("/definitions/d/versions")
         assert half.answer is not None
@@ -89,6 +95,25 @@ def test_a_reader_sees_one_revision_or_is_told_to_come_again(
             assert [(row["image"], row["revision"]) for row in rows.json["data"]] in ([("1", 1)], [("2", 2)])
         for name, read in READS.items():
             assert told(read(engine_api)) == {2}, f"{name}, once the put was answered"
+
+
+@pytest.mark.usefixtures("_without_waiting")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_process_shows_an_older_revision_than_another_has_shown(
+    engine_api: Gateway, shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torn() as table:
+        assert put(engine_api, 1, LARGE).status == 201
+        assert engine_api.get("/definitions/d").status == 200
+        earlier_process = definitions.definitions()
+        with table.half_visible(lambda: put(engine_api, 2, LARGE), shows=SHAPES[shape]):
+            new_process()
+            first = engine_api.get("/definitions/d")
+            monkeypatch.setattr(get_definition, "definitions", lambda: earlier_process)
+            second = engine_api.get("/definitions/d")
+        assert {first.status, second.status} <= {200, 503}
+        if (first.status, second.status) == (200, 200):
+            assert second.json["revision"] >= first.json["revision"]
 
 
 @pytest.mark.usefixtures("_without_waiting")

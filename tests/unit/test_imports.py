@@ -6,7 +6,10 @@ import sys
 from testing.cloudformation import ROOT
 from testing.gateway import FUNCTION_OF_ROUTE
 
-WITH_BODY = {"create_run", "update_run", "add_event", "heartbeat_run", "claim_run"}
+WITH_BODY = {
+    *("create_run", "update_run", "add_event", "heartbeat_run", "claim_run"),
+    *("put_definition", "create_definition", "create_run_from_definition"),
+}
 """The routes that need a body. A cancel reads its own by hand, because most cancels have none."""
 WITHOUT_BODY = set(FUNCTION_OF_ROUTE.values()) - WITH_BODY
 

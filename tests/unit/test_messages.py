@@ -31,6 +31,13 @@ def data(message: Message) -> dict[str, object]:
     return shown
 
 
+def test_a_message_names_the_revision_that_the_run_is_a_copy_of() -> None:
+    subject = Subject("run-1", "orders", {}, "busybox:1", "resize", "1.0", 3)
+    for message in (event_message(subject, event()), creation_message(subject, AT)):
+        shown = data(message)
+        assert (shown["op_definition"], shown["op_version"], shown["op_revision"]) == ("resize", "1.0", 3)
+
+
 def test_an_event_is_a_cloud_event() -> None:
     message = event_message(SUBJECT, event(msg=7, payload=JsonText('{"worker_id":"w"}')))
     assert (message.run_id, message.seq, message.id) == ("run-1", 4, "run-1/4")
@@ -54,6 +61,8 @@ def test_an_event_is_a_cloud_event() -> None:
             "state": "RUNNING",
             "image": "busybox:1",
             "op_definition": None,
+            "op_version": None,
+            "op_revision": None,
         },
     }
     assert message.attributes == {
