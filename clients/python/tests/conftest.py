@@ -9,8 +9,9 @@ import pytest
 
 from clients.python.tests.scripted_server import ScriptedServer
 from gyoza_client import AsyncGyozaClient, AsyncPager, GyozaClient
-from tests.conftest import api as api
-from tests.conftest import pytest_runtest_protocol as pytest_runtest_protocol
+from tests.conftest import api, pytest_runtest_protocol
+
+__all__ = ["api", "pytest_runtest_protocol"]  # the fixture of the handlers, and the turns of all tests
 
 MakeClient = Callable[..., Any]
 

@@ -1,10 +1,9 @@
 """Plays an operation without I/O: replies come from a list, and the clock moves by the pauses alone."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-
-import json
 
 from gyoza_client._calling import Caller, Limits
 from gyoza_client._operations import Operations

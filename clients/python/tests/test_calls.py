@@ -129,7 +129,13 @@ def test_a_key_that_the_api_does_not_take_is_a_value_error(key: str) -> None:
 
 def test_a_heartbeat_and_a_read_carry_no_key() -> None:
     play = Play()
-    beat = {"id": RUN_ID, "state": "RUNNING", "current_attempt": 1, "lease_s": 90, "lease_until": "2026-03-02T20:00:00Z"}
+    beat = {
+        "id": RUN_ID,
+        "state": "RUNNING",
+        "current_attempt": 1,
+        "lease_s": 90,
+        "lease_until": "2026-03-02T20:00:00Z",
+    }
     play.result(play.operations.heartbeat(RUN_ID, 1, "w"), [LOST, answer(beat | {"cancel_by": None})])
     play.result(play.operations.get_run(RUN_ID), [DONE])
     assert all("Idempotency-Key" not in step.headers for step in play.sent)
@@ -179,7 +185,10 @@ def test_a_claim_is_repeated_within_its_lease_only() -> None:
         (refused(409, "stale_attempt"), StaleAttempt, "409 stale_attempt: no (request r-1)"),
         (refused(429, "quota_exceeded"), QuotaExceeded, "429 quota_exceeded: no (request r-1)"),
         (
-            answer(error_json("invalid_inputs", [{"loc": ["body", "inputs", "n"], "msg": "Missing", "type": "missing"}]), 400),
+            answer(
+                error_json("invalid_inputs", [{"loc": ["body", "inputs", "n"], "msg": "Missing", "type": "missing"}]),
+                400,
+            ),
             InvalidInputs,
             "400 invalid_inputs: body.inputs.n: Missing (request r-1)",
         ),
@@ -230,7 +239,9 @@ def test_fields_that_are_not_given_are_not_sent_and_instants_need_a_zone() -> No
         play.result(play.operations.create_run("busybox:1", start_at=datetime(2026, 3, 2)), [])  # noqa: DTZ001
 
 
-@pytest.mark.parametrize("limits", [{"timeout": 0}, {"call_timeout": -1}, {"max_retries": -1}, {"timeout": float("nan")}])
+@pytest.mark.parametrize(
+    "limits", [{"timeout": 0}, {"call_timeout": -1}, {"max_retries": -1}, {"timeout": float("nan")}]
+)
 def test_limits_that_bound_nothing_are_value_errors(limits: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="timeout|max_retries"):
+    with pytest.raises(ValueError, match=r"timeout|max_retries"):
         Limits(**limits)

@@ -145,7 +145,9 @@ def test_run_takes_what_create_run_takes_and_a_timeout() -> None:
 
 def test_each_object_that_an_answer_holds_has_a_model() -> None:
     reached: set[str] = set()
-    unread = [media_of(answer)["schema"] for each in operations() for answer in each.answers.values() if "content" in answer]
+    unread = [
+        media_of(answer)["schema"] for each in operations() for answer in each.answers.values() if "content" in answer
+    ]
     while unread:
         for node in walk(unread.pop()):
             name = node.get("$ref", "").rpartition("/")[2]
@@ -210,7 +212,7 @@ def test_every_example_of_an_answer_is_read_whole(status: str, value: Any) -> No
 def schema_of(value: dict[str, Any]) -> str:
     """The one schema of an object that requires these fields."""
     names = {name for name in MODELS if name in schemas() and set(schemas()[name]["required"]) == set(value)}
-    return sorted(names, key=lambda name: (MODELS[name].__name__, name))[0]
+    return min(names, key=lambda name: (MODELS[name].__name__, name))
 
 
 def assert_read_whole(read_value: Model, value: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ from gyoza_client import (
     WaitTimeout,
 )
 from gyoza_client._calling import Limits
+from gyoza_client._steps import Answer, Lost
 
 
 @pytest.fixture
@@ -84,7 +85,13 @@ def test_each_walk_of_a_list_begins_anew(play: Play) -> None:
 def test_filters_have_the_names_of_the_query(play: Play) -> None:
     at = datetime(2026, 3, 2, 20, 0, 1, 42000, UTC)
     listing = play.operations.list_runs(
-        op_definition="resize", image="a b", created_gte=at, created_gt=1, created_lte=2, created_lt=3, expand=["events"]
+        op_definition="resize",
+        image="a b",
+        created_gte=at,
+        created_gt=1,
+        created_lte=2,
+        created_lt=3,
+        expand=["events"],
     )
     play.items(listing.walk(), [answer(list_json())])
     assert play.sent[0].query == (
@@ -138,7 +145,7 @@ def test_attempts_that_are_no_array_are_an_unexpected_answer(play: Play) -> None
 
 
 def test_a_watch_yields_every_event_once_across_attempts_until_the_end(play: Play) -> None:
-    replies = [
+    replies: list[Answer | Lost] = [
         answer(events_json(0, 1)),
         LOST,
         answer(events_json(2, 3, has_more=True, state="FAILED", attempt=2)),
@@ -212,7 +219,7 @@ def test_wait_ends_at_its_timeout_with_the_run_as_it_stands(play: Play) -> None:
 
 def test_wait_ends_at_its_timeout_while_nothing_answers() -> None:
     play = Play(Limits(max_retries=0))
-    replies = [answer(run_json("RUNNING")), LOST]
+    replies: list[Answer | Lost] = [answer(run_json("RUNNING")), LOST]
     with pytest.raises(WaitTimeout):
         play.result(play.operations.wait(RUN_ID, timeout=0.25), replies)
 
@@ -232,12 +239,13 @@ def test_run_creates_waits_and_returns_the_completed_run(play: Play) -> None:
 
 @pytest.mark.parametrize(("state", "error"), [("FAILED", RunFailed), ("CANCELLED", RunCancelled)])
 def test_run_raises_with_the_run_that_did_not_complete(
-    play: Play, state: str, error: type[RunFailed | RunCancelled]
+    play: Play, state: str, error: type[RunFailed] | type[RunCancelled]
 ) -> None:
     summary = run_json()["execution_summary"] | {"error_message": "disk full"}
     replies = [answer(run_json()), answer(run_json(state, execution_summary=summary))]
     with pytest.raises(error, match=RUN_ID) as ended:
         play.result(play.operations.run("busybox:1"), replies)
+    assert isinstance(ended.value, RunFailed | RunCancelled)
     assert ended.value.run.state == state
     assert ("disk full" in str(ended.value)) == (error is RunFailed)
 

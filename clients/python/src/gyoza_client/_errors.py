@@ -21,7 +21,7 @@ GyozaError
 └── WaitTimeout               the run has not ended in time
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from gyoza_client._models import Misfit, Run
@@ -62,7 +62,7 @@ class ApiError(GyozaError):
         self,
         status: int,
         code: str,
-        detail: str | Sequence[Misfit],
+        detail: str | tuple[Misfit, ...],
         request_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> None:
