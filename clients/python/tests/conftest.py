@@ -9,9 +9,11 @@ import pytest
 
 from clients.python.tests.scripted_server import ScriptedServer
 from gyoza_client import AsyncGyozaClient, AsyncPager, GyozaClient
-from tests.conftest import api, pytest_runtest_protocol
+from testing.gateway import Gateway
+from tests.conftest import pytest_runtest_protocol
+from tests.functions.conftest import gateway, moto_table
 
-__all__ = ["api", "pytest_runtest_protocol"]  # the fixture of the handlers, and the turns of all tests
+__all__ = ["gateway", "pytest_runtest_protocol"]  # the handlers on one table a module, and the turns of all tests
 
 MakeClient = Callable[..., Any]
 
@@ -20,6 +22,13 @@ MakeClient = Callable[..., Any]
 def server() -> Iterator[ScriptedServer]:
     with ScriptedServer() as server:
         yield server
+
+
+@pytest.fixture
+def api(gateway: Gateway) -> Iterator[Gateway]:
+    """Runs the handlers on an empty table, for one thread at a time."""
+    yield gateway
+    moto_table().items.clear()
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -42,6 +42,7 @@ def handlers(server: ScriptedServer, api: Gateway) -> ScriptedServer:
 def client(make_client: MakeClient, handlers: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Any:
     for module in ("_calling", "_operations"):
         monkeypatch.setattr(f"gyoza_client.{module}._LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr("gyoza_client._operations._SHORTEST_PAUSE_S", 0.01)
     return make_client(handlers.url, "key")
 
 
