@@ -85,6 +85,11 @@ def error_json(code: str, detail: Any = "no") -> dict[str, Any]:
 
 
 def definition_json(**fields: Any) -> dict[str, Any]:
+    spec = {"type": "int", "required": True, "default": None, "description": ""}
+    return definition_row_json(input_specs={"n": spec}) | fields
+
+
+def definition_row_json(**fields: Any) -> dict[str, Any]:
     return {
         "id": "resize",
         "name": "resize",
@@ -104,5 +109,4 @@ def definition_json(**fields: Any) -> dict[str, Any]:
         "created_at": T0,
         "updated_at": T0,
         "deleted_at": None,
-        "input_specs": {"n": {"type": "int", "required": True, "default": None, "description": ""}},
     } | fields

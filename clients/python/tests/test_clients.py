@@ -2,14 +2,27 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from clients.python.tests.conftest import MakeClient
-from clients.python.tests.examples import OTHER_ID, RUN_ID, error_json, events_json, list_json, row_json, run_json
+from clients.python.tests.examples import (
+    OTHER_ID,
+    RUN_ID,
+    definition_json,
+    definition_row_json,
+    error_json,
+    events_json,
+    list_json,
+    row_json,
+    run_json,
+)
 from clients.python.tests.scripted_server import HANG_UP, Asked, Reply, ScriptedServer
 from gyoza_client import (
     AsyncGyozaClient,
@@ -20,6 +33,8 @@ from gyoza_client import (
     RunNotFound,
     UnexpectedAnswer,
 )
+
+SOURCE = str(Path(__file__).resolve().parents[1] / "src")
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +154,32 @@ def test_anything_else_is_sent_by_request(client: Any, server: ScriptedServer) -
     assert UUID(server.asked[2].headers["idempotency-key"])
 
 
+def test_definitions_are_put_read_run_and_deleted(client: Any, server: ScriptedServer) -> None:
+    etag = {"ETag": '"resize/1/3"'}
+    server.replies(Reply(201, definition_json(), etag))
+    fields = {"version": "1", "image": "busybox:1", "input_specs": {"n": {"type": "int"}}, "queue": "q"}
+    created = client.create_definition("resize", **fields, if_none_match="*")
+    put = client.upsert_definition("resize", **fields, if_match=created)
+    assert (created.etag, put.input_specs["n"].type) == ('"resize/1/3"', "int")
+    server.replies(Reply(200, list_json(definition_row_json(), url="/definitions")))
+    assert [row.version for row in client.list_definition_versions("resize")] == ["1"]
+    server.replies(Reply(201, run_json(op_definition="resize")))
+    assert client.create_run_from_definition("resize", {"n": 1}, version="1").op_definition == "resize"
+    server.replies(HANG_UP, Reply(204))
+    assert client.delete_definition("resize") is None
+    assert [(asked.method, asked.path, asked.body) for asked in server.asked] == [
+        ("POST", "/definitions", {"name": "resize", **fields}),
+        ("PUT", "/definitions/resize", fields),
+        ("GET", "/definitions/resize/versions", None),
+        ("POST", "/definitions/resize/runs", {"inputs": {"n": 1}, "version": "1"}),
+        ("DELETE", "/definitions/resize", None),
+        ("DELETE", "/definitions/resize", None),
+    ]
+    assert server.asked[0].headers["if-none-match"] == "*"
+    assert server.asked[1].headers["if-match"] == '"resize/1/3"'
+    assert ["idempotency-key" in asked.headers for asked in server.asked] == [True, False, False, True, False, False]
+
+
 def test_rows_and_pages_and_streams_are_iterated(client: Any, server: ScriptedServer) -> None:
     pages = [Reply(200, list_json(row_json(), next_cursor=RUN_ID)), Reply(200, list_json(row_json(id=OTHER_ID)))]
     listing = client.list_runs()
@@ -226,3 +267,14 @@ def test_a_wrong_key_is_said_and_no_text_shows_the_key(client: Any, server: Scri
         client.get_run(RUN_ID)
     with GyozaClient(server.url, "s3cret") as other:
         assert "s3cret" not in repr(other)
+
+
+def test_a_client_that_is_only_made_loads_neither_asyncio_nor_profiles_nor_certificates() -> None:
+    program = (
+        "import sys, gyoza_client; gyoza_client.GyozaClient('https://a/b', 'key');"
+        "print({'asyncio', 'tomllib', 'truststore', 'pydantic'} & set(sys.modules))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": SOURCE}, capture_output=True, text=True, check=False
+    )
+    assert printed.stdout == "set()\n", printed.stderr
