@@ -7,8 +7,11 @@ import pytest
 from clients.python.tests.conftest import MakeClient
 from clients.python.tests.scripted_server import HANG_UP, Asked, Reply, ScriptedServer
 from gyoza_client import (
+    DefinitionNotFound,
     IdempotencyKeyReused,
+    InvalidInputs,
     NotClaimant,
+    PreconditionFailed,
     RunCancelled,
     RunLocked,
     RunNotFound,
@@ -16,13 +19,13 @@ from gyoza_client import (
     State,
     ValidationFailed,
 )
-from testing.gateway import Gateway
+from testing.gateway import FUNCTION_OF_ROUTE, Gateway
 
 
 @pytest.fixture
 def handlers(server: ScriptedServer, api: Gateway) -> ScriptedServer:
     """The server, which asks the handlers. It forgets every third answer after the handler acted."""
-    headers_in = {"idempotency-key": "Idempotency-Key", "prefer": "Prefer"}
+    headers_in = {name.lower(): name for name in ("Idempotency-Key", "Prefer", "If-Match", "If-None-Match")}
 
     def ask(asked: Asked) -> Reply:
         query: dict[str, Any] = {}
@@ -143,3 +146,31 @@ def test_a_cancelled_run_is_raised_by_run(client: Any, handlers: ScriptedServer,
     handlers.answers_with(cancel_what_was_created)
     with pytest.raises(RunCancelled):
         client.run("busybox:1", timeout=10)
+
+
+@pytest.mark.skipif(("PUT", "/definitions/{name}") not in FUNCTION_OF_ROUTE, reason="the API has no definitions")
+def test_a_definition_is_put_run_listed_and_deleted(client: Any) -> None:
+    specs = {"width": {"type": "int"}, "quality": {"type": "float", "default": 0.8}}
+    first = client.create_definition("resize", version="1", image="resize:1", input_specs=specs, if_none_match="*")
+    assert (first.revision, first.input_specs["quality"].default) == (1, 0.8)
+    second = client.upsert_definition(
+        "resize", version="1", image="resize:2", input_specs=first.input_specs, queue="q", if_match=first
+    )
+    assert (second.revision, second.image, second.queue) == (2, "resize:2", "q")
+    with pytest.raises(PreconditionFailed):
+        client.upsert_definition("resize", version="1", image="resize:3", if_match=first)
+    client.upsert_definition("resize", version="2+b", image="resize:4")
+    assert client.get_definition("resize", version="2+b").image == client.get_definition("resize").image == "resize:4"
+    assert [row.version for row in client.list_definition_versions("resize", limit=1)] == ["2+b", "1"]
+    assert [row.name for row in client.list_definitions()] == ["resize"]
+    with pytest.raises(InvalidInputs) as refused:
+        client.create_run_from_definition("resize", {"height": 1}, version="1")
+    assert {misfit.type for misfit in refused.value.detail} == {"missing", "extra_forbidden"}
+    run = client.create_run_from_definition("resize", {"width": 640}, version="1", priority=7)
+    assert (run.op_definition, run.op_version, run.op_revision, run.priority) == ("resize", "1", 2, 7)
+    assert run.inputs == {"width": 640, "quality": 0.8}
+    assert [each.id for each in client.list_runs(op_definition="resize")] == [run.id]
+    client.delete_definition("resize")
+    with pytest.raises(DefinitionNotFound):
+        client.get_definition("resize")
+    assert client.get_definition("resize", version="1").deleted_at is not None
