@@ -1,5 +1,6 @@
 """Tests when a request is sent again, after which pause, and how long."""
 
+import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -204,6 +205,8 @@ def test_an_error_has_the_class_of_its_code_and_says_what_the_api_said(
         play.result(play.operations.retry_run(RUN_ID), [reply])
     assert str(raised.value) == text
     assert raised.value.status == reply.status
+    again = pickle.loads(pickle.dumps(raised.value))  # noqa: S301 - the pickle is our own
+    assert (type(again), str(again)) == (error if error is not ApiError else type(raised.value), text)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"null", b"{}", b'{"id": 1, "created_at": "yesterday"}'])

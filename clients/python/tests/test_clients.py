@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_type
 from uuid import UUID
 
 import pytest
@@ -26,9 +26,13 @@ from clients.python.tests.examples import (
 from clients.python.tests.scripted_server import HANG_UP, Asked, Reply, ScriptedServer
 from gyoza_client import (
     AsyncGyozaClient,
+    Event,
     Forbidden,
     GyozaClient,
     NoAnswer,
+    Page,
+    Pager,
+    Run,
     RunFailed,
     RunNotFound,
     UnexpectedAnswer,
@@ -206,6 +210,29 @@ def test_a_walk_that_is_left_early_leaves_the_client_usable(client: Any, server:
     assert next(iter(client.watch(RUN_ID))).seq == 0
     server.replies(Reply(200, run_json()))
     assert client.get_run(RUN_ID).id == RUN_ID
+
+
+def test_type_checkers_see_the_parameters_and_results_of_both_clients(server: ScriptedServer) -> None:
+    server.answers_with(
+        lambda asked: Reply(200, events_json(0, state="FAILED") if "events" in asked.path else run_json())
+    )
+    with GyozaClient(server.url, "key") as client:
+        run = client.create_run("busybox:1", priority=3)
+        assert_type(run, Run)
+        assert_type(client.list_runs(), Pager[Run, Page[Run]])
+        assert_type(list(client.watch(run)), list[Event])
+        with pytest.raises(TypeError):
+            client.get_run(run, colour="red")  # type: ignore[call-arg]
+
+    async def play() -> None:
+        async with AsyncGyozaClient(server.url, "key") as client:
+            run = await client.create_run("busybox:1", priority=3)
+            assert_type(run, Run)
+            assert_type([event async for event in client.watch(run)], list[Event])
+            with pytest.raises(TypeError):
+                await client.get_run(run, colour="red")  # type: ignore[call-arg]
+
+    asyncio.run(play())
 
 
 def test_threads_share_a_client(server: ScriptedServer) -> None:

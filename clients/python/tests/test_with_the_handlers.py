@@ -127,8 +127,7 @@ def test_edits_cancels_and_retries_are_answered_with_the_run(client: Any, handle
 def test_refusals_are_errors_with_their_details(client: Any) -> None:
     with pytest.raises(ValidationFailed) as refused:
         client.create_run("")
-    assert isinstance(refused.value.detail, tuple)
-    assert [misfit.loc for misfit in refused.value.detail] == [("body", "image")]
+    assert [misfit.loc for misfit in refused.value.misfits] == [("body", "image")]
     with pytest.raises(RunNotFound):
         client.get_run("6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911")
     assert client.claim_run("w1", queues=["empty"]) is None
@@ -165,7 +164,7 @@ def test_a_definition_is_put_run_listed_and_deleted(client: Any) -> None:
     assert [row.name for row in client.list_definitions()] == ["resize"]
     with pytest.raises(InvalidInputs) as refused:
         client.create_run_from_definition("resize", {"height": 1}, version="1")
-    assert {misfit.type for misfit in refused.value.detail} == {"missing", "extra_forbidden"}
+    assert {misfit.type for misfit in refused.value.misfits} == {"missing", "extra_forbidden"}
     run = client.create_run_from_definition("resize", {"width": 640}, version="1", priority=7)
     assert (run.op_definition, run.op_version, run.op_revision, run.priority) == ("resize", "1", 2, 7)
     assert run.inputs == {"width": 640, "quality": 0.8}

@@ -75,6 +75,11 @@ class ApiError(GyozaError):
         self.request_id: Final = request_id
         self.idempotency_key: Final = idempotency_key
 
+    @property
+    def misfits(self) -> tuple[Misfit, ...]:
+        """What does not fit, one for each fault; empty where ``detail`` is a sentence."""
+        return () if isinstance(self.detail, str) else self.detail
+
     def __str__(self) -> str:
         detail = self.detail if isinstance(self.detail, str) else "; ".join(map(_sentence, self.detail))
         return f"{self.status} {self.code}: {detail} (request {self.request_id})"
