@@ -57,7 +57,7 @@ check: $(VENVS)/dev/ready $(VENVS)/sam/ready $(VENVS)/checkov/ready  ## Lint, ty
 	$(DEV)/ruff format --check .
 	$(DEV)/ruff check .
 	$(DEV)/mypy
-	PYTHONPATH=layers/gyoza_domain $(DEV)/lint-imports
+	PYTHONPATH=layers/gyoza_domain:clients/python/src $(DEV)/lint-imports
 	$(SAM)/sam validate --lint --region us-east-1
 	$(VENVS)/checkov/bin/checkov --config-file .checkov.yaml
 

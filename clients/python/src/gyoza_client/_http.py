@@ -1,0 +1,109 @@
+"""The one module that knows the HTTP library. It turns a Send into an Answer or a Lost."""
+
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import httpx2
+
+from gyoza_client._steps import Answer, Lost, Send
+
+T = TypeVar("T")
+
+_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+"""What is raised before the first byte of a request is written."""
+
+
+class HttpTransport:
+    """Sends over connections that it keeps. Threads may share it."""
+
+    def __init__(self, url: str, api_key: str, *, is_loopback: bool) -> None:
+        self._url = url
+        self._connections = _Once(lambda: httpx2.Client(**_settings(url, api_key, is_loopback=is_loopback)))
+
+    def send(self, step: Send) -> Answer | Lost:
+        end = time.monotonic() + step.timeout_s
+        try:
+            with self._connections.get().stream(**_request(self._url, step)) as response:
+                body = bytearray()
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if time.monotonic() > end:
+                        return Lost(f"the answer took longer than {step.timeout_s:g} s", maybe_done=True)
+                return _answer(response, bytes(body))
+        except httpx2.HTTPError as error:
+            return _lost(error)
+
+    def close(self) -> None:
+        self._connections.get().close()
+
+
+class AsyncHttpTransport:
+    """Sends over connections that it keeps, in one event loop of asyncio."""
+
+    def __init__(self, url: str, api_key: str, *, is_loopback: bool) -> None:
+        self._url = url
+        self._connections = _Once(lambda: httpx2.AsyncClient(**_settings(url, api_key, is_loopback=is_loopback)))
+
+    async def send(self, step: Send) -> Answer | Lost:
+        import asyncio  # noqa: PLC0415 - a program without asyncio does not pay for it
+
+        try:
+            async with asyncio.timeout(step.timeout_s):
+                response = await self._connections.get().request(**_request(self._url, step))
+                return _answer(response, response.content)
+        except TimeoutError:
+            return Lost(f"the answer took longer than {step.timeout_s:g} s", maybe_done=True)
+        except httpx2.HTTPError as error:
+            return _lost(error)
+
+    async def close(self) -> None:
+        await self._connections.get().aclose()
+
+
+class _Once(Generic[T]):
+    """A value that is made when it is first asked for: the certificates of this machine take 50 ms to load."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: list[T] = []
+
+    def get(self) -> T:
+        with self._lock:
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]
+
+
+def _settings(url: str, api_key: str, *, is_loopback: bool) -> dict[str, Any]:
+    return {
+        "headers": {"X-API-Key": api_key, "User-Agent": "gyoza-client"},
+        # An address without TLS needs no certificates.
+        "verify": True if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        # No proxy that the environment names stands between this machine and itself.
+        "trust_env": not is_loopback,
+        "limits": httpx2.Limits(max_connections=None, max_keepalive_connections=20),
+    }
+
+
+def _request(url: str, step: Send) -> dict[str, Any]:
+    return {
+        "method": step.method,
+        "url": url + step.path,
+        # An empty query would remove the one that the path may have.
+        "params": list(step.query) or None,
+        "headers": dict(step.headers),
+        "content": step.body,
+        "timeout": step.timeout_s,
+    }
+
+
+def _answer(response: httpx2.Response, body: bytes) -> Answer:
+    return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)
+
+
+def _lost(error: httpx2.HTTPError) -> Lost:
+    return Lost(str(error) or type(error).__name__, maybe_done=not isinstance(error, _NEVER_SENT))

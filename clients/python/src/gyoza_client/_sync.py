@@ -1,0 +1,190 @@
+"""The client whose calls block."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
+
+from gyoza_client._calling import Caller, Limits
+from gyoza_client._configuration import find_address
+from gyoza_client._http import HttpTransport
+from gyoza_client._operations import Listing, Operations
+from gyoza_client._signatures import shown_as
+from gyoza_client._steps import Answer, Item, Lost, Operation, Reply, Send, Sleep, Stream
+
+P = ParamSpec("P")
+T = TypeVar("T")
+G = TypeVar("G")
+
+
+class Transport(Protocol):
+    def send(self, step: Send) -> Answer | Lost: ...
+
+    def close(self) -> None: ...
+
+
+class Pager(Generic[T, G]):
+    """A list: iterate over its rows, or over its ``pages()``. Each iteration begins anew."""
+
+    def __init__(self, driver: "Driver", listing: Listing[T, G]) -> None:
+        self._driver = driver
+        self._listing = listing
+
+    def __iter__(self) -> Iterator[T]:
+        for page in self.pages():
+            yield from self._listing.rows(page)
+
+    def pages(self) -> Iterator[G]:
+        """The pages. Those of runs and definitions that match nothing are passed over."""
+        return self._driver.stream(self._listing.walk())
+
+
+class Driver:
+    """Does what operations ask for."""
+
+    def __init__(self, transport: Transport, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.transport = transport
+        self._sleep = sleep
+
+    def run(self, operation: Operation[T]) -> T:
+        reply: Reply = None
+        try:
+            while True:
+                reply = self._do(operation.send(reply))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            operation.close()
+
+    def stream(self, stream: Stream[T]) -> Iterator[T]:
+        reply: Reply = None
+        try:
+            while True:
+                step = stream.send(reply)
+                if isinstance(step, Item):
+                    yield step.value
+                    reply = None
+                else:
+                    reply = self._do(step)
+        except StopIteration:
+            return
+        finally:
+            stream.close()
+
+    def _do(self, step: Send | Sleep) -> Reply:
+        if isinstance(step, Sleep):
+            self._sleep(step.seconds)
+            return None
+        return self.transport.send(step)
+
+
+def _call(
+    operation: Callable[Concatenate[Operations, P], Operation[T]],
+) -> "Callable[Concatenate[GyozaClient, P], T]":
+    @shown_as(operation)
+    def method(self: "GyozaClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._driver.run(operation(self._operations, *args, **kwargs))
+
+    return method
+
+
+def _pager(
+    listing: Callable[Concatenate[Operations, P], Listing[T, G]],
+) -> "Callable[Concatenate[GyozaClient, P], Pager[T, G]]":
+    @shown_as(listing, Pager)
+    def method(self: "GyozaClient", /, *args: P.args, **kwargs: P.kwargs) -> Pager[T, G]:
+        return Pager(self._driver, listing(self._operations, *args, **kwargs))
+
+    return method
+
+
+def _stream(
+    stream: Callable[Concatenate[Operations, P], Stream[T]],
+) -> "Callable[Concatenate[GyozaClient, P], Iterator[T]]":
+    @shown_as(stream, Iterator)
+    def method(self: "GyozaClient", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return self._driver.stream(stream(self._operations, *args, **kwargs))
+
+    return method
+
+
+class GyozaClient:
+    """A client of one deployment. Threads may share it.
+
+    Without ``url`` and ``api_key`` both come from the environment, a profile or the local stack that runs in this
+    folder. ``timeout`` bounds the wait for one answer and ``call_timeout`` a call with its repeats, in seconds.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        profile: str | None = None,
+        timeout: float = Limits.timeout,
+        call_timeout: float = Limits.call_timeout,
+        max_retries: int = Limits.max_retries,
+    ) -> None:
+        limits = Limits(timeout, call_timeout, max_retries)
+        address = find_address(url, api_key, profile)
+        self.url = address.url
+        self._driver = Driver(HttpTransport(address.url, address.api_key, is_loopback=address.is_loopback))
+        self._operations = Operations(Caller(limits))
+
+    create_run = _call(Operations.create_run)
+    get_run = _call(Operations.get_run)
+    list_runs = _pager(Operations.list_runs)
+    list_run_summaries = _pager(Operations.list_run_summaries)
+    update_run = _call(Operations.update_run)
+    retry_run = _call(Operations.retry_run)
+    cancel_run = _call(Operations.cancel_run)
+    add_event = _call(Operations.add_event)
+    report_event = _call(Operations.report_event)
+    list_events = _pager(Operations.list_events)
+    list_attempts = _pager(Operations.list_attempts)
+    heartbeat = _call(Operations.heartbeat)
+    claim_run = _call(Operations.claim_run)
+    get_definition = _call(Operations.get_definition)
+    list_definitions = _pager(Operations.list_definitions)
+    list_definition_versions = _pager(Operations.list_definition_versions)
+    upsert_definition = _call(Operations.upsert_definition)
+    create_definition = _call(Operations.create_definition)
+    delete_definition = _call(Operations.delete_definition)
+    create_run_from_definition = _call(Operations.create_run_from_definition)
+    watch = _stream(Operations.watch)
+    wait = _call(Operations.wait)
+    run = _call(Operations.run)
+    as_completed = _stream(Operations.as_completed)
+    request = _call(Operations.request)
+
+    def with_options(
+        self, *, timeout: float | None = None, call_timeout: float | None = None, max_retries: int | None = None
+    ) -> Self:
+        """A client with other limits on the same connections. Closing either closes both."""
+        caller = self._operations.caller
+        limits = caller.limits
+        if timeout is not None:
+            limits = replace(limits, timeout=timeout)
+        if call_timeout is not None:
+            limits = replace(limits, call_timeout=call_timeout)
+        if max_retries is not None:
+            limits = replace(limits, max_retries=max_retries)
+        other = object.__new__(type(self))
+        other.__dict__ |= self.__dict__ | {"_operations": Operations(replace(caller, limits=limits))}
+        return other
+
+    def close(self) -> None:
+        self._driver.transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"

@@ -1,0 +1,84 @@
+"""Runs the programs of the README against the handlers."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clients.python.tests.scripted_server import Asked, Reply, ScriptedServer
+from gyoza_client import _configuration
+from testing.gateway import Gateway
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+PROGRAMS = re.findall(r"^```python\n(.*?)^```", (PACKAGE / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def handlers(server: ScriptedServer, api: Gateway) -> ScriptedServer:
+    """The server, which asks the handlers. Whatever waits is completed as soon as somebody reads."""
+
+    def ask(asked: Asked) -> Reply:
+        if asked.method == "GET":
+            complete_what_waits(api)
+        query = {name: [value] for name, value in asked.query}
+        answer = api.call(asked.method, asked.path, asked.body, query=query)
+        return Reply(answer.status, answer.text.encode() or None, answer.headers)
+
+    server.answers_with(ask)
+    return server
+
+
+def complete_what_waits(api: Gateway) -> None:
+    for row in api.get("/runs", state="PENDING").json["data"]:
+        api.start(row["id"])
+        api.event(row["id"], "COMPLETED", payload={"outputs": {"done": True}})
+
+
+def play(program: str, server: ScriptedServer, home: Path) -> str:
+    """What the program prints. Its address comes from a profile."""
+    file = home / "gyoza/profiles.toml"
+    file.parent.mkdir()
+    file.touch(0o600)
+    file.write_text(f'[{_configuration._DEFAULT_PROFILE}]\nurl = "{server.url}"\napi_key = "key"\n')
+    played = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env={"XDG_CONFIG_HOME": str(home), "PYTHONPATH": str(PACKAGE / "src")},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert played.returncode == 0, played.stderr
+    return played.stdout
+
+
+def test_the_readme_has_four_programs() -> None:
+    assert len(PROGRAMS) == 4
+
+
+@pytest.mark.parametrize(
+    ("number", "printed"),
+    [
+        (0, r"\{'done': True\}\n"),
+        (1, r"0 1 STARTED \n1 1 COMPLETED \n(COMPLETED \{'done': True\}\n){2}([0-9a-f-]{36} 2\S+ \S+\n){2}"),
+        (3, r"STARTED \nCOMPLETED \n"),
+    ],
+)
+def test_a_program_prints_how_its_runs_went(
+    number: int, printed: str, handlers: ScriptedServer, tmp_path: Path
+) -> None:
+    assert re.fullmatch(printed, play(PROGRAMS[number], handlers, tmp_path))
+
+
+def test_the_worker_completes_what_waits(handlers: ScriptedServer, api: Gateway, tmp_path: Path) -> None:
+    runs = [api.create(queue="pictures", inputs={"width": width}) for width in (320, 640)]
+    play(PROGRAMS[2], handlers, tmp_path)
+    ended = [api.get(f"/runs/{run['id']}").json for run in runs]
+    assert [(run["state"], run["outputs"]) for run in ended] == [
+        ("COMPLETED", {"width": 320}),
+        ("COMPLETED", {"width": 640}),
+    ]
