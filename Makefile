@@ -12,6 +12,7 @@ SAM := $(VENVS)/sam/bin
 ENGINE := .local/dynamodb-local
 TESTS_NEED := setup $(if $(WITHOUT_ENGINE),,engine)
 AND_NO_ENGINE := $(if $(WITHOUT_ENGINE), and not engine)
+AND_NOT_LONGEST := $(if $(WITHOUT_LONGEST), and not longest)
 
 # openapi-typescript and what it needs, beside the generators of clients that come as wheels.
 GENERATORS := .local/generators
@@ -47,8 +48,8 @@ reload:  ## Wait until the stack of `make run` has the sources as they are now
 test: $(TESTS_NEED)  ## Run the tests that take seconds (ARGS="-k name" for some; WITHOUT_ENGINE=1 for those that need no engine)
 	@$(DEV)/python -m pytest -m "not long$(AND_NO_ENGINE)" --numprocesses auto --maxprocesses 8 --dist loadgroup $(ARGS)
 
-test-long: $(TESTS_NEED) $(GENERATORS)/ready  ## Run the tests that take minutes: races, faults, fuzz (ARGS, WITHOUT_ENGINE as above)
-	@$(DEV)/python -m pytest -m "long$(AND_NO_ENGINE)" -s $(ARGS)
+test-long: $(TESTS_NEED) $(GENERATORS)/ready  ## Run the tests that take minutes: races, faults, fuzz (ARGS, WITHOUT_ENGINE as above; WITHOUT_LONGEST=1)
+	@$(DEV)/python -m pytest -m "long$(AND_NO_ENGINE)$(AND_NOT_LONGEST)" -s $(ARGS)
 
 bench: $(VENVS)/bench/ready $(ENGINE)/ready  ## Measure against a floor and two peers (ONLY="warm price" for parts, MILLION=1 for a million runs)
 	@PYTHONPATH=layers/gyoza_domain $(VENVS)/bench/bin/python -m benchmarks $(addprefix --only ,$(ONLY)) $(if $(MILLION),--million)

@@ -153,7 +153,7 @@ def memory_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("memory_a_thread")
 @pytest.mark.parametrize(
     ("runs", "workers", "fault_rate"),
-    [(100, 12, 0.0), pytest.param(2_000, 64, 0.002, marks=pytest.mark.long)],
+    [(100, 12, 0.0), pytest.param(2_000, 64, 0.002, marks=[pytest.mark.long, pytest.mark.longest])],
     ids=["100 runs", "2,000 runs, torn reads and faults"],
 )
 def test_workers_that_race_through_the_handlers_claim_every_run_once_and_in_order(

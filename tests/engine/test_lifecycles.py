@@ -306,5 +306,6 @@ def test_the_handlers_and_the_timer_live_as_the_model(api: Gateway, clock: TestC
 
 
 @pytest.mark.long
+@pytest.mark.longest
 def test_the_handlers_and_the_timer_live_as_the_model_for_long(api: Gateway, clock: TestClock) -> None:
     play(api, clock, examples=50, steps=50)

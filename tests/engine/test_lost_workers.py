@@ -415,7 +415,7 @@ class Scale:
 @pytest.mark.parametrize("asks", [False, True], ids=["without idle workers", "with idle workers asking"])
 @pytest.mark.parametrize(
     "scale",
-    [Scale(30, 12), pytest.param(Scale(1_000, 300, fault_rate=0.002), marks=pytest.mark.long)],
+    [Scale(30, 12), pytest.param(Scale(1_000, 300, fault_rate=0.002), marks=[pytest.mark.long, pytest.mark.longest])],
     ids=["30 runs", "1,000 runs, torn reads and faults"],
 )
 def test_lost_runs_are_closed_in_time_and_no_other_run_is(
