@@ -274,8 +274,8 @@ def event_from(item: StoredItem) -> Event:
     return readable(item, _event_from)
 
 
-def seq_of(event_item_: StoredItem) -> int:
-    return int(sk_of(event_item_).rpartition("#")[2])
+def seq_of(event: StoredItem) -> int:
+    return int(sk_of(event).rpartition("#")[2])
 
 
 def _event_from(item: StoredItem) -> Event:

@@ -254,12 +254,12 @@ def created_key(created_at: datetime, run_id: str) -> str:
     return f"{instant_to_text(created_at)}#{run_id}"
 
 
-def run_id_of(created_key_: str) -> str:
-    return created_key_.partition("#")[2]
+def run_id_of(key: str) -> str:
+    return key.partition("#")[2]
 
 
-def created_at_text_of(created_key_: str) -> str:
-    return created_key_.partition("#")[0]
+def created_at_text_of(key: str) -> str:
+    return key.partition("#")[0]
 
 
 def created_bounds(

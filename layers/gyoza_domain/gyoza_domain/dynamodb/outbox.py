@@ -18,7 +18,7 @@ from .table_reader import ItemKey, TableReader
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_SUBJECTS_REMEMBERED = 10_000
+_MAX_SUBJECTS_REMEMBERED = 10_000
 
 _ATTRIBUTES = (
     "schema",
@@ -42,7 +42,7 @@ class DynamoDBOutbox:
     def __init__(self, client: "DynamoDBClient", table: str, clock: Clock) -> None:
         self._reader = TableReader(client, table, clock)
         # SPEC never changes, so a process reads it once a run.
-        self._subjects: RecentValues[Subject] = RecentValues(_SUBJECTS_REMEMBERED)
+        self._subjects: RecentValues[Subject] = RecentValues(_MAX_SUBJECTS_REMEMBERED)
 
     def read(self, ranges: Sequence[EventRange]) -> Mapping[str, Outgoing]:
         wanted = [key for each in ranges for key in self._keys(each)]

@@ -20,7 +20,7 @@ from .table_reader import MAX_BATCH_KEYS, ItemKey, TableReader
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_DOCUMENT_BYTES_A_READ = 5_000_000
+_MAX_DOCUMENT_BYTES_A_READ = 5_000_000
 """The most bytes of documents in one read. No answer holds more, so nothing is read in vain."""
 
 
@@ -143,7 +143,7 @@ def _by_read(heads: Sequence[Head], shape: RowShape) -> Iterator[Sequence[Head]]
     for head in heads:
         head_keys = len(row_keys(head, shape))
         head_bytes = 0 if shape is RowShape.SUMMARY else head.document_bytes
-        if some and (key_count + head_keys > MAX_BATCH_KEYS or size + head_bytes > _DOCUMENT_BYTES_A_READ):
+        if some and (key_count + head_keys > MAX_BATCH_KEYS or size + head_bytes > _MAX_DOCUMENT_BYTES_A_READ):
             yield some
             some, key_count, size = [], 0, 0
         some.append(head)

@@ -19,7 +19,7 @@ from .table_reader import MAX_BATCH_KEYS, ItemKey, TableReader
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_NEWEST_EVENTS_OF_POLL = 25
+_MAX_EVENTS_OF_POLL = 25
 """Events that a poll reads before it knows whether they are of the current attempt."""
 
 _ATTEMPTS_A_BATCH = MAX_BATCH_KEYS // MAX_EVENTS_OF_ATTEMPT
@@ -62,7 +62,7 @@ class DynamoDBRunReader:
         An event's number in the run is at least its number in its attempt, so the query meets no event that the first
         attempt's reader knows.
         """
-        newest = _NEWEST_EVENTS_OF_POLL
+        newest = _MAX_EVENTS_OF_POLL
         page = self._reader.query(run_id, keys.event_sk(after + 1), keys.HEAD, limit=newest + 1, newest_first=True)
         items = _by_sk(page.items)
         run = head_of_run(items.get(keys.HEAD), run_id).run

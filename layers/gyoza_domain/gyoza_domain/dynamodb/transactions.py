@@ -73,7 +73,7 @@ def _update_head(table: str, change: Change, head: Head) -> "TransactWriteItemTy
         claim_version = result_version = None
     elif _claims(change):
         claim_version = change.after.version
-    if change.closed is None and _tells_result(change):
+    if change.closed is None and _writes_result(change):
         result_version = change.after.version
     values = changing_attributes(
         change.after, lease_version=lease_version, claim_version=claim_version, result_version=result_version
@@ -106,8 +106,8 @@ def _writes_beside_head(
     if _claims(change):
         claim = codec.claim_attributes(change.after.attempt.claim)
         yield _update_beside(table, change, keys.CLAIM, claim, codec.CLAIM_ATTRIBUTES)
-    if _tells_result(change) and ended.result_source is ResultSource.PATCH:
-        result, told = _told_result(change)
+    if _writes_result(change) and ended.result_source is ResultSource.PATCH:
+        result, told = _result_to_write(change)
         claim = codec.claim_attributes(ended.claim)
         yield _update_beside(table, change, keys.OUTPUTS, result | claim, (*told, *codec.CLAIM_ATTRIBUTES))
 
@@ -206,7 +206,7 @@ def _claims(change: Change) -> bool:
     return claim is not None and claim != change.before.attempt.claim
 
 
-def _tells_result(change: Change) -> bool:
+def _writes_result(change: Change) -> bool:
     """True if the change edits the result of the current attempt."""
     before, after = change.before.attempt, change.after.attempt
     if not change.events:
@@ -218,7 +218,7 @@ def _carries_result(event: Event, ended: OpAttempt) -> bool:
     return ended.state.is_terminal and ended.result_source is ResultSource.EVENT and event.seq == ended.last_seq
 
 
-def _told_result(change: Change) -> tuple[Item, tuple[str, ...]]:
+def _result_to_write(change: Change) -> tuple[Item, tuple[str, ...]]:
     """The values to set on OUTPUTS, and the names of all attributes that the change decides.
 
     A decided attribute without a value is removed.

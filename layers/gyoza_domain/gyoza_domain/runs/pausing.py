@@ -8,7 +8,7 @@ from ..domain.errors import StorageUnavailable
 if TYPE_CHECKING:
     from .ports import Clock
 
-SETTLING_S = 1.0
+MAX_SETTLING_S = 1.0
 """The time for all pauses of one request (docs/guarantees.md)."""
 
 _FIRST_PAUSE_S = 0.02
@@ -21,7 +21,7 @@ _system_random = SystemRandom()
 class Pauses:
     """Makes random pauses that grow, with a limit for their sum."""
 
-    def __init__(self, clock: "Clock", total_s: float = SETTLING_S) -> None:
+    def __init__(self, clock: "Clock", total_s: float = MAX_SETTLING_S) -> None:
         self._clock = clock
         self._left_s = total_s
         self._bound_s = _FIRST_PAUSE_S
