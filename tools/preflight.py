@@ -108,7 +108,7 @@ def check_local_stack(port: str) -> None:
 
 
 def check_redelivery(run_id: str, from_seq: str) -> None:
-    """Raises Mistake if the run or the number is missing."""
+    """Raises Mistake if the run is missing, or if ``from_seq`` is not a whole number from -1 on."""
     usage = "make redeliver RUN=<id> FROM_SEQ=<n>, where -1 begins with the creation"
     if not run_id or not from_seq:
         raise Mistake(f"A run and a number to begin with are needed: {usage}")

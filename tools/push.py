@@ -58,7 +58,10 @@ class Stack:
 
 
 def redeliver(stack: Stack, run_id: str, from_seq: int) -> int:
-    """Publish to the end of the run's timeline. Returns the number of published events."""
+    """Publish from ``from_seq`` to the end of the run's timeline. Returns the number of published events.
+
+    Raises Refused if an event is refused, or if SNS takes none.
+    """
     published = 0
     next_seq: int | None = from_seq
     while next_seq is not None:
@@ -73,7 +76,7 @@ def redeliver(stack: Stack, run_id: str, from_seq: int) -> int:
 
 
 def replay(stack: Stack) -> int:
-    """Try every parked event once. Returns the number of published events."""
+    """Try every parked event once. Returns the number of published events. Raises Refused if any stays parked."""
     published: int = 0
     kept: int = 0
     reasons: list[dict[str, Any]] = []

@@ -40,7 +40,7 @@ ENDS: dict[str, dict[str, Any]] = {
     "COMPLETED": {"state": "COMPLETED", "outcome": "completed", "timeline": [("COMPLETED", {})]},
     IMMEDIATE: {"state": "CANCELLED", "outcome": "forced", "timeline": [("CANCELLED", {})]},
 }
-"""What a run shows if this end comes first."""
+"""The state, outcome and timeline of a run if this end comes first."""
 
 PAYLOADS = {"FAILED": {"error_message": "stopped"}}
 
@@ -83,7 +83,7 @@ def sweep() -> Counter[Deed]:
 
 
 def told(api: Gateway, run_id: str) -> dict[str, Any]:
-    """How the run stands, and its timeline after the request."""
+    """The state of the run, and its timeline after the request."""
     run = api.get(f"/runs/{run_id}").json
     assert (run["current_attempt"], run["lease_until"], run["deadline"]) == (1, None, None)
     return {

@@ -1,4 +1,4 @@
-"""What a worker sends after its lease has ended never reaches the next attempt, whoever holds that."""
+"""Tests that a request sent by a worker after its lease has ended never reaches the next attempt."""
 
 from typing import Any
 

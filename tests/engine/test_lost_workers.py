@@ -215,7 +215,7 @@ class Simulation:
         worker.acts_s = self._now_s + 1
         if answer.status == 204:
             self.counts["claims in vain"] += 1
-            # Where no idle worker asks, one comes now and then.
+            # An idle worker comes now and then if none asks again by itself.
             pause_s = int(answer.headers["Retry-After"]) if self._asks else self._rng.uniform(30, 90)
             worker.acts_s = self._now_s + pause_s
         elif answer.status == 503:

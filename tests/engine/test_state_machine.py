@@ -110,7 +110,7 @@ NONSENSE: st.SearchStrategy[Nonsense] = st.sampled_from(
 TERMS: dict[str, Any] = {"queue": "default"} | dict.fromkeys(
     ("start_at", "queue_ttl_s", "attempt_timeout_s", "retain_s", "executor", "report")
 )
-"""What a run shows of the terms that its request did not give."""
+"""The terms that a run shows if its request did not give them."""
 
 MINIMAL = (
     *("id", "state", "current_attempt", "event_count", "last_seq"),

@@ -21,7 +21,7 @@ STATUSES = {
     **dict.fromkeys(["create_run", "create_run_from_definition", "create_definition", "put_definition"], 201),
     "delete_definition": 204,
 }
-"""Of the functions whose success is not 200."""
+"""The status of success of each function that does not answer 200."""
 
 
 @pytest.mark.parametrize("base_path", BASE_PATHS)

@@ -150,7 +150,7 @@ def test_a_body_that_does_not_fit_changes_nothing(api: Gateway, running: str, st
 
 
 def told(api: Gateway, run_id: str) -> dict[str, Any]:
-    """How the run stands, and the types, messages and payloads of what came after the request."""
+    """The state of the run, and the types, messages and payloads of the events after the request."""
     run = api.get(f"/runs/{run_id}").json
     assert run["current_attempt"] == 1, "no new attempt"
     assert (run["lease_s"], run["lease_until"], run["deadline"]) == (None, None, None)

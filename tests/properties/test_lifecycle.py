@@ -420,7 +420,7 @@ def shown_of_model(attempt: ModelAttempt) -> dict[str, Any]:
 
 
 def shown_of_run(run: OpRun, now: datetime) -> dict[str, Any]:
-    """What a whole answer shows of the run, as the model names it."""
+    """The fields of the run that a whole answer shows, by the names of the model."""
     attempt = run.attempt
     shown, cancel, lease = shown_of_attempt(run, attempt), attempt.cancel, attempt.lease
     waits = attempt.not_before is not None and attempt.not_before > now

@@ -1,4 +1,4 @@
-"""What the bodies of leases, claims and time give to the commands."""
+"""Tests the values that the bodies of leases, claims and time give to the commands."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

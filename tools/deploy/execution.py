@@ -14,7 +14,10 @@ class DeploymentFailed(Exception):
 
 
 def execute(cloudformation: Any, change_set: str, *, poll_s: float = _POLL_S) -> None:
-    """Raises DeploymentFailed if the stack is rolled back or is not done after an hour."""
+    """Execute the change set and wait for the stack.
+
+    Raises DeploymentFailed if the stack is rolled back or is not done after an hour.
+    """
     change = cloudformation.describe_change_set(ChangeSetName=change_set)
     stack_id = change["StackId"]
     [before] = cloudformation.describe_stacks(StackName=stack_id)["Stacks"]

@@ -36,7 +36,10 @@ class LeftTable:
 
 
 def check_first_try(cloudformation: Any, dynamodb: Any, stack_name: str) -> list[str]:
-    """A text about the tables that earlier deployments of the stack left. Raises MustBeRemoved for a dead stack."""
+    """Returns one text for each table that an earlier deployment of the stack left.
+
+    Raises MustBeRemoved if CloudFormation accepts only the deletion of the stack.
+    """
     stack = deployed_stack(cloudformation, stack_name)
     is_dead = stack is not None and stack.status in _DEAD
     own = None if stack is None or is_dead else physical_id(cloudformation, stack_name, TABLE)

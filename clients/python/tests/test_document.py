@@ -37,7 +37,7 @@ METHODS = {
 """The methods of the client by the operation that they send."""
 
 OF_THE_CLIENT = {"watch", "wait", "run", "as_completed", "request", "with_options", "close", "url"}
-"""What the client has beyond the operations."""
+"""The methods and attributes of the client beyond the operations."""
 
 MODELS: dict[str, type[Model]] = {
     "OpRun": models.Run,

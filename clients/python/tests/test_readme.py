@@ -38,7 +38,7 @@ def complete_what_waits(api: Gateway) -> None:
 
 
 def play(program: str, server: ScriptedServer, home: Path) -> str:
-    """What the program prints. Its address comes from a profile."""
+    """The output of the program. Its address comes from a profile."""
     file = home / "gyoza/profiles.toml"
     file.parent.mkdir()
     file.touch(0o600)

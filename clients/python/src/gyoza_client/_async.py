@@ -37,7 +37,7 @@ class AsyncPager(Generic[T, G]):
                 yield row
 
     def pages(self) -> AsyncIterator[G]:
-        """The pages. Those of runs and definitions that match nothing are passed over."""
+        """Yields the pages. Lists of runs and of definitions leave empty pages out."""
         return self._driver.stream(self._listing.walk())
 
 

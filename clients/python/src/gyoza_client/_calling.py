@@ -38,7 +38,7 @@ _KEY: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
 class Repeats(Enum):
-    """When a request may be sent again."""
+    """The conditions under which a request may be sent again."""
 
     FREELY = auto()
     """Twice is as once: reads, puts, deletions, and whatever carries an Idempotency-Key."""

@@ -71,13 +71,13 @@ class ApiError(GyozaError):
         self.code: Final = code
         """Stable and in lower_snake_case; empty where something before the API answered."""
         self.detail: Final = detail
-        """A sentence, or what does not fit."""
+        """A sentence, or the faults of the request."""
         self.request_id: Final = request_id
         self.idempotency_key: Final = idempotency_key
 
     @property
     def misfits(self) -> tuple[Misfit, ...]:
-        """What does not fit, one for each fault; empty where ``detail`` is a sentence."""
+        """The faults of the request, each with its place; empty if ``detail`` is a sentence."""
         return () if isinstance(self.detail, str) else self.detail
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ from gyoza_client._steps import Answer, Lost, Send
 T = TypeVar("T")
 
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
-"""What is raised before the first byte of a request is written."""
+"""The errors that are raised before the first byte of a request is written."""
 
 
 class HttpTransport:

@@ -1,4 +1,4 @@
-"""What the API answers with, as frozen dataclasses. Their attributes have the API's names.
+"""The answers of the API as frozen dataclasses. Their attributes have the API's names.
 
 Each keeps the JSON object it was read from in ``raw``: a field that this release does not know is there. A value that
 an enumeration does not know is a plain string. Instants are datetimes in UTC.
@@ -109,7 +109,7 @@ class ExecutionSummary(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Cancel(Model):
-    """How a cancel that asked the worker to stop stands."""
+    """A request to the worker to stop, and its outcome so far."""
 
     requested_at: datetime
     by: str | None = None
@@ -133,7 +133,7 @@ class Event(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class _RunFields(Model):
-    """What whole runs, rows of lists and summaries have in common."""
+    """The fields that whole runs, rows of lists and summaries have in common."""
 
     id: str
     state: State | str
@@ -193,7 +193,7 @@ class RunSummary(_RunFields):
 
 @dataclass(frozen=True, kw_only=True)
 class RunMinimal(Model):
-    """How a run stands."""
+    """The run's state and counters, without its documents."""
 
     id: str
     state: State | str

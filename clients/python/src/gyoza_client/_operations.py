@@ -62,7 +62,7 @@ class Listing(Generic[T, P]):
 
 
 class Operations:
-    """All that the clients do, each as what its driver must do."""
+    """The methods of both clients. Each yields the steps that the client's driver takes."""
 
     def __init__(self, caller: Caller) -> None:
         self.caller: Final = caller
@@ -87,8 +87,8 @@ class Operations:
     ) -> Operation[Run]:
         """Create a run of a container image, in PENDING.
 
-        Repeats within the call create one run, for they carry one Idempotency-Key. Only an ``idempotency_key`` of your
-        own, kept where a crash does not reach it, also makes a later process find the run that this one created.
+        The call and its repeats create one run, because they carry one Idempotency-Key. If a later process must find
+        the run after a crash of this one, pass an ``idempotency_key`` of your own and keep it outside the process.
         """
         body = {
             "image": image,
@@ -163,9 +163,10 @@ class Operations:
         outputs: Json | None = None,
         priority: int | None = None,
     ) -> Operation[Run]:
-        """Edit a run past its timeline and the rules of states: for emergencies.
+        """Edit a run in an emergency. The rules of states do not apply, and the timeline gets no event.
 
-        It is sent again only where nothing can have happened; NoAnswer may mean that the edit was made.
+        The request is repeated only if the server never got it or said that it did nothing. After NoAnswer the edit
+        may have been made.
         """
         body = _given({"state": state, "outputs": outputs, "priority": priority})
         answer = yield from self.caller.call("PATCH", _run_path(run), body=body, repeats=Repeats.IF_NOTHING_HAPPENED)
@@ -494,7 +495,7 @@ class Operations:
         return ended
 
     def as_completed(self, runs: Iterable[RunRef], timeout: float | None = None) -> Stream[Run]:
-        """Each of the runs once, as it ends. Raises WaitTimeout, with one that has not, after ``timeout`` seconds.
+        """Yields each run once it has ended. Raises WaitTimeout with one that has not, after ``timeout`` seconds.
 
         It polls by pages of the list: a hundred runs that were created together cost one request a round. A run that no
         page shows is asked for by itself.
@@ -578,7 +579,7 @@ class Operations:
         limit: int | None,
         cursors: tuple[str | None, str | None],
     ) -> Listing[M, Page[M]]:
-        """The pages that hold something, after the first of the cursors or before the second."""
+        """The pages that are not empty, after the first of the cursors or before the second."""
         starting_after, ending_before = cursors
         cursor = "starting_after" if ending_before is None else "ending_before"
 

@@ -1,4 +1,4 @@
-"""What an operation yields to its driver, and what it gets back. No I/O happens here."""
+"""The steps that an operation yields to its driver, and the replies that it gets back. No I/O happens here."""
 
 import json
 from collections.abc import Generator, Mapping
@@ -30,7 +30,7 @@ class Sleep:
 
 @dataclass(frozen=True)
 class Item(Generic[T]):
-    """Hand a value to who iterates; the driver gives None back."""
+    """Hand a value to the caller that iterates; the driver gives None back."""
 
     value: T
 

@@ -36,7 +36,7 @@ class Pager(Generic[T, G]):
             yield from self._listing.rows(page)
 
     def pages(self) -> Iterator[G]:
-        """The pages. Those of runs and definitions that match nothing are passed over."""
+        """Yields the pages. Lists of runs and of definitions leave empty pages out."""
         return self._driver.stream(self._listing.walk())
 
 

@@ -41,6 +41,7 @@ def fits(needs: Constraints, capacity: Capacity) -> bool:
 
 
 def takes_gpu_work(capacity: Capacity) -> bool:
+    """True if the worker may take runs that need video memory: it offers some, or sets no bound."""
     return capacity.vram_mb is None or capacity.vram_mb > 0
 
 

@@ -29,7 +29,7 @@ KEY_LIFE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Claimed(Outcome):
-    """The run that a worker got. ``waited``: from the instant from which it could be claimed; None for a replay."""
+    """The run that a worker got. ``waited``: the time from claimable to claimed; None for a replay."""
 
     waited: timedelta | None = None
 

@@ -119,7 +119,7 @@ class DefinitionStore(Protocol):
 
 
 class DefinitionLists(Protocol):
-    """Many names at a time. A list may trail a write by the delay of the index."""
+    """Lists definitions, many names at a time. A list may trail a write by the delay of the index."""
 
     def page(self, limit: int, after: str | None, *, backwards: bool) -> DefinitionPage:
         """The latest version of each name that is not deleted, by name, right behind ``after``.

@@ -61,7 +61,7 @@ class Template:
     terms: Terms = field(default_factory=Terms)
 
     def is_same(self, other: "Template") -> bool:
-        """True if a put of either changes nothing of the other. The order of members in an object does not count."""
+        """True if the two have equal values. The order of members in a JSON object does not count."""
         return self._comparable() == other._comparable()
 
     def _comparable(self) -> tuple[Any, ...]:
@@ -93,7 +93,10 @@ class Definition:
 
 
 def put(current: Definition | None, name: str, version: str, template: Template, now: datetime) -> Definition:
-    """The version after the put of a template that does not stand already. ``current``: the version before it."""
+    """The version that a put makes. ``current``: the stored version, None if there is none.
+
+    The caller has made sure that ``template`` differs from the stored one.
+    """
     if current is None:
         return Definition(name, version, 1, now, now, template)
     updated_at = max(now, current.updated_at)

@@ -83,7 +83,7 @@ class Backoff:
     max_s: float | None = None
 
     def wait_s(self, failures: int) -> float:
-        """The wait after so many failures, at least one, without its random part."""
+        """The seconds to wait after the n-th failure, n >= 1, without the random part. ``failures`` is n."""
         initial_s = 0.0 if self.initial_s is None else self.initial_s
         factor = 2.0 if self.factor is None else self.factor
         max_s = 3_600.0 if self.max_s is None else self.max_s

@@ -158,7 +158,11 @@ def append_event(
 
 
 def claim(run: OpRun, worker_id: str, lease_s: int, now: datetime, *, start: bool) -> Change:
-    """Give the run to the worker, with a lease. Raises NotClaimable."""
+    """Give the run to the worker, with a lease.
+
+    Raises NotClaimable if the run does not wait for a worker, must wait longer, or has waited too long. Looks at
+    neither the queue nor the hardware, because the search for the run has compared both.
+    """
     attempt, at = run.attempt, max(now, run.updated_at)
     is_over = attempt.deadline is not None and attempt.deadline <= at
     if attempt.state is not State.PENDING or not attempt.is_offered or is_over or _waits(attempt, at):
@@ -217,11 +221,11 @@ def patch(
     priority: int | None = None,
     default_retain_s: int | None = None,
 ) -> Change:
-    """Edit the run and its current attempt without the rules. None keeps a field. Appends no event.
+    """Edit the run and its current attempt without the rules of states. Appends no event. None keeps a field.
 
     A change of the state ends lease, deadlines, backoff and a cancel request. A run that becomes PENDING is not offered
-    to claims. The run must have been loaded with its result if ``outputs`` is given, and with a result that an event
-    holds if ``state`` is live.
+    to claims. The caller loads the run with its result if ``outputs`` is given. If ``state`` is not terminal and an
+    event holds the result, the caller loads that too.
     """
     at = max(now, run.updated_at)
     attempt = run.attempt

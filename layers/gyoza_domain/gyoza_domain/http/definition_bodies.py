@@ -121,7 +121,7 @@ class RunFromDefinitionBody(StrictBody):
     def request(self, name: str, now: Callable[[], datetime], topics: Collection[str] | None) -> RunRequest:
         """The request. Raises RequestError 422 for a ``start_at`` too far ahead of ``now``, and TopicNotAllowed.
 
-        Last it raises DefinitionNotFound for a name that none may have.
+        Raises DefinitionNotFound if no definition may have the name, after all other checks.
         """
         check_start(self.start_at, now)
         delivery = allowed_delivery(self.event_delivery, topics)
@@ -138,7 +138,10 @@ class RunFromDefinitionBody(StrictBody):
 
 
 def put_body(event: APIGatewayProxyEvent, name: str) -> PutDefinitionBody:
-    """The body of ``PUT /definitions/{name}``. Raises RequestError 422, also for a name that none may have, and 413."""
+    """The body of ``PUT /definitions/{name}``. Raises RequestError 422 and 413.
+
+    The 422 includes a name in the path that no definition may have.
+    """
     values = required_object(event)
     body = values_as(PutDefinitionBody, values)
     if not is_name(name):

@@ -85,7 +85,7 @@ def _limit(event: APIGatewayProxyEvent) -> int:
 
 
 def preconditions(event: APIGatewayProxyEvent) -> Allows:
-    """What ``If-Match`` and ``If-None-Match`` allow a put to replace or to make."""
+    """The condition of ``If-Match`` and ``If-None-Match`` on the stored version, which is None if there is none."""
     expected, unexpected = header_list(event, "if-match"), header_list(event, "if-none-match")
     return partial(_allows, expected, unexpected)
 

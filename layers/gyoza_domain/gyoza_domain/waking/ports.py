@@ -95,7 +95,7 @@ class DueIndex(Protocol):
         """The newest note, or an older one for less than a second after a change."""
 
     def note_sweep(self, now: datetime) -> SweepNote:
-        """Note that a sweep has begun, and the standstill that it ends. Returns the note as it stands."""
+        """Note that a sweep begins at ``now``, and the standstill that it ends, if any. Returns the new note."""
 
 
 class Remains(Protocol):
