@@ -321,7 +321,7 @@ def test_a_request_for_many_rows_pauses_for_a_second_in_all(api: Gateway, pauses
 
 
 def test_a_run_whose_state_has_changed_is_not_listed_under_the_old_one(api: Gateway, pauses: Pauses) -> None:
-    """The read sees the claim before HEAD. When it reads the row again, HEAD is RUNNING."""
+    """The read sees the claim before HEAD. HEAD is RUNNING at its second read of the row."""
     assert pauses
     wrong: list[str] = []
     with torn() as table:

@@ -1,6 +1,6 @@
 """The rules of time: the instants at which the server acts on a run by itself, and what it decides then.
 
-Of several past instants the earliest decides.
+The earliest of several past instants decides.
 """
 
 from dataclasses import replace

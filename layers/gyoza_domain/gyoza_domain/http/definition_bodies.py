@@ -161,12 +161,12 @@ def create_body(event: APIGatewayProxyEvent) -> CreateDefinitionBody:
 
 
 def run_body(event: APIGatewayProxyEvent) -> RunFromDefinitionBody:
-    """The body of ``POST /definitions/{name}/runs``; a missing one is as if empty. Raises RequestError 422."""
+    """The body of ``POST /definitions/{name}/runs``; a missing one counts as empty. Raises RequestError 422."""
     return values_as(RunFromDefinitionBody, object_body(event))
 
 
 def _check_size(values: dict[str, Any], body: PutDefinitionBody) -> None:
-    """Raises RequestError 413. What an answer adds to the put that it shows does not count."""
+    """Raises RequestError 413 for too large a put. The fields that only an answer has do not count."""
     if len(dump(values).encode()) <= MAX_DEFINITION_BYTES:
         return
     if body.revision is None or len(dump(_as_put(body)).encode()) > MAX_DEFINITION_BYTES:

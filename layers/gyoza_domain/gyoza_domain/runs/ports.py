@@ -148,7 +148,7 @@ class RunStore(Protocol):
         """
 
     def remove(self, removal: Removal) -> None:
-        """Make the run unknown to every reader at once. What remains of it is deleted later.
+        """Make the run unknown to every reader at once. The items that remain are deleted later.
 
         Raises NotWritten and OutcomeUnknown.
         """
