@@ -68,6 +68,8 @@ def test_every_event_of_a_run_is_pushed(api: Api, endpoint: Endpoint, topic: str
                 "state": state,
                 "image": "busybox:1",
                 "op_definition": None,
+                "op_version": None,
+                "op_revision": None,
                 **({"will_retry": True} if event["type"] == "FAILED" else {}),
             },
         }
@@ -101,6 +103,8 @@ def test_a_creation_is_pushed_without_an_entry_in_the_timeline(api: Api, endpoin
         "state": "PENDING",
         "image": "busybox:1",
         "op_definition": None,
+        "op_version": None,
+        "op_revision": None,
     }
     assert attributes == {"run_id": run_id, "type": "CREATED", "state": "PENDING", "attempt": "1"}
 
