@@ -153,7 +153,7 @@ class Run:
             "constraints": self.constraints,
             "retry_policy": {"max_attempts": self.replay.max_attempts},
             "event_delivery": None,
-            "op_definition": None,
+            **dict.fromkeys(("op_definition", "op_version", "op_revision")),
             **TERMS,
             "current_attempt": attempt["attempt"],
             "event_count": attempt["event_count"],
