@@ -57,6 +57,8 @@ _choices = Random(0)
 _numbers = count(1)
 _runs: dict[str, tuple[State, int]] = {}
 """State and current attempt of the runs in recent answers, the latest last."""
+_DAY_S = 86_400
+
 _claimants: dict[str, str] = {}
 """The worker of each run that a claim gave away."""
 _shown: set[str] = set()
@@ -68,6 +70,7 @@ _definitions: dict[str, str] = {}
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
     number = next(_numbers)
+    _keep_run(case)
     if case.meta is None or case.meta.phase.name is TestPhase.STATEFUL or number % _AS_DRAWN == 0:
         return
     key = (case.headers or {}).get("Idempotency-Key")
@@ -81,6 +84,13 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
         _make_agree(case.query)
     if case.path_parameters and not case.meta.is_negative_at(ParameterLocation.PATH):
         _aim(case)
+
+
+def _keep_run(case: Any) -> None:
+    """Lets no run vanish by its retention during the test: later requests expect it to be there."""
+    retain_s = case.body.get("retain_s") if isinstance(case.body, dict) else None
+    if type(retain_s) is int and 0 <= retain_s < _DAY_S:
+        case.body = case.body | {"retain_s": _DAY_S}
 
 
 _OF_DEFINITIONS = frozenset(each.name for each in operations() if each.path.startswith("/definitions"))
@@ -201,7 +211,8 @@ def _is_rightly_refused(case: Any, answer: Any) -> bool:
         case "run_not_found":
             return case.path_parameters["id"] not in _shown
         case "definition_not_found":
-            version = (case.query or {}).get("version") or (case.body or {}).get("version")
+            body = case.body if isinstance(case.body, dict) else {}
+            version = (case.query or {}).get("version") or body.get("version")
             return version is not None or case.path_parameters["name"] not in _definitions
         case "invalid_cursor":
             cursors = [case.query[name] for name in ("starting_after", "ending_before") if name in case.query]
