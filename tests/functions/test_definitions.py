@@ -218,6 +218,21 @@ def test_64_kib_are_taken_and_a_byte_more_is_413(api: Gateway) -> None:
     assert api.get("/definitions/resize").text == shown.text
 
 
+def test_an_answer_of_64_kib_is_taken_back_with_its_retry_policy(api: Gateway) -> None:
+    def body(description: str) -> dict[str, Any]:
+        policy = {"backoff_s": 1, "backoff_factor": 3, "max_backoff_s": 60.5}
+        return BODY | {
+            "retry_policy": policy,
+            "input_specs": {"a": {"type": "string", "description": description}},
+        }
+
+    room = 65_536 - len(json.dumps(body(""), separators=(",", ":")))
+    shown = api.put("/definitions/resize", body("x" * room))
+    assert shown.status == 201
+    again = api.put("/definitions/resize", shown.json)
+    assert (again.status, again.text) == (200, shown.text)
+
+
 def test_a_topic_that_the_deployment_does_not_list_is_422(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     put(api, event_delivery={"topic": "orders"})
     monkeypatch.setenv("GYOZA_TOPICS", "a,b.fifo")

@@ -21,6 +21,7 @@ from gyoza_domain.dynamodb.definition_items import (
     version_items,
     whole,
 )
+from gyoza_domain.http.json_text import dump
 from testing.capacity import item_bytes
 
 AT = datetime(2026, 3, 2, 20, 0, 0, 42_000, tzinfo=UTC)
@@ -37,7 +38,7 @@ specs = st.builds(
     InputSpec,
     type=st.sampled_from(InputType),
     required=st.booleans(),
-    default=st.none() | json_values.map(lambda value: JsonText(json.dumps(value, ensure_ascii=False))),
+    default=st.none() | json_values.map(dump),
     description=texts,
 )
 deliveries = st.none() | st.builds(
@@ -90,6 +91,14 @@ def test_a_version_costs_a_row_what_its_row_needs_and_a_write_what_its_bytes_do(
             item_bytes(items[0]) % READ_UNIT_BYTES == 0
             or item_bytes(items[0]) % READ_UNIT_BYTES > READ_UNIT_BYTES - 200
         )
+
+
+@given(st.sampled_from(["", "\\", '"', "x", "\n", "é"]), st.integers(1, 10_000))
+def test_the_text_of_a_default_is_written_as_it_is_sent(text: str, times: int) -> None:
+    default = dump([text] * times)
+    template = Template("i", {"a": InputSpec(InputType.ARRAY, required=False, default=default)})
+    items = version_items(Definition("d", "1", 1, AT, AT, template), 7)
+    assert sum(item_bytes(item) for item in items) < len(default.encode()) + 500
 
 
 @given(names, st.lists(st.tuples(versions, st.integers(1, 10**6)), min_size=1, max_size=80))

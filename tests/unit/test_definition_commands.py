@@ -35,10 +35,13 @@ class Clock:
 
 @dataclass
 class Store:
-    """Raises ``refusals`` in order, the last one for ever. ``stands``: a refused write takes effect all the same."""
+    """Raises ``refusals`` in order, the last one for ever; None is no refusal.
+
+    ``stands``: a refused write takes effect all the same.
+    """
 
     stored: Stored | None = None
-    refusals: list[NotWritten] = field(default_factory=list)
+    refusals: list[NotWritten | None] = field(default_factory=list)
     stands: bool = False
     overtaken_by: Definition | None = None
     puts: list[Put] = field(default_factory=list)
@@ -98,6 +101,15 @@ def test_an_earlier_sending_that_another_put_may_have_replaced_is_not_sent_again
     with pytest.raises(OutcomeUnknown):
         put_definition(store, Clock(), DRAFT, lambda _: True)
     assert len(store.puts) == 1
+
+
+@pytest.mark.parametrize("key", [None, PutKey("digest", "fingerprint", BEGINNING + timedelta(days=1))])
+def test_a_put_of_what_stands_is_sent_until_its_version_is_the_latest(key: PutKey | None) -> None:
+    mine = Definition("d", "1", 1, BEGINNING, BEGINNING, DRAFT.template)
+    store = Store(Stored("2", None, mine), refusals=[DefinitionChanged("d", was_resent=True), None])
+    outcome = put_definition(store, Clock(), DRAFT, lambda _: True, key=key)
+    assert (outcome.definition, len(store.puts)) == (mine, 2)
+    assert store.stored == Stored("1", None, mine)
 
 
 def test_a_precondition_is_judged_anew_once_another_put_was_faster() -> None:

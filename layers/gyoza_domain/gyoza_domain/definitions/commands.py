@@ -96,8 +96,8 @@ def put_definition(
     sent: Put | None = None
     while True:
         stored = store.load(draft.name, draft.version, patience.settling)
-        if sent is not None and stored is not None and stored.definition == sent.after:
-            # The earlier sending of this request stands.
+        if sent is not None and sent.changes and stored is not None and stored.definition == sent.after:
+            # The earlier sending of this request stands. One that changes nothing of the version would look so anyway.
             return PutOutcome(sent.after, is_new=sent.is_new)
         put = _decide(None if stored is None else stored.definition, draft, allows, clock.now(), was_sent=bool(sent))
         if not put.changes and key is None and _is_latest(stored, draft.version):

@@ -7,6 +7,7 @@ what a read unit pays for. REST holds the remainder of the text.
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from ..definitions.ports import PutKey, PutUse
 from ..domain.definition import Definition, InputSpec, InputType, Template
@@ -187,17 +188,28 @@ def _with_specs(definition: Definition, specs: str) -> Definition:
     if not specs:
         return definition
     input_specs = {
-        name: InputSpec(InputType(type_), required, None if default is None else JsonText(default), description)
-        for name, (type_, required, default, description) in json.loads(specs).items()
+        name: InputSpec(InputType(type_), required, _json_text(default[0]) if default else None, description)
+        for name, (type_, required, description, *default) in json.loads(specs).items()
     }
     return replace(definition, template=replace(definition.template, input_specs=input_specs))
 
 
 def _specs_text(template: Template) -> str:
+    """The specs as one JSON text. A default is a value in it: as a text it would be escaped, and cost up to twice."""
     specs = {
-        name: [spec.type, spec.required, spec.default, spec.description] for name, spec in template.input_specs.items()
+        name: [
+            spec.type,
+            spec.required,
+            spec.description,
+            *([] if spec.default is None else [json.loads(spec.default)]),
+        ]
+        for name, spec in template.input_specs.items()
     }
-    return json.dumps(specs, ensure_ascii=False, separators=(",", ":"))
+    return _json_text(specs)
+
+
+def _json_text(value: Any) -> JsonText:
+    return JsonText(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def _parted(specs: str, first_bytes: int) -> tuple[str, str]:

@@ -179,4 +179,7 @@ def _as_put(answer: PutDefinitionBody) -> dict[str, Any]:
     for spec in fields.get("input_specs", {}).values():
         if "default" in spec:
             spec.pop("required", None)
+    # The model turns 1 to 1.0, and an answer shows 1.
+    policy: dict[str, float] = fields.get("retry_policy", {})
+    policy.update({name: int(value) for name, value in policy.items() if value == int(value)})
     return {name: value for name, value in fields.items() if value != {}}
