@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -62,6 +62,7 @@ from gyoza_domain.runs.ports import (
 )
 from gyoza_domain.runs.saving import CONFLICT_DEADLINE_S
 from gyoza_domain.runs.views import RunView
+from tests.support.clocks import FakeClock
 
 NOW = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
 RUN_ID = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
@@ -74,24 +75,6 @@ KEY = IdempotencyKey("0a1b", "the body")
 
 def a_run(state: State = State.PENDING, version: int = 1) -> OpRun:
     return OpRun(RUN_ID, NOW, NOW, OpAttempt(1, state), version=version)
-
-
-@dataclass
-class FakeClock:
-    """A clock that moves only while a request sleeps or saves."""
-
-    seconds: float = 1_000.0
-    pauses: list[float] = field(default_factory=list)
-
-    def now(self) -> datetime:
-        return NOW + timedelta(seconds=self.seconds)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.seconds += seconds
 
 
 class FixedIds:

@@ -1,7 +1,6 @@
 """Pauses of one request, which share a second."""
 
 import random
-from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
@@ -9,22 +8,7 @@ import pytest
 from gyoza_domain.domain.errors import StorageUnavailable
 from gyoza_domain.runs import pausing
 from gyoza_domain.runs.pausing import MAX_SETTLING_S, Pauses
-
-
-class FakeClock:
-    """Keeps how long it was asked to sleep."""
-
-    def __init__(self) -> None:
-        self.pauses: list[float] = []
-
-    def now(self) -> datetime:
-        return datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
+from tests.support.clocks import FakeClock
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Readings that are repeated while they meet half a transaction."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import pytest
 
@@ -9,24 +8,9 @@ from gyoza_domain.domain.errors import RunNotFound, StorageUnavailable, Unreadab
 from gyoza_domain.dynamodb.attributes import UnreadableItem
 from gyoza_domain.dynamodb.settling import NotThereYet, settled
 from gyoza_domain.runs.pausing import Pauses
+from tests.support.clocks import FakeClock
 
 RUN_ID = "6f1c2a54-9d1b-4c55-8a39-2f0f5c7be911"
-
-
-class FakeClock:
-    """A clock that records its pauses."""
-
-    def __init__(self) -> None:
-        self.pauses: list[float] = []
-
-    def now(self) -> datetime:
-        return datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
 
 
 @pytest.fixture

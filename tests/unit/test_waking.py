@@ -25,6 +25,7 @@ from gyoza_domain.runs.ports import ChangedMeanwhile, Extent, Loaded, Overloaded
 from gyoza_domain.waking.commands import MAX_TRIES, PASSING_INTERVAL_S, Deed, PassingWaker, Waker
 from gyoza_domain.waking.ports import DueEntry, DuePage, Subject, SweepNote
 from gyoza_domain.waking.sweep import MAX_DELETED_OF_RUN, RESERVE_S, Sweep, SweepReport
+from tests.support.clocks import FakeClock
 
 NOW = datetime(2026, 3, 2, 20, 0, tzinfo=UTC)
 NO_STANDSTILL = SweepNote(NOW)
@@ -49,22 +50,6 @@ def timed_out(run: OpRun) -> OpRun:
 
 def expired(run: OpRun) -> OpRun:
     return replace(run, attempt=replace(run.attempt, state=State.COMPLETED), expires_at=NOW - SECOND)
-
-
-@dataclass
-class FakeClock:
-    seconds: float = 0.0
-    pauses: list[float] = field(default_factory=list)
-
-    def now(self) -> datetime:
-        return NOW + timedelta(seconds=self.seconds)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.seconds += seconds
 
 
 class Runs:
@@ -176,7 +161,7 @@ def entry_of(run: OpRun, subject: Subject = Subject.RUN) -> DueEntry:
 
 
 def woken(store: Runs, entry: DueEntry, note: SweepNote = NO_STANDSTILL, index: Index | None = None) -> Deed:
-    clock = FakeClock()
+    clock = FakeClock(seconds=0.0)
     return Waker(store, index or Index(), clock, default_retain_s=None).wake(entry, note).deed
 
 
@@ -212,7 +197,7 @@ def test_a_run_enters_the_index_of_claims() -> None:
 
 def test_the_retention_of_the_deployment_begins_with_an_end_by_the_timer() -> None:
     store = Runs(timed_out(a_run()))
-    waker = Waker(store, Index(), FakeClock(), default_retain_s=100)
+    waker = Waker(store, Index(), FakeClock(seconds=0.0), default_retain_s=100)
     waker.wake(entry_of(store.runs["run-1"]), NO_STANDSTILL)
     assert store.runs["run-1"].expires_at == NOW + timedelta(seconds=100)
 
@@ -268,7 +253,7 @@ def test_a_heartbeat_that_comes_first_keeps_the_run() -> None:
 
 
 def test_a_run_that_keeps_changing_is_left_to_the_next_sweep() -> None:
-    store, clock = Runs(timed_out(a_run())), FakeClock()
+    store, clock = Runs(timed_out(a_run())), FakeClock(seconds=0.0)
     store.before_write = lambda run: store.runs.update({"run-1": replace(run, version=run.version + 1)})
     waker = Waker(store, Index(), clock, default_retain_s=None)
     assert waker.wake(entry_of(store.runs["run-1"]), NO_STANDSTILL).deed is Deed.DELAYED
@@ -292,7 +277,7 @@ def test_a_run_that_no_repetition_helps_is_told_with_its_error(error: Exception)
     store, index = Runs(), Index()
     store.broken["run-1"] = error
     entry = DueEntry("run-1", Subject.RUN, NOW)
-    result = Waker(store, index, FakeClock(), default_retain_s=None).wake(entry, NO_STANDSTILL)
+    result = Waker(store, index, FakeClock(seconds=0.0), default_retain_s=None).wake(entry, NO_STANDSTILL)
     assert (result.deed, result.error) == (Deed.UNWAKEABLE, error)
 
 
@@ -316,7 +301,7 @@ def test_a_lease_that_ran_out_in_a_standstill_gets_one_lease_more() -> None:
 
 
 def test_a_spared_lease_is_not_spared_again() -> None:
-    store, clock = Runs(leased(a_run(), ended_s_ago=200)), FakeClock()
+    store, clock = Runs(leased(a_run(), ended_s_ago=200)), FakeClock(seconds=0.0)
     waker = Waker(store, Index(), clock, default_retain_s=None)
     waker.wake(entry_of(store.runs["run-1"], Subject.LEASE), STOOD_STILL)
     clock.seconds = 61
@@ -339,7 +324,7 @@ def test_a_deadline_in_a_standstill_is_not_spared() -> None:
 def swept(
     store: Runs, index: Index, left: Left | None = None, time_left: Callable[[], float] = lambda: 60.0
 ) -> SweepReport:
-    clock = FakeClock()
+    clock = FakeClock(seconds=0.0)
     waker = Waker(store, index, clock, default_retain_s=None)
     return Sweep(waker, index, left or Left(), clock).sweep(time_left)
 
@@ -430,7 +415,7 @@ def test_a_defect_of_a_deletion_is_told_and_the_others_are_deleted() -> None:
 
 
 def passing(store: Runs, index: Index) -> tuple[PassingWaker, FakeClock]:
-    clock = FakeClock()
+    clock = FakeClock(seconds=0.0)
     return PassingWaker(Waker(store, index, clock, default_retain_s=None), index, clock), clock
 
 
