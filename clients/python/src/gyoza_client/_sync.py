@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from gyoza_client._calling import Caller, Limits
-from gyoza_client._configuration import find_address
+from gyoza_client._configuration import Address, find_address
 from gyoza_client._http import HttpTransport
 from gyoza_client._operations import Listing, Operations
 from gyoza_client._signatures import shown_as
@@ -80,6 +80,10 @@ class Driver:
         return self.transport.send(step)
 
 
+def _driver(address: Address) -> Driver:
+    return Driver(HttpTransport(address.url, address.api_key, is_loopback=address.is_loopback))
+
+
 def _call(
     operation: Callable[Concatenate[Operations, P], Operation[T]],
 ) -> "Callable[Concatenate[GyozaClient, P], T]":
@@ -130,7 +134,8 @@ class GyozaClient:
         limits = Limits(timeout, call_timeout, max_retries)
         address = find_address(url, api_key, profile)
         self.url = address.url
-        self._driver = Driver(HttpTransport(address.url, address.api_key, is_loopback=address.is_loopback))
+        self._address = address
+        self._driver = _driver(address)
         self._operations = Operations(Caller(limits))
 
     create_run = _call(Operations.create_run)
@@ -171,8 +176,15 @@ class GyozaClient:
             limits = replace(limits, call_timeout=call_timeout)
         if max_retries is not None:
             limits = replace(limits, max_retries=max_retries)
+        return self._copy(_operations=Operations(replace(caller, limits=limits)))
+
+    def _with_own_connections(self, limits: Limits) -> Self:
+        """A client of the same address that shares nothing with this one and is closed by itself."""
+        return self._copy(_driver=_driver(self._address), _operations=Operations(Caller(limits)))
+
+    def _copy(self, **changed: object) -> Self:
         other = object.__new__(type(self))
-        other.__dict__ |= self.__dict__ | {"_operations": Operations(replace(caller, limits=limits))}
+        other.__dict__ |= self.__dict__ | changed
         return other
 
     def close(self) -> None:

@@ -1,0 +1,1 @@
+"""The lease of an attempt, renewed while its work goes on."""
