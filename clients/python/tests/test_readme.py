@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.python.tests.handlers import answer_of
 from clients.python.tests.scripted_server import Asked, Reply, ScriptedServer
 from gyoza_client import _configuration
 from testing.gateway import Gateway
@@ -23,9 +24,7 @@ def handlers(server: ScriptedServer, api: Gateway) -> ScriptedServer:
     def ask(asked: Asked) -> Reply:
         if asked.method == "GET":
             complete_what_waits(api)
-        query = {name: [value] for name, value in asked.query}
-        answer = api.call(asked.method, asked.path, asked.body, query=query)
-        return Reply(answer.status, answer.text.encode() or None, answer.headers)
+        return answer_of(api, asked)
 
     server.answers_with(ask)
     return server
