@@ -116,13 +116,16 @@ class Claims:
             time.sleep(min(seconds, 0.5))
 
     def _unless_stopped(self, claim: Claim) -> Claim | None:
-        """The claim; after the stop its run goes back to its queue, which costs it nothing."""
         if not self._stop.is_set:
             return claim
+        self.give_back(claim)
+        return None
+
+    def give_back(self, claim: Claim) -> None:
+        """Return a run that was not begun to its queue, which costs it nothing. If that fails, its lease runs out."""
         try:
             Driver(self._transport).run(
                 self._last_operations.report_event(claim.run, EventType.RETRIED, attempt=claim.run.current_attempt)
             )
         except GyozaError as failure:
             log.warning("Run %s was not given back, its lease will run out: %s", claim.run.id, failure)
-        return None
