@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clients.python.tests.handlers import answer_of
-from clients.python.tests.scripted_server import ScriptedServer
+from clients.python.tests.scripted_server import Asked, Reply, ScriptedServer
 from testing.gateway import Gateway
 
 SOURCE = str(Path(__file__).resolve().parents[1] / "src")
@@ -104,6 +104,21 @@ def test_a_job_that_goes_on_after_the_grace_fails_as_interrupted(start: Start, a
     assert ended(process) == (128 + signal.SIGTERM, ["saved"])
     assert 0.5 < time.monotonic() - before < 10
     assert end_of(api, run) == ("FAILED", "interrupted")
+
+
+def test_an_end_that_is_being_reported_is_not_interrupted(start: Start, server: ScriptedServer, api: Gateway) -> None:
+    run = api.create(queue="q")
+
+    def answer_ends_late(asked: Asked) -> Reply:
+        if (asked.body or {}).get("type") == "COMPLETED":
+            time.sleep(0.8)
+        return answer_of(api, asked)
+
+    server.answers_with(answer_ends_late)
+    process = start("signal.raise_signal(signal.SIGTERM)\njob.complete()", grace_s=0.3)
+    begun(process)
+    assert ended(process) == (0, ["ended"])
+    assert end_of(api, run) == ("COMPLETED", None)
 
 
 def test_a_second_signal_ends_the_grace(start: Start, api: Gateway) -> None:

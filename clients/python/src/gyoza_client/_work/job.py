@@ -220,7 +220,9 @@ class Job:
             return EventType.COMPLETED, {"outputs": {}}
         if isinstance(error, Exception):
             return EventType.FAILED, _failure(error)
-        return EventType.FAILED, {"error_message": f"Interrupted by {type(error).__name__}", "reason": "interrupted"}
+        gave_up = isinstance(error, GeneratorExit)
+        message = "The worker gave the job up" if gave_up else f"Interrupted by {type(error).__name__}"
+        return EventType.FAILED, {"error_message": message, "reason": "interrupted"}
 
     def _end(self, type_: EventType, payload: Json | None) -> None:
         """Report the end until it is acknowledged, while the lease lasts. Raises LeaseLost or what the API refuses."""
