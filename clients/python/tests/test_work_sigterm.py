@@ -17,7 +17,7 @@ from testing.gateway import Gateway
 SOURCE = str(Path(__file__).resolve().parents[1] / "src")
 
 PROGRAM = """
-import os, signal, threading, time
+import os, signal, threading, time, warnings
 from gyoza_client import GyozaClient
 
 with GyozaClient() as client:
@@ -154,6 +154,7 @@ def test_children_of_a_job_end_by_the_signal(start: Start, api: Gateway) -> None
     """A child that was forked inherits the handler of its parent."""
     api.create(queue="q")
     process = start(
+        "warnings.simplefilter('ignore')\n"  # Python 3.12 and later warn of a fork beside threads.
         "child = os.fork()\n"
         "if child == 0:\n"
         "    time.sleep(600)\n"
