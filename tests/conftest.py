@@ -1,8 +1,7 @@
 """Provides the engines that handlers run on and the gateway that calls them."""
 
 import os
-from collections.abc import Generator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from uuid import uuid4
 
 import boto3
@@ -18,26 +17,6 @@ from testing.gateway import Gateway
 from testing.http_api import ServedApi, served_by_a_process
 from testing.lossy_proxy import LossyProxy
 from testing.table import create_table, forget_clients
-from tests.support.turns import Turns
-
-TURNS = Turns(Path(__file__).resolve().parents[1] / ".local/tests.lock")
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test by its fixtures: as an engine test, or as an end-to-end test in the one group that shares a stack."""
-    fixtures = getattr(item, "fixturenames", ())
-    if "engine_url" in fixtures:
-        item.add_marker("engine")
-    if "e2e" in item.path.parts:
-        item.add_marker("e2e")
-        item.add_marker(pytest.mark.xdist_group("e2e"))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
-    """Run a test of contention alone, with its fixtures. The other processes wait until it ends."""
-    with TURNS.alone() if item.get_closest_marker("contention") else TURNS.beside_others():
-        return (yield)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from clients.python.tests.examples import (
     OTHER_ID,
     RUN_ID,
+    T0,
     claimed_json,
     definition_json,
     error_json,
