@@ -1,6 +1,6 @@
 """Serves the handlers of the API over HTTP on loopback, with the real clock and with sweeps.
 
-    python -m testing.http_api [--engine URL] [--sweep-every SECONDS]
+    PYTHONPATH=layers/gyoza_domain python -m testing.http_api [--engine URL] [--sweep-every SECONDS]
 
 It starts a DynamoDB Local of its own, or uses the one at URL, creates a table there, prints the address of the API and
 serves until its standard input ends. Every request needs the header `X-API-Key: test-key`.
