@@ -44,13 +44,14 @@ def new_run(api: ServedApi) -> Run:
         return client.create_run("busybox:1", queue=f"watched-{uuid4()}", retry_policy={"max_attempts": ATTEMPTS})
 
 
-def play(api: ServedApi, run: Run, *, progress: int, pause_s: float = 0.0) -> int:
-    """Report all attempts of a run; each but the last fails. Returns the number of events."""
+def play(api: ServedApi, run: Run, *, progress: int, pause_s: float = 0.0, padding: int = 0) -> int:
+    """Report all attempts of a run, each with as many PROGRESS; all but the last fail. Returns the number of events."""
+    payload = {"padding": "x" * padding}
     with GyozaClient(api.url, api.api_key) as client:
         for attempt in range(1, ATTEMPTS + 1):
             client.report_event(run, "STARTED", payload={"worker_id": f"worker-{run.id}"}, attempt=attempt)
             for percent in range(progress):
-                client.report_event(run, "PROGRESS", percent, attempt=attempt)
+                client.report_event(run, "PROGRESS", percent, payload, attempt=attempt)
                 time.sleep(pause_s)
             client.report_event(run, "FAILED" if attempt < ATTEMPTS else "COMPLETED", attempt=attempt)
     return ATTEMPTS * (progress + 2) + ATTEMPTS - 1
@@ -65,8 +66,8 @@ def test_a_watch_that_ends_at_any_event_goes_on_with_the_next(
     served_api: ServedApi, proxy: LossyProxy, make_client: MakeClient
 ) -> None:
     run = new_run(served_api)
-    # More events than a page has.
-    count = play(served_api, run, progress=36)
+    # They fill more than one page, which holds 1 MB of events.
+    count = play(served_api, run, progress=24, padding=16_000)
     proxy.loss = LOSS
 
     def watched(last: int) -> list[int]:
