@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from benchmarks.client_imports import measure_client_imports
 from benchmarks.contention import measure_contention
 from benchmarks.cpu import measure_cold_starts, measure_warm
 from benchmarks.document import write_document
@@ -45,6 +46,7 @@ def main() -> int:
             "imports": lambda: profile_imports(bench()),
             "requests": lambda: profile_requests(bench()),
             "size": measure_sizes,
+            "client_imports": measure_client_imports,
             "contention": measure_contention,
             "growth_one_run": measure_one_run,
             "growth_all_runs": lambda: measure_all_runs((*RUNS, MILLION) if arguments.million else RUNS),

@@ -42,7 +42,7 @@ def measure_cold_starts(bench: Bench, rounds: int = ROUNDS) -> list[Row]:
     chosen = [(True, scenario) for scenario in COLD_SCENARIOS]
     chosen += [(False, scenario) for scenario in COLD_SCENARIOS if scenario.name in WITHOUT_BYTECODE]
     rows = []
-    with _on_one_cpu():
+    with on_one_cpu():
         for bytecode, scenario in chosen:
             recorded = {system: bench[system, scenario.name] for system in SYSTEMS}
             runs = {system: (one.environments[bytecode], one.event_file) for system, one in recorded.items()}
@@ -55,7 +55,7 @@ def measure_cold_starts(bench: Bench, rounds: int = ROUNDS) -> list[Row]:
 def measure_warm(bench: Bench, rounds: int = ROUNDS, invocations: int = INVOCATIONS) -> list[Row]:
     """Measure an invocation in a process that has answered before, and the process's peak of memory."""
     rows = []
-    with _on_one_cpu():
+    with on_one_cpu():
         for scenario in SCENARIOS:
             recorded = {system: bench[system, scenario.name] for system in SYSTEMS}
             with ExitStack() as stack:
@@ -91,7 +91,7 @@ def _row(scenario: Scenario, seconds: Mapping[str, float]) -> Row:
 
 
 @contextmanager
-def _on_one_cpu() -> Iterator[None]:
+def on_one_cpu() -> Iterator[None]:
     """Keep this thread and the processes it starts on the last CPU."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(allowed)})

@@ -63,7 +63,7 @@ def _text(value: Any) -> str:
 
 
 def _summary(rows: Mapping[str, Any]) -> Iterator[Row]:
-    """The ten figures that matter to a user."""
+    """The figures that matter most to a user."""
     cold = {row["name"]: row for row in rows["cold_start"] if row["bytecode"]}
     warm = {row["name"]: row for row in rows["warm"]}
     for kind, by_name, names in (("cold start", cold, ("get_run", "event")), ("warm", warm, _WARM)):
@@ -78,6 +78,10 @@ def _summary(rows: Mapping[str, Any]) -> Iterator[Row]:
             f"{_text(point['units'])} units at {point['size']:,} {noun}" for point in (points[0], points[-1])
         )
         yield {"figure": f"growth, {request}", "ours": last, "beside": first}
+    ours, *others = rows["client_imports"]
+    least = min(others, key=lambda row: row["ms"])
+    beside = f"{least['package']} {_text(least['ms'])} ms"
+    yield {"figure": "import of the client for Python", "ours": f"{_text(ours['ms'])} ms", "beside": beside}
     many, bill = rows["contention"][-1], rows["price"][0]
     ours, peer = (f"{_text(many['a second'][system])} a second" for system in (OURS, PEER_2))
     yield {"figure": f"events accepted on one run, {many['writers']} writers", "ours": ours, "beside": f"peer 2 {peer}"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.systems import FLOOR, OURS, PEER_1
 
-UNITS_GROWTH, TIME_GROWTH, PRICE_FACTOR = 1.1, 1.3, 3.0
+UNITS_GROWTH, TIME_GROWTH, PRICE_FACTOR, CLIENT_IMPORT_MS = 1.1, 1.3, 3.0, 180
 
 _COLD = {FLOOR: (1.35, 1.7), PEER_1: (0.65, 0.8)}
 """Cold start over another system's: the worst route without a body, and the worst one with a body."""
@@ -54,6 +54,7 @@ def goals(parts: Mapping[str, Sequence[Row]]) -> Iterator[Goal]:
     for name, make in makers.items():
         yield from make(parts.get(name, ()))
     yield from (Goal("layer zipped, MB", row["zipped MB"], 4) for row in parts.get("size", ()) if row["system"] == OURS)
+    yield from _client_imports(parts.get("client_imports", ()))
     for row in parts.get("contention", ())[-1:]:
         rate, ratio = row["a second"][OURS], row["of one writer's"][OURS]
         yield Goal(f"accepted events of {row['writers']} writers over one's", ratio, 0.4, f"{rate:.0f} a second", True)
@@ -87,6 +88,14 @@ def _ratio(what: str, row: Row, other: str, limit: float) -> Goal:
     basis = f"{row['ms'][OURS]:.4g} / {row['ms'][other]:.4g} ms, {row['request']}"
     calls = f"; {row['calls'][OURS]} and {row['calls'][other]} calls" if "calls" in row else ""
     return Goal(what, row["over"][other], limit, basis + calls)
+
+
+def _client_imports(rows: Sequence[Row]) -> Iterator[Goal]:
+    for ours in rows[:1]:
+        least = min(rows[1:], key=lambda row: row["ms"])
+        yield Goal("CPU of importing and making the client, ms", ours["ms"], CLIENT_IMPORT_MS)
+        basis = f"{ours['ms']:.4g} / {least['ms']:.4g} ms, {least['package']}"
+        yield Goal("import of the client over the least of its peers", ours["ms"] / least["ms"], 1, basis)
 
 
 def _growth(rows: Sequence[Row]) -> Iterator[Goal]:

@@ -1,13 +1,14 @@
 """Builds the folders that each system deploys, with and without bytecode, and the runtime's boto3 with bytecode.
 
-The layer's own Makefile builds the product's folders. Pip installs the peers' packages, whole.
+The layer's own Makefile builds the product's folders. Pip installs the peers' packages, whole. It also installs the
+clients of this API and of others, each in a folder of its own with what it needs.
 """
 
 import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from compileall import compile_dir
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from benchmarks.systems import FLOOR, OURS, PEER_1, PEER_2, ROOT, WORK
 _LAYER = ROOT / "layers" / "gyoza_domain"
 _PEERS = ROOT / "benchmarks" / "peers"
 _PINS = (ROOT / "requirements" / "bench.txt", _LAYER / "requirements.txt")
+_CLIENT = ROOT / "clients" / "python"
+_CLIENT_PINS = ROOT / "requirements" / "clients.txt"
 _PACKAGES = {PEER_1: ("fastapi", "mangum"), PEER_2: ("aws-lambda-powertools", "pydantic")}
 _LAMBDA = ("--platform=manylinux2014_aarch64", "--python-version=3.13", "--implementation=cp", "--only-binary=:all:")
 
@@ -46,6 +49,16 @@ def build_paths() -> Paths:
             make = partial(_make_peer, names=names, bytecode=bytecode)
             paths[peer, bytecode] = (_built(f"{peer}-{kind}", (_PEERS,), make), runtime)
     return paths
+
+
+def build_clients(ours: str, peers: Iterable[str]) -> dict[str, Path]:
+    """Build the folders of the clients that are missing or out of date, with bytecode."""
+    pins = {line.partition("==")[0]: line for line in _CLIENT_PINS.read_text().splitlines()}
+    sources = (_CLIENT / "pyproject.toml", _CLIENT / "src")
+    folders = {ours: _built(f"client-{ours}", sources, lambda target: _pip(target, [str(_CLIENT)]))}
+    for peer in peers:
+        folders[peer] = _built(f"client-{peer}", (_CLIENT_PINS,), partial(_pip, wanted=[pins[peer]]))
+    return folders
 
 
 def measure_sizes() -> list[dict[str, Any]]:
@@ -92,10 +105,15 @@ def _make_peer(target: Path, names: tuple[str, ...], *, bytecode: bool) -> None:
 def _install(target: Path, names: tuple[str, ...], options: tuple[str, ...] = (), *, bytecode: bool = False) -> None:
     """Install packages at their pins."""
     pins = [line for file in _PINS for line in file.read_text().splitlines() if line.partition("==")[0] in names]
+    _pip(target, [*options, *pins], bytecode=bytecode)
+
+
+def _pip(target: Path, wanted: Sequence[str], *, bytecode: bool = True) -> None:
     pip = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-compile"]
-    subprocess.run([*pip, *options, "--target", str(target), *pins], check=True)
+    subprocess.run([*pip, "--target", str(target), *wanted], check=True)
     if bytecode:
-        compile_dir(target, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+        # Quiet, because some packages have files for a later Python.
+        compile_dir(target, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
 
 
 def _zipped_mb(folder: Path) -> float:
