@@ -198,7 +198,7 @@ def test_rows_and_pages_and_streams_are_iterated(client: Any, server: ScriptedSe
 
 
 def test_a_run_is_waited_for(client: Any, server: ScriptedServer) -> None:
-    replies = [Reply(201, run_json()), Reply(200, run_json()), Reply(200, events_json(state="FAILED"))]
+    replies = [Reply(201, run_json()), Reply(200, events_json()), Reply(200, events_json(state="FAILED"))]
     server.replies(*replies, Reply(200, run_json("FAILED")))
     with pytest.raises(RunFailed) as failed:
         client.run("busybox:1", timeout=30)

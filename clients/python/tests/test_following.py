@@ -1,6 +1,6 @@
 """Tests lists, and what follows runs to their end."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -31,7 +31,7 @@ from gyoza_client import (
     WaitTimeout,
 )
 from gyoza_client._calling import Limits
-from gyoza_client._steps import Answer, Lost
+from gyoza_client._steps import Answer, Lost, Send
 
 
 @pytest.fixture
@@ -231,10 +231,20 @@ def test_wait_without_answers_before_its_timeout_says_so() -> None:
 
 
 def test_run_creates_waits_and_returns_the_completed_run(play: Play) -> None:
-    replies = [answer(run_json()), answer(run_json("COMPLETED", outputs={"answer": 42}))]
+    replies = [
+        answer(run_json()),
+        answer(events_json(state="COMPLETED")),
+        answer(run_json("COMPLETED", outputs={"answer": 42})),
+    ]
     run = play.result(play.operations.run("busybox:1", {"n": 1}, priority=7, idempotency_key="k"), replies)
     assert run.outputs == {"answer": 42}
-    assert play.bodies() == [{"image": "busybox:1", "inputs": {"n": 1}, "priority": 7}, None]
+    assert play.bodies() == [{"image": "busybox:1", "inputs": {"n": 1}, "priority": 7}, None, None]
+
+
+def test_run_returns_at_once_the_run_that_an_earlier_call_created_and_that_has_ended(play: Play) -> None:
+    replies = [answer(run_json("COMPLETED", outputs={"answer": 42}))]
+    assert play.result(play.operations.run("busybox:1", idempotency_key="k"), replies).outputs == {"answer": 42}
+    assert play.slept == []
 
 
 @pytest.mark.parametrize(("state", "error"), [("FAILED", RunFailed), ("CANCELLED", RunCancelled)])
@@ -242,7 +252,11 @@ def test_run_raises_with_the_run_that_did_not_complete(
     play: Play, state: str, error: type[RunFailed] | type[RunCancelled]
 ) -> None:
     summary = run_json()["execution_summary"] | {"error_message": "disk full"}
-    replies = [answer(run_json()), answer(run_json(state, execution_summary=summary))]
+    replies = [
+        answer(run_json()),
+        answer(events_json(state=state)),
+        answer(run_json(state, execution_summary=summary)),
+    ]
     with pytest.raises(error, match=RUN_ID) as ended:
         play.result(play.operations.run("busybox:1"), replies)
     assert isinstance(ended.value, RunFailed | RunCancelled)
@@ -286,12 +300,62 @@ def test_as_completed_asks_for_a_run_that_no_page_shows(play: Play) -> None:
         play.items(play.operations.as_completed([run_of()]), replies)
 
 
-def test_as_completed_reads_few_pages_for_few_runs(play: Play) -> None:
+def created(second: int, number: int) -> dict[str, Any]:
+    """The fields of a run that was created so many seconds after the first."""
+    at = datetime.fromisoformat(T0) + timedelta(seconds=second)
+    return {"id": ids(number)[0], "created_at": at.isoformat().replace("+00:00", "Z")}
+
+
+def bounds(step: Send) -> tuple[int, str | None]:
+    """The newest second that a request for a page asks for, counted from the first run's, and its cursor."""
+    query = dict(step.query)
+    first = int(datetime.fromisoformat(T0).timestamp())
+    return int(query["created[lte]"]) - first, query.get("starting_after")
+
+
+def test_as_completed_passes_over_whatever_was_created_between_its_runs(play: Play) -> None:
+    old, new, other = created(0, 1), created(5_000, 2), created(4_900, 3)
     replies = [
-        answer(list_json(summary_json(id=OTHER_ID), next_cursor=OTHER_ID)),
-        answer(run_json("COMPLETED")),
+        answer(list_json(summary_json("RUNNING", **new), summary_json(**other), next_cursor=other["id"])),
+        answer(list_json(summary_json("COMPLETED", **old), next_cursor="older")),
+        answer(run_json("COMPLETED", **old)),
+        answer(list_json(summary_json("COMPLETED", **new), next_cursor="older")),
+        answer(run_json("COMPLETED", **new)),
     ]
-    assert len(play.items(play.operations.as_completed([run_of()]), replies)) == 1
+    ended = play.items(play.operations.as_completed([run_of(**old), run_of(**new)]), replies)
+    assert [run.id for run in ended] == [old["id"], new["id"]]
+    pages = [bounds(step) for step in play.sent if step.path == "/runs"]
+    assert pages == [(5_001, None), (1, None), (5_001, None)]
+
+
+def test_as_completed_goes_on_to_the_next_page_for_a_run_that_is_close(play: Play) -> None:
+    near, new = created(0, 1), created(1, 2)
+    replies = [
+        answer(list_json(summary_json("COMPLETED", **new), next_cursor=new["id"])),
+        answer(list_json(summary_json("COMPLETED", **near))),
+        answer(run_json("COMPLETED", **new)),
+        answer(run_json("COMPLETED", **near)),
+    ]
+    assert len(play.items(play.operations.as_completed([run_of(**near), run_of(**new)]), replies)) == 2
+    assert [bounds(step) for step in play.sent[:2]] == [(2, None), (2, new["id"])]
+
+
+def test_as_completed_asks_for_a_run_that_two_pages_of_others_do_not_show(play: Play) -> None:
+    run, others = created(0, 1), [created(0, number) for number in (2, 3)]
+    replies = [
+        *(answer(list_json(summary_json(**other), next_cursor=other["id"])) for other in others),
+        answer(run_json("COMPLETED", **run)),
+    ]
+    assert len(play.items(play.operations.as_completed([run_of(**run)]), replies)) == 1
+
+
+def test_as_completed_asks_for_a_run_that_its_place_in_the_list_does_not_show(play: Play) -> None:
+    run, older = created(1, 1), created(0, 2)
+    replies = [
+        answer(list_json(summary_json(**older), next_cursor=older["id"])),
+        answer(run_json("COMPLETED", **run)),
+    ]
+    assert len(play.items(play.operations.as_completed([run_of(**run)]), replies)) == 1
 
 
 def test_as_completed_ends_at_its_timeout(play: Play) -> None:

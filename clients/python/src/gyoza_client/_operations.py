@@ -48,6 +48,8 @@ _SHORTEST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 5.0
 _PAGE: Final = 100
 """The most rows that a page may have."""
+_PAGES_IN_VAIN: Final = 2
+"""The pages in a row without the run they are read for, after which it is asked for by itself."""
 
 _LEASE_S: Final = 90
 """The lease of a claim that asks for none."""
@@ -443,17 +445,8 @@ class Operations:
 
         Raises WaitTimeout after ``timeout`` seconds; one request may still be under way then, for a second at most.
         """
-        end = math.inf if timeout is None else self.caller.now() + timeout
-        found = yield from self.get_run(run)
-        pause = _SHORTEST_PAUSE_S
-        while not found.is_terminal:
-            left = end - self.caller.now()
-            if left <= 0:
-                raise WaitTimeout(found)
-            yield Sleep(min(pause, left))
-            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
-            found = yield from self._look_again(found, end)
-        return found
+        end = self._end(timeout)
+        return (yield from self._wait_on((yield from self.get_run(run)), end))
 
     def run(
         self,
@@ -487,7 +480,7 @@ class Operations:
             retain_s=retain_s,
             idempotency_key=idempotency_key,
         )
-        ended = yield from self.wait(created, timeout)
+        ended = yield from self._wait_on(created, self._end(timeout))
         if ended.state == State.FAILED:
             raise RunFailed(ended)
         if ended.state == State.CANCELLED:
@@ -497,10 +490,10 @@ class Operations:
     def as_completed(self, runs: Iterable[RunRef], timeout: float | None = None) -> Stream[Run]:
         """Yields each run once it has ended. Raises WaitTimeout with one that has not, after ``timeout`` seconds.
 
-        It polls by pages of the list: a hundred runs that were created together cost one request a round. A run that no
-        page shows is asked for by itself.
+        It polls by pages of the list: a hundred runs that were created together cost one request a round, a run created
+        long before them one more. A run that the list does not show is asked for by itself.
         """
-        end = math.inf if timeout is None else self.caller.now() + timeout
+        end = self._end(timeout)
         pending: dict[str, Run] = {}
         for run_id, run in {run_id_of(run): run for run in runs}.items():
             found = run if isinstance(run, Run) and not run.is_terminal else (yield from self.get_run(run_id))
@@ -597,6 +590,21 @@ class Operations:
 
         return Listing(walk, lambda page: page.data)
 
+    def _end(self, timeout: float | None) -> float:
+        return math.inf if timeout is None else self.caller.now() + timeout
+
+    def _wait_on(self, found: Run, end: float) -> Operation[Run]:
+        """Wait from a run as it was a moment ago until it has ended."""
+        pause = _SHORTEST_PAUSE_S
+        while not found.is_terminal:
+            left = end - self.caller.now()
+            if left <= 0:
+                raise WaitTimeout(found)
+            yield Sleep(min(pause, left))
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+            found = yield from self._look_again(found, end)
+        return found
+
     def _look_again(self, run: Run, end: float) -> Operation[Run]:
         """The run as it stands. It is read whole only once it has ended or the time is over."""
         left = end - self.caller.now()
@@ -614,20 +622,33 @@ class Operations:
         return run
 
     def _perhaps_ended(self, pending: Mapping[str, Run]) -> Operation[list[str]]:
-        """The pending runs that the list shows as ended, or does not show within the pages that they are worth."""
-        seconds = [math.floor(run.created_at.timestamp()) for run in pending.values()]
-        query = {"fields": "summary", "limit": _PAGE, "created[gte]": min(seconds), "created[lte]": max(seconds) + 1}
-        unseen, ended = set(pending), []
-        for _ in range(1 + len(pending) // 10):
-            page: Page[Json] = read(Page, json_of((yield from self.caller.call("GET", "/runs", query=query))))
-            for row in (read(RunSummary, each) for each in page.data):
-                if row.id in unseen:
-                    unseen.remove(row.id)
-                    ended += [row.id] if row.is_terminal else []
-            if not unseen or page.next_cursor is None:
-                break
-            query["starting_after"] = page.next_cursor
-        return [*ended, *(run_id for run_id in pending if run_id in unseen)]
+        """The pending runs that the list shows as ended, or does not show.
+
+        A page begins at the newest run that was not looked for yet, or goes on from the page before if that is close.
+        """
+        unseen = sorted(pending.values(), key=lambda run: run.created_at)
+        newest = _second_of(unseen[-1].created_at)
+        query = {"fields": "summary", "limit": _PAGE, "created[gte]": _second_of(unseen[0].created_at)}
+        cursor, ended, not_shown, in_vain = None, [], [], 0
+        while unseen:
+            found = query | {"created[lte]": newest + 1, "starting_after": cursor}
+            page: Page[Json] = read(Page, json_of((yield from self.caller.call("GET", "/runs", query=found))))
+            rows = {row.id: row for row in (read(RunSummary, each) for each in page.data)}
+            last = min((row.created_at for row in rows.values()), default=None)
+            ended += [run.id for run in unseen if run.id in rows and rows[run.id].is_terminal]
+            in_vain = 0 if any(run.id in rows for run in unseen) else in_vain + 1
+            unseen = [run for run in unseen if run.id not in rows]
+            if page.next_cursor is None:
+                passed = len(unseen)
+            elif in_vain == _PAGES_IN_VAIN:
+                passed, in_vain = 1, 0
+            else:
+                passed = sum(last is not None and run.created_at > last for run in unseen)
+            not_shown += [unseen.pop().id for _ in range(passed)]
+            cursor = page.next_cursor
+            if unseen and last and _second_of(unseen[-1].created_at) + 1 < _second_of(last):
+                newest, cursor = _second_of(unseen[-1].created_at), None
+        return [*ended, *not_shown]
 
 
 def run_id_of(run: RunRef) -> str:
@@ -680,8 +701,12 @@ def _runs_query(  # noqa: PLR0917
 def _unix(instant: datetime | int | None) -> int | None:
     if isinstance(instant, datetime):
         instant_text(instant)
-        return math.floor(instant.timestamp())
+        return _second_of(instant)
     return instant
+
+
+def _second_of(instant: datetime) -> int:
+    return math.floor(instant.timestamp())
 
 
 _DEFINITION_FIELDS: Final = (
