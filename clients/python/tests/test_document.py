@@ -1,5 +1,6 @@
 """Holds the client to docs/openapi.yaml: operations, parameters, fields, enumerations, error codes and examples."""
 
+import json
 from dataclasses import fields
 from enum import StrEnum
 from inspect import signature
@@ -7,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from clients.python.tests.examples import RUN_ID
+from clients.python.tests.playing import Play
 from gyoza_client import AsyncGyozaClient, GyozaClient
 from gyoza_client import _models as models
 from gyoza_client._calling import read
 from gyoza_client._errors import ERRORS_BY_CODE, api_error
 from gyoza_client._models import Model
-from tests.support.openapi import Operation, examples_of, load_document, media_of, operations, resolved, schemas, walk
+from gyoza_client._steps import Send
+from tests.support.openapi import Operation, examples_of, media_of, operations, resolved, schemas, walk
 
 METHODS = {
     "createRun": ["create_run"],
@@ -85,21 +89,11 @@ ARGUMENT_OF = {
 SAID_BY_THE_METHOD = {"fields", "status", "Prefer"}
 """``fields=summary`` is list_run_summaries and ``Prefer`` report_event; ``status`` is another name of ``state``."""
 
-PASSED_OVER = {"id", "revision", "created_at", "updated_at", "deleted_at"}
-"""The fields of a put that only take back what a read answered."""
-
-HAS_DEFINITIONS = "/definitions" in load_document()["paths"]
-
-OF_DEFINITIONS = {"Definition", "DefinitionRow", "DefinitionList", "DefinitionVersionList", "InputSpec", "InputType"}
-
-
-def of_document(names: set[str]) -> set[str]:
-    """The names that the document must have: those of definitions only once it describes definitions."""
-    return {name for name in names if HAS_DEFINITIONS or not (name in OF_DEFINITIONS or "efinition" in name)}
-
 
 def properties(schema: dict[str, Any]) -> set[str]:
-    return set(resolved(schema).get("properties", {}))
+    """The fields of an object, without those that a put only takes back from a read."""
+    found = resolved(schema).get("properties", {})
+    return {name for name, each in found.items() if each != {"$ref": "#/components/schemas/PassedOver"}}
 
 
 def body_fields(operation: Operation) -> set[str]:
@@ -111,7 +105,7 @@ def body_fields(operation: Operation) -> set[str]:
 
 
 def test_each_operation_has_its_methods_and_each_method_its_operation() -> None:
-    assert {operation.name for operation in operations()} == of_document(set(METHODS))
+    assert {operation.name for operation in operations()} == set(METHODS)
     methods = {name for names in METHODS.values() for name in names}
     for kind in (GyozaClient, AsyncGyozaClient):
         public = {name for name in dir(kind("http://127.0.0.1:1", "key")) if not name.startswith("_")}
@@ -122,8 +116,6 @@ def test_each_operation_has_its_methods_and_each_method_its_operation() -> None:
 def test_each_parameter_and_field_of_a_request_is_an_argument(operation: Operation) -> None:
     parameters = {parameter["name"] for parameter in operation.parameters} - SAID_BY_THE_METHOD
     named = {ARGUMENT_OF.get(name, name) for name in parameters} | body_fields(operation)
-    if "Definition" in operation.name and "Run" not in operation.name:
-        named -= PASSED_OVER
     for name in METHODS[operation.name]:
         extra = {"wait_s"} if name == "claim_run" else set()
         summaries = {"expand"} if name == "list_run_summaries" else set()
@@ -131,7 +123,7 @@ def test_each_parameter_and_field_of_a_request_is_an_argument(operation: Operati
         assert arguments == named - summaries
 
 
-@pytest.mark.parametrize("name", sorted(of_document(set(METHODS))))
+@pytest.mark.parametrize("name", METHODS)
 def test_both_clients_have_the_same_arguments(name: str) -> None:
     for method in [*METHODS[name], "watch", "wait", "run", "as_completed", "request"]:
         ours, theirs = (signature(getattr(kind, method)).parameters for kind in (GyozaClient, AsyncGyozaClient))
@@ -155,31 +147,24 @@ def test_each_object_that_an_answer_holds_has_a_model() -> None:
                 reached.add(name)
                 unread.append(schemas()[name])
     objects = {name for name in reached if schemas()[name].get("type") == "object" and "properties" in schemas()[name]}
-    assert objects == of_document(set(MODELS)) | ERRORS
-    assert {name for name in reached if "enum" in schemas()[name]} == of_document(set(ENUMS)) | {"ErrorCode"}
+    assert objects == set(MODELS) | ERRORS
+    assert {name for name in reached if "enum" in schemas()[name]} == set(ENUMS) | {"ErrorCode"}
 
 
 def test_each_model_has_the_fields_of_its_schemas() -> None:
     for model in set(MODELS.values()):
-        documented = [schemas()[name] for name, each in MODELS.items() if each is model and name in schemas()]
-        if not documented:
-            assert not HAS_DEFINITIONS
-            continue
+        documented = [schemas()[name] for name, each in MODELS.items() if each is model]
         own = {each.name for each in fields(model)} - {"raw", "etag"}
-        ahead = set() if HAS_DEFINITIONS else {"op_version", "op_revision"}
-        assert own == set().union(*map(properties, documented)) | (own & ahead)
+        assert own == set().union(*map(properties, documented))
 
 
-@pytest.mark.parametrize("name", sorted(of_document(set(ENUMS))))
+@pytest.mark.parametrize("name", ENUMS)
 def test_each_enumeration_has_the_values_of_its_schema(name: str) -> None:
     assert {each.value for each in ENUMS[name]} == set(schemas()[name]["enum"])
 
 
 def test_each_error_code_has_an_error() -> None:
-    codes = set(schemas()["ErrorCode"]["enum"])
-    ahead = set() if HAS_DEFINITIONS else set(ERRORS_BY_CODE) - codes
-    assert set(ERRORS_BY_CODE) - ahead == codes
-    assert ahead <= {"definition_not_found", "definition_busy", "invalid_inputs", "precondition_failed"}
+    assert set(ERRORS_BY_CODE) == set(schemas()["ErrorCode"]["enum"])
 
 
 def examples() -> list[tuple[str, str, Any]]:
@@ -209,9 +194,31 @@ def test_every_example_of_an_answer_is_read_whole(status: str, value: Any) -> No
                 assert_read_whole(read(MODELS[schema_of(row)], row), row)
 
 
+def requests() -> dict[str, tuple[Operation, Any]]:
+    """Every example of a request: its operation and its body."""
+    return {
+        f"{each.name} {name}": (each, value)
+        for each in operations()
+        if each.body is not None
+        for name, value in examples_of(each.body).items()
+    }
+
+
+@pytest.mark.parametrize(("operation", "body"), requests().values(), ids=requests())
+def test_every_example_of_a_request_is_sent_as_it_stands_by_its_methods(operation: Operation, body: Any) -> None:
+    for method in METHODS[operation.name]:
+        path: list[str] = [each["name"] for each in operation.parameters if each["in"] == "path"]
+        arguments = body | {ARGUMENT_OF.get(name, name): RUN_ID for name in path}
+        step = getattr(Play().operations, method)(**arguments).send(None)
+        assert isinstance(step, Send)
+        assert step.method == operation.method
+        assert step.body is not None
+        assert json.loads(step.body) == body
+
+
 def schema_of(value: dict[str, Any]) -> str:
     """The one schema of an object that requires these fields."""
-    names = {name for name in MODELS if name in schemas() and set(schemas()[name]["required"]) == set(value)}
+    names = {name for name in MODELS if set(schemas()[name]["required"]) == set(value)}
     return min(names, key=lambda name: (MODELS[name].__name__, name))
 
 
