@@ -274,9 +274,28 @@ def test_tasks_share_a_client_and_a_cancelled_one_stops(server: ScriptedServer) 
 def test_a_closed_client_sends_nothing(server: ScriptedServer) -> None:
     with GyozaClient(server.url, "key") as client:
         pass
+    client.close()
     with pytest.raises(RuntimeError, match="closed"):
         client.get_run(RUN_ID)
     assert server.asked == []
+
+
+def test_a_used_client_sends_nothing_once_it_or_a_copy_is_closed(server: ScriptedServer) -> None:
+    async def play() -> None:
+        client = AsyncGyozaClient(server.url, "key")
+        await client.get_run(RUN_ID)
+        await client.with_options(timeout=5).close()
+        with pytest.raises(RuntimeError, match="closed"):
+            await client.get_run(RUN_ID)
+
+    server.replies(Reply(200, run_json()))
+    client = GyozaClient(server.url, "key")
+    client.get_run(RUN_ID)
+    client.with_options(timeout=5).close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.get_run(RUN_ID)
+    asyncio.run(play())
+    assert len(server.asked) == 2
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_loopback(
@@ -296,9 +315,9 @@ def test_a_wrong_key_is_said_and_no_text_shows_the_key(client: Any, server: Scri
         assert "s3cret" not in repr(other)
 
 
-def test_a_client_that_is_only_made_loads_neither_asyncio_nor_profiles_nor_certificates() -> None:
+def test_a_client_that_is_only_made_and_closed_loads_neither_asyncio_nor_profiles_nor_certificates() -> None:
     program = (
-        "import sys, gyoza_client; gyoza_client.GyozaClient('https://a/b', 'key');"
+        "import sys, gyoza_client; gyoza_client.GyozaClient('https://a/b', 'key').close();"
         "print({'asyncio', 'tomllib', 'truststore', 'pydantic'} & set(sys.modules))"
     )
     printed = subprocess.run(

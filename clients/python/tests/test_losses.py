@@ -1,4 +1,4 @@
-"""Tests that no loss on the way creates a run twice or not at all, with the client as it is shipped.
+"""Tests that no loss on the way does anything twice or not at all, with the client as it is shipped.
 
 The API runs on DynamoDB Local in a process of its own. Two of five requests lose their connection before it.
 """
@@ -18,6 +18,7 @@ from testing.lossy_proxy import LossyProxy
 
 LOSS = 0.4
 CREATIONS = 1_000
+RUNS = 80
 THREADS = 16
 
 Create = Callable[[LossyProxy, ServedApi, str, int], list[str]]
@@ -93,3 +94,33 @@ def test_a_call_that_gave_up_finds_its_run_by_its_key(served_api: ServedApi, pro
         ids = [create(client, image, number, keys.append) for number in range(40)]
     assert len(keys) == proxy.counts.closed > 0
     assert Counter(run.id for run in made_of(served_api, image)) == Counter(ids)
+
+
+@pytest.mark.long
+def test_whole_runs_end_once_and_their_events_are_in_order(served_api: ServedApi, proxy: LossyProxy) -> None:
+    queue, proxy.loss = f"losses-{uuid4()}", LOSS
+    with GyozaClient(proxy.url, served_api.api_key) as client, ThreadPoolExecutor(THREADS) as pool:
+        runs = list(
+            pool.map(lambda number: client.create_run("busybox:1", {"number": number}, queue=queue), range(RUNS))
+        )
+        workers = [pool.submit(work, client, queue, f"worker-{number}-{queue}") for number in range(THREADS)]
+        ended = list(client.as_completed(runs))
+        done = [run_id for worker in workers for run_id in worker.result()]
+    assert Counter(run.id for run in ended) == Counter(run.id for run in runs) == Counter(done)
+    with GyozaClient(served_api.url, served_api.api_key) as client:
+        for run in ended:
+            assert run.outputs == {"double": 2 * run.inputs["number"]}
+            events = [(event.seq, event.attempt, event.type) for event in client.list_events(run)]
+            assert events == [(0, 1, "STARTED"), (1, 1, "PROGRESS"), (2, 1, "COMPLETED")]
+    print(f"\n{RUNS} runs: {proxy.counts}")
+    assert proxy.counts.closed_after > 0.1 * proxy.counts.requests
+
+
+def work(client: GyozaClient, queue: str, worker_id: str) -> list[str]:
+    """Do runs until none is left. Returns their ids."""
+    done = []
+    while run := client.claim_run(worker_id, queues=[queue], start=True):
+        client.report_event(run, "PROGRESS", 50, attempt=1)
+        client.report_event(run, "COMPLETED", payload={"outputs": {"double": 2 * run.inputs["number"]}}, attempt=1)
+        done.append(run.id)
+    return done

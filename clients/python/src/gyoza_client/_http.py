@@ -37,7 +37,8 @@ class HttpTransport:
             return _lost(error)
 
     def close(self) -> None:
-        self._connections.get().close()
+        if (made := self._connections.end()) is not None:
+            made.close()
 
 
 class AsyncHttpTransport:
@@ -60,7 +61,8 @@ class AsyncHttpTransport:
             return _lost(error)
 
     async def close(self) -> None:
-        await self._connections.get().aclose()
+        if (made := self._connections.end()) is not None:
+            await made.aclose()
 
 
 class _Once(Generic[T]):
@@ -70,12 +72,22 @@ class _Once(Generic[T]):
         self._make = make
         self._lock = threading.Lock()
         self._made: list[T] = []
+        self._has_ended = False
 
     def get(self) -> T:
+        """The value. Raises RuntimeError after the end."""
         with self._lock:
+            if self._has_ended:
+                raise RuntimeError("The client is closed")
             if not self._made:
                 self._made.append(self._make())
             return self._made[0]
+
+    def end(self) -> T | None:
+        """The value if it was made, for its owner to close."""
+        with self._lock:
+            self._has_ended = True
+            return self._made[0] if self._made else None
 
 
 def _settings(url: str, api_key: str, *, is_loopback: bool) -> dict[str, Any]:
