@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from threading import current_thread, main_thread
 from types import FrameType
@@ -217,30 +218,43 @@ def _launch(
 
 def run_app(words: Sequence[str]) -> int:
     """Run a command line and return its exit code. Whatever goes wrong is one line on standard error."""
-    if current_thread() is main_thread():
-        signal.signal(signal.SIGTERM, _end)
+    with _ended_in_order():
+        return _run(words)
+
+
+def _run(words: Sequence[str]) -> int:
     try:
         code: int = app.meta(words, exit_on_error=False, print_error=False, verbose=False, result_action="return_value")
-        sys.stdout.flush()
+        if sys.stdout is not None:  # It is None if it was closed before the start.
+            sys.stdout.flush()
     except CycloptsError as error:
         _complain(f"{without_keys(printable(_text_of(error)))} See {_help_command(error)}")
-        return USAGE
-    except Misused as error:
-        _complain(line_of_error(error))
         return USAGE
     except BrokenPipeError:
         _let_go_of_stdout()
         return ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (GyozaError, OSError, ValueError, TypeError) as error:
+    except (GyozaError, Misused, OSError, ValueError, TypeError) as error:
         _complain(line_of_error(error))
         return code_of_error(error)
     return code
 
 
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Leave by an exception on SIGTERM during the block, so that the terminal gets its cursor back."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _end(signum: int, _frame: FrameType | None) -> None:
-    """Leave by an exception, so that the terminal gets its cursor back."""
     raise SystemExit(128 + signum)
 
 

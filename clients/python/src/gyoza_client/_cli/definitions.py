@@ -19,7 +19,10 @@ Version = Annotated[str | None, Parameter(help="This version; without it, the on
 
 def put(
     name: Name,
-    file: Annotated[str, Parameter(help="A file with the definition as a JSON object; - is standard input.")] = "-",
+    file: Annotated[
+        str,
+        Parameter(help="A file with the definition as a JSON object; - is standard input.", allow_leading_hyphen=True),
+    ] = "-",
     /,
     *,
     if_match: Annotated[

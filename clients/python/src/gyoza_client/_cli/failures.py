@@ -1,6 +1,7 @@
 """Exit codes, and the code and the line of each error."""
 
 import os
+from collections.abc import Mapping
 from typing import Final
 
 from gyoza_client._cli.inputs import Misused
@@ -18,9 +19,12 @@ TIMED_OUT: Final = 124
 INTERRUPTED: Final = 130
 
 
+_CODES: Final[Mapping[str, int]] = {State.COMPLETED: COMPLETED, State.FAILED: FAILED, State.CANCELLED: CANCELLED}
+
+
 def code_of_state(state: State | str) -> int:
     """The exit code of a command that waited for a run with this end."""
-    return {State.COMPLETED: COMPLETED, State.FAILED: FAILED, State.CANCELLED: CANCELLED}.get(State(state), ERROR)
+    return _CODES.get(state, ERROR)
 
 
 def code_of_error(error: BaseException) -> int:

@@ -22,7 +22,9 @@ def add(
     /,
     *,
     url: Annotated[str | None, Parameter(help="The address of the API.")] = None,
-    key_file: Annotated[str | None, Parameter(help="Read the key from this file; - is standard input.")] = None,
+    key_file: Annotated[
+        str | None, Parameter(help="Read the key from this file; - is standard input.", allow_leading_hyphen=True)
+    ] = None,
     key_env: Annotated[str | None, Parameter(help="Read the key from this environment variable.")] = None,
     stack: Annotated[
         str | None, Parameter(help="Read address and key of this CloudFormation stack from AWS (extra aws).")
