@@ -37,7 +37,7 @@ def write_profile(path: Path, name: str, url: str, api_key: str, *, replace: boo
         before = _read(path)
         profiles = _parse(before, path)
         if name in profiles and not replace:
-            raise Misused(f"NAME {name}: {path} has such a profile. --replace writes it anew")
+            raise Misused(f"NAME {name}: there is such a profile. --replace writes it anew")
         section = f"[{name}]\nurl = {json.dumps(url)}\napi_key = {json.dumps(api_key)}\n"
         rest = _without(before, name).rstrip()
         after = f"{rest}\n\n{section}" if rest else section

@@ -1,5 +1,6 @@
 """Prints runs, events and definitions: on a terminal in colours and cut to its width, elsewhere plain and whole."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -31,6 +32,9 @@ _WITH_BARS: Final = 110
 
 _DOCUMENT_LINES: Final = 24
 """As many lines of inputs or outputs are shown on a terminal."""
+
+_STATE_OR_TYPE: Final = re.compile(r" {2}[\d:. -]+ ([A-Z]+)(?= |$)")
+"""The state of an attempt, or the type of an event, behind numbers and times."""
 
 _EVENTS: Final = 10
 """As many of the newest events are shown with a run."""
@@ -219,11 +223,10 @@ def print_section(console: "Console", title: str, lines: Sequence[str]) -> None:
 def _colour_words(text: "Text") -> None:
     from gyoza_client._cli.looks import STYLES  # noqa: PLC0415 - only on a terminal
 
-    for word, style in STYLES.items():
-        # The first columns only: a message may hold such a word too.
-        place = text.plain.find(f" {word} ", 0, 48)
-        if place >= 0:
-            text.stylize(style, place + 1, place + 1 + len(word))
+    # The first such word only, and in the first columns: a message may hold one too.
+    found = _STATE_OR_TYPE.match(text.plain)
+    if found:
+        text.stylize(STYLES.get(found[1], ""), found.start(1), found.end(1))
 
 
 def _standing(run: Run) -> str:
