@@ -54,7 +54,7 @@ def session(
 
     def run(line: str) -> str:
         nonlocal last
-        program, *words = shlex.split(line)
+        program, *words = (word.replace("~/", f"{tmp_path}/") for word in shlex.split(line))
         if program == "echo":
             return f"{last}\n"
         printed = StringIO()
@@ -68,7 +68,7 @@ def session(
 
 def with_trainer(api: Gateway) -> Callable[[Asked], Reply]:
     """The handlers, with a worker that does one step of a run of example/train:2 whenever its events are read."""
-    error = 'Traceback (most recent call last):\n  File "train.py", line 88, in main\nCUDAError: out of memory'
+    error = "Traceback (most recent call last):\n  ...\nCUDAError: out of memory"
     steps: list[Any] = [
         lambda run_id: api.start(run_id, "gpu-box-3"),
         event(api, "INFO", "reading imagenet-mini"),
