@@ -81,6 +81,13 @@ class TestProcess:
         result = finish(start(*command.split(), "--help"))
         assert (result.code, f"    gyoza {command}" in result.out) == (0, True)
 
+    def test_a_shell_completes_commands_and_options(self, tmp_path: Path) -> None:
+        script = tmp_path / "gyoza.sh"
+        assert finish(start("--install-completion", "--shell", "bash", "--output", str(script))).out == f"{script}\n"
+        program = f"source {script}; COMP_WORDS=(gyoza ls --st); COMP_CWORD=2; _gyoza; echo ${{COMPREPLY[@]}}"
+        done = subprocess.run(["/bin/bash", "-c", program], capture_output=True, text=True, timeout=30, check=False)
+        assert done.stdout == "--state --starting-after\n"
+
     def test_sigint_is_code_130_and_says_how_to_go_on(self, gyoza: Commands, waiting: ScriptedServer) -> None:
         process = gyoza.process("run", "busybox:1", "--watch")
         while not any(asked.path.endswith("/events") for asked in list(waiting.asked)):

@@ -12,6 +12,8 @@ from clients.python.tests.command_line import Commands
 from clients.python.tests.examples import (
     OTHER_ID,
     RUN_ID,
+    definition_json,
+    definition_row_json,
     error_json,
     event_json,
     events_json,
@@ -443,6 +445,45 @@ class TestDefinitions:
         assert (result.code, result.err.startswith("gyoza: imagge: ")) == (1, True)
         file.write_text("[]")
         assert gyoza("def", "put", "resize", str(file)).code == 2
+
+
+def hostile(value: Any) -> Any:
+    """The JSON with a text that would steer a terminal in the place of each text that is no instant."""
+    if isinstance(value, dict):
+        return {name: hostile(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [hostile(each) for each in value]
+    return f"x{ATTACK}" if isinstance(value, str) and not value.startswith("2026-") else value
+
+
+class TestHostileTexts:
+    @pytest.mark.parametrize(
+        ("words", "body"),
+        [
+            ("run x", run_json(events=[event_json(0)])),
+            ("ls", list_json(summary_json(op_definition="d", op_version="1"))),
+            ("ls -q", list_json(summary_json())),
+            ("ls --json", list_json(run_json())),
+            ("show x", run_json(op_definition="d", op_version="1", events=[event_json(0)], outputs={"k": "v"})),
+            (
+                "events x",
+                events_json(0) | {"events": [event_json(0, payload={"error_message": "e", "worker_id": "w"})]},
+            ),
+            ("cancel x y", run_json()),
+            ("retry x", run_json()),
+            ("def get x", definition_json(input_specs={"n": {"type": "int", "required": True, "description": "d"}})),
+            ("def ls", list_json(definition_row_json())),
+            ("def ls x --json", list_json(definition_row_json())),
+        ],
+    )
+    def test_no_text_of_the_api_reaches_the_terminal_raw(
+        self, words: str, body: dict[str, Any], gyoza: Commands, server: ScriptedServer
+    ) -> None:
+        server.replies(Reply(200, hostile(body)))
+        result = gyoza(*words.split())
+        assert result.code == 0
+        assert r"x\x1b]0;owned" in result.out or r"x\u001b]0;owned" in result.out
+        assert all(each == "\n" or each.isprintable() for each in result.out + result.err)
 
 
 class TestErrors:

@@ -194,7 +194,7 @@ gyoza profile add production --stack gyoza --region eu-central-1""",
 _add(profiles, "ls", "profiles:ls", "List the profiles, without their keys.", "")
 app.command(definitions)
 app.command(profiles)
-app.register_install_completion_command(group=_SETUP, help="Install completion for bash, zsh or fish.")
+_add(app, "--install-completion", "completion:install", "Install completion for bash, zsh or fish.", "", _SETUP)
 
 
 @app.meta.default

@@ -10,6 +10,7 @@ from gyoza_client._cli.following import create_and_follow
 from gyoza_client._cli.inputs import read_inputs, read_object
 from gyoza_client._cli.options import NO_PLACING, Given, IdempotencyKey, Inputs, Placing, Timeout, Watch
 from gyoza_client._cli.tables import print_definition, print_definitions
+from gyoza_client._cli.texts import printable
 from gyoza_client._models import Definition
 from gyoza_client._operations import _definition_path
 
@@ -44,7 +45,7 @@ def put(
     if session.screen.json:
         session.screen.document(definition.raw)
     else:
-        session.screen.line(f"{definition.name}@{definition.version}  revision {definition.revision}")
+        session.screen.line(printable(f"{definition.name}@{definition.version}  revision {definition.revision}"))
     return COMPLETED
 
 

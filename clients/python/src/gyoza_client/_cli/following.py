@@ -10,6 +10,7 @@ from gyoza_client._cli.failures import INTERRUPTED, TIMED_OUT, code_of_state, li
 from gyoza_client._cli.inputs import Misused
 from gyoza_client._cli.live import Live, outcome
 from gyoza_client._cli.session import Session
+from gyoza_client._cli.texts import printable
 from gyoza_client._errors import GyozaError, NoAnswer, ServerError, Throttled, UnexpectedAnswer
 from gyoza_client._models import Event, Run, State
 from gyoza_client._steps import Answer, Lost, Send, Sleep
@@ -63,7 +64,7 @@ def create_and_follow(
     if watch:
         return follow(session, run, timeout_s=timeout_s)
     if not screen.json:
-        screen.line(run.id)
+        screen.line(printable(run.id))
         screen.hint(f"Follow it: {session.command('events', '-f', run.id)}")
     return 0
 

@@ -34,7 +34,7 @@ class Live:
 
     def __init__(self, screen: Screen, run: Run, *, only_end: bool = False) -> None:
         self._screen = screen
-        self._run_id = run.id
+        self._run_id = printable(run.id)
         self._only_end = only_end
         # A bar and JSON would write over each other on one terminal.
         self._bar = _Bar(screen.err, run) if screen.err and not (screen.json and screen.stdout.isatty()) else None

@@ -102,7 +102,7 @@ def ls(
     shown = rows if all else islice(rows, limit)
     if quiet:
         for row in shown:
-            screen.line(row.id)
+            screen.line(printable(row.id))
     elif not print_runs(screen, shown):
         screen.hint("No run matches")
     if not all and not quiet and next(rows, None) is not None:
@@ -227,7 +227,7 @@ def _wait_for_all(session: Session, run_ids: list[str], timeout_s: int | None) -
             if screen.json:
                 screen.row(ended.raw)
             else:
-                screen.line(f"{ended.id}  {ended.state:<9}  {_result(ended)}".rstrip())
+                screen.line(f"{printable(ended.id)}  {printable(ended.state):<9}  {_result(ended)}".rstrip())
     except KeyboardInterrupt:
         screen.note(f"\nThe runs go on. Wait again: {wait_again(session, list(pending))}")
         return INTERRUPTED
@@ -253,7 +253,7 @@ def _each(session: Session, run_ids: Iterable[str], act: Callable[[str], Run]) -
         try:
             run = act(run_id)
         except GyozaError as error:
-            screen.note(f"gyoza: {run_id}: {line_of_error(error)}")
+            screen.note(f"gyoza: {printable(run_id)}: {line_of_error(error)}")
             code = code_of_error(error)
             if code == NOT_AUTHORISED:
                 return code
@@ -263,7 +263,7 @@ def _each(session: Session, run_ids: Iterable[str], act: Callable[[str], Run]) -
             screen.row(run.raw)
         else:
             asked = f"  asked to stop until {instant(run.cancel_by)}" if run.cancel_by else ""
-            screen.line(f"{run.id}  {run.state}{asked}")
+            screen.line(f"{printable(run.id)}  {printable(run.state)}{asked}")
     if not any_given:
         raise Misused("RUN: the id of a run is missing")
     return code

@@ -55,16 +55,17 @@ def print_runs(screen: Screen, rows: Iterable[RunSummary]) -> bool:
 
 
 def _plain_row(run: RunSummary) -> Sequence[str]:
-    return (
+    cells = (
         run.id,
-        printable(str(run.state)),
+        str(run.state),
         str(run.progress),
         str(run.current_attempt),
         instant(run.created_at),
         run.queue,
         _definition_of(run) or "-",
-        printable(run.image),
+        run.image,
     )
+    return tuple(map(printable, cells))
 
 
 def _definition_of(run: RunSummary | Run) -> str:
@@ -78,13 +79,13 @@ def _print_runs_on(console: "Console", rows: Sequence[RunSummary], screen: Scree
 
     bars = console.width >= _WITH_BARS
     columns = [
-        Column("ID", [Text(run.id) for run in rows]),
+        Column("ID", [Text(printable(run.id)) for run in rows]),
         Column("STATE", [_state_of(run) for run in rows], width=9),
         Column("PROGRESS", [_progress_of(run, console, bars=bars) for run in rows], width=17 if bars else 8, worth=4),
         Column("AGE", [Text(age(run.created_at, screen.now)) for run in rows], width=4, right=True, worth=3),
         Column("TOOK", [Text(_took(run, screen.now)) for run in rows], width=8, right=True, worth=1),
         Column("TRY", [Text(_tries(run)) for run in rows], right=True, worth=2),
-        Column("QUEUE", [Text(run.queue, style="dim") for run in rows], worth=0),
+        Column("QUEUE", [Text(printable(run.queue), style="dim") for run in rows], worth=0),
         Column("IMAGE", [_image_of(run) for run in rows]),
     ]
     print_columns(console, columns, show_heads=show_heads)
@@ -125,7 +126,7 @@ def _image_of(run: RunSummary) -> "Text":
     from rich.text import Text  # noqa: PLC0415 - only on a terminal
 
     image = printable(run.image)
-    return Text.assemble((_definition_of(run), "bold"), f"  {image}") if run.op_definition else Text(image)
+    return Text.assemble((printable(_definition_of(run)), "bold"), f"  {image}") if run.op_definition else Text(image)
 
 
 class EventPrinter:
@@ -170,7 +171,7 @@ def print_run(screen: Screen, run: Run, attempts: Sequence[Attempt]) -> None:
     """Print all that people ask about one run: the newest events, and the end of a long error, are among it."""
     facts, console = _facts_of_run(run, screen), screen.out
     if console is None:
-        screen.columns(("", ""), [("id", run.id), ("state", _standing(run)), *facts], show_heads=False)
+        screen.columns(("", ""), [("id", printable(run.id)), ("state", _standing(run)), *facts], show_heads=False)
         for title, lines in _sections(run, attempts, screen):
             screen.line(f"\n{title}")
             for line in lines:
@@ -184,7 +185,7 @@ def print_run(screen: Screen, run: Run, attempts: Sequence[Attempt]) -> None:
     head = Text.assemble(symbol(console, state), " ", (_standing(run), f"bold {STYLES.get(state, '')}"))
     if state == "RUNNING":
         head = Text.assemble(head, "  ", bar(console, run.progress, 30), f" {run.progress} %")
-    console.print(Text(run.id, style="bold"), no_wrap=True, crop=True)
+    console.print(Text(printable(run.id), style="bold"), no_wrap=True, crop=True)
     console.print(head, no_wrap=True, overflow="ellipsis")
     console.print()
     print_facts(console, facts)
@@ -312,7 +313,11 @@ def print_definitions(screen: Screen, rows: Iterable[DefinitionRow]) -> None:
     heads = ("NAME", "VERSION", "REVISION", "UPDATED", "QUEUE", "IMAGE")
     if screen.out is None:
         cells = [
-            (row.name, row.version, str(row.revision), instant(row.updated_at), row.queue, printable(row.image))
+            tuple(
+                map(
+                    printable, (row.name, row.version, str(row.revision), instant(row.updated_at), row.queue, row.image)
+                )
+            )
             for row in rows
         ]
         if cells:
@@ -325,11 +330,11 @@ def print_definitions(screen: Screen, rows: Iterable[DefinitionRow]) -> None:
     shown = list(rows)
     if shown:
         columns = [
-            Column("NAME", [Text(row.name, style="bold") for row in shown]),
-            Column("VERSION", [Text(row.version) for row in shown]),
+            Column("NAME", [Text(printable(row.name), style="bold") for row in shown]),
+            Column("VERSION", [Text(printable(row.version)) for row in shown]),
             Column("REVISION", [Text(str(row.revision)) for row in shown], right=True, worth=1),
             Column("UPDATED", [Text(f"{age(row.updated_at, screen.now)} ago") for row in shown], right=True, worth=2),
-            Column("QUEUE", [Text(row.queue, style="dim") for row in shown], worth=0),
+            Column("QUEUE", [Text(printable(row.queue), style="dim") for row in shown], worth=0),
             Column("IMAGE", [Text(printable(row.image)) for row in shown]),
         ]
         print_columns(screen.out, columns)
@@ -373,4 +378,4 @@ def print_definition(screen: Screen, definition: Definition) -> None:
 
 def _spec_line(name: str, spec: InputSpec) -> str:
     need = "required" if spec.required else "optional" if spec.default is None else f"default {json_text(spec.default)}"
-    return "  ".join(each for each in (f"{name}: {spec.type}", need, printable(spec.description)) if each)
+    return printable("  ".join(each for each in (f"{name}: {spec.type}", need, spec.description) if each))
