@@ -17,7 +17,7 @@ import pytest
 from clients.python.tests.asking import event, with_worker
 from clients.python.tests.command_line import KEY, SOURCES, Commands, finish, start
 from clients.python.tests.examples import RUN_ID, events_json, list_json, run_json, summary_json
-from clients.python.tests.scripted_server import Asked, Reply, ScriptedServer
+from clients.python.tests.scripted_server import HANG_UP, Asked, Reply, ScriptedServer
 from gyoza_client._cli import main as entry
 from testing.gateway import Gateway
 
@@ -97,6 +97,17 @@ class TestProcess:
         result = finish(process)
         assert (result.code, result.out) == (130, "")
         assert result.err.endswith(f"The run goes on. Follow it again: gyoza events -f {RUN_ID} --after-seq 2\n")
+
+    def test_a_watch_in_the_background_passes_over_sigint(self, waiting: ScriptedServer) -> None:
+        environ = {"PYTHONPATH": str(SOURCES), "GYOZA_URL": waiting.url, "GYOZA_API_KEY": KEY}
+        command = ["/bin/sh", "-c", f"trap '' INT; exec {sys.executable} -m gyoza_client events -f {RUN_ID}"]
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline().split()[1] == "0"
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)
+            process.kill()
 
     def test_sigint_during_a_wait_names_the_wait(self, gyoza: Commands, waiting: ScriptedServer) -> None:
         process = gyoza.process("wait", RUN_ID)
@@ -318,3 +329,25 @@ class TestTerminal:
         assert asking.process.wait(10) == 0
         assert "a-secret-key" not in text
         assert "a-secret-key" in (tmp_path / "gyoza/profiles.toml").read_text()
+
+    def test_an_api_that_does_not_answer_is_told_of_before_the_command_gives_up(
+        self, terminal: OpenTerminal, server: ScriptedServer
+    ) -> None:
+        server.replies(HANG_UP)
+        assert "No answer so far: " in terminal("ls").output(until="Trying again")
+        assert finish_soon(start("ls", environ={"GYOZA_URL": server.url, "GYOZA_API_KEY": KEY})) == ""
+
+    def test_of_a_long_error_the_end_is_shown(self, terminal: OpenTerminal, server: ScriptedServer) -> None:
+        error = "\n".join(f"line {n}" for n in range(100))
+        server.replies(Reply(200, run_json("FAILED", execution_summary={"error_message": error})))
+        lines = without_colours(terminal("show", RUN_ID).output())
+        assert lines[-1] == "  line 99"
+        assert "  ... 76 lines before these; --json prints all" in lines
+
+
+def finish_soon(process: "subprocess.Popen[str]") -> str:
+    """Whatever the process printed within two seconds."""
+    time.sleep(2)
+    process.kill()
+    out, err = process.communicate()
+    return out + err

@@ -1,6 +1,8 @@
 """Tests the commands in this process against the handlers of the API, and against a server that answers as scripted."""
 
 import json
+import shlex
+import signal
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,10 @@ from clients.python.tests.examples import (
     summary_json,
 )
 from clients.python.tests.scripted_server import HANG_UP, Asked, Reply, ScriptedServer
-from gyoza_client import State
+from gyoza_client import Event, State
 from gyoza_client._cli import following
 from gyoza_client._cli.failures import code_of_state
+from gyoza_client._cli.tables import EventPrinter
 from testing.gateway import Gateway
 
 ATTACK = "\x1b]0;owned\x07\x9b2J"
@@ -92,6 +95,11 @@ class TestRun:
         ids = {gyoza("run", "busybox:1", "--idempotency-key", "order 7").out for _ in range(2)}
         assert len(ids) == 1
         assert len(handlers.get("/runs").json["data"]) == 1
+
+    def test_inputs_come_from_standard_input(self, gyoza: Commands, handlers: Gateway) -> None:
+        process = gyoza.process("run", "busybox:1", "-i", "@-", "-i", "m:=2", stdin=-1)
+        out, _ = process.communicate('{"n": 1}', timeout=30)
+        assert handlers.get(f"/runs/{out.strip()}").json["inputs"] == {"n": 1, "m": 2}
 
     @pytest.mark.usefixtures("handlers")
     def test_with_json_it_prints_the_run(self, gyoza: Commands) -> None:
@@ -215,6 +223,45 @@ class TestFollowing:
         result = gyoza("run", "busybox:1", "--watch")
         assert result.code == 130
         assert result.err.endswith(f"\nThe run goes on. Follow it again: gyoza events -f {RUN_ID} --after-seq 2\n")
+
+    @pytest.mark.parametrize("place", ["before", "after"])
+    @pytest.mark.parametrize("seq", range(4))
+    def test_ctrl_c_while_an_event_is_printed_leaves_no_gap_and_no_repeat(
+        self, seq: int, place: str, gyoza: Commands, handlers: Gateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = handlers.create()["id"]
+        for step in complete(handlers):
+            step(run)
+        print_event = EventPrinter.print
+
+        def interrupted(printer: EventPrinter, event: Event) -> None:
+            if event.seq == seq and place == "before":
+                signal.raise_signal(signal.SIGINT)
+            print_event(printer, event)
+            if event.seq == seq and place == "after":
+                signal.raise_signal(signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(EventPrinter, "print", interrupted)
+            first = gyoza("events", "-f", run)
+        assert first.code == 130
+        again = shlex.split(first.err.splitlines()[-1].partition("again: gyoza ")[2])
+        printed = [int(line.split()[1]) for line in (first.out + gyoza(*again).out).splitlines()]
+        assert printed == [0, 1, 2, 3]
+
+    def test_a_second_ctrl_c_does_not_wait_for_the_output(
+        self, gyoza: Commands, handlers: Gateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = handlers.create()["id"]
+        handlers.start(run)
+
+        def stuck(_printer: EventPrinter, _event: Event) -> None:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            pytest.fail("the second signal was held back")
+
+        monkeypatch.setattr(EventPrinter, "print", stuck)
+        assert gyoza("events", "-f", run).code == 130
 
     @pytest.mark.parametrize("last", range(-1, 5))
     def test_a_watch_is_resumed_after_any_event(self, last: int, gyoza: Commands, handlers: Gateway) -> None:

@@ -1,5 +1,6 @@
 """The commands on definitions."""
 
+import sys
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -36,6 +37,8 @@ def put(
 
     The object has version and image at least. It may be what gyoza def get --json prints.
     """
+    if file == "-" and sys.stdin.isatty():
+        session.screen.hint("Reading the definition from standard input; Ctrl-D ends it")
     body = read_object(file, file if file != "-" else "standard input")
     headers = {"If-Match": if_match} if if_match is not None else {}
     if create:

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from gyoza_client._cli.failures import INTERRUPTED, TIMED_OUT, code_of_state, line_of_error
 from gyoza_client._cli.inputs import Misused
+from gyoza_client._cli.interrupts import deferred_interrupts
 from gyoza_client._cli.live import Live, outcome
 from gyoza_client._cli.session import Session
 from gyoza_client._cli.texts import printable
@@ -34,7 +35,7 @@ class TimeIsOver(GyozaError):
 
 @dataclass
 class Progress:
-    """The place in the run's timeline up to which events were handed on."""
+    """The place in the run's timeline up to which events were shown."""
 
     seq: int = -1
 
@@ -70,9 +71,7 @@ def create_and_follow(
 
 
 def _perhaps_created(key: str) -> str:
-    return (
-        f"The run may have been created. The same command with --idempotency-key {key} tells, and creates one at most."
-    )
+    return f"The run may have been created. The same command with --idempotency-key {key} creates one run at most."
 
 
 def follow(
@@ -89,7 +88,12 @@ def follow(
 
     with Live(screen, run, only_end=only_end) as live:
         ended = carried_on(
-            session, events_to_the_end(session, run.id, progress, live.note, timeout_s), live.event, live.stop, again
+            session,
+            events_to_the_end(session, run.id, progress, live.note, timeout_s),
+            progress,
+            show=live.event,
+            stop=live.stop,
+            again=again,
         )
     if isinstance(ended, int):
         return ended
@@ -100,22 +104,28 @@ def follow(
 def carried_on(
     session: Session,
     events: Generator[Event, None, Run],
+    progress: Progress,
+    *,
     show: Callable[[Event], None],
     stop: Callable[[], None],
     again: Callable[[], str],
 ) -> Run | int:
     """Show the events and return the run that has ended, or the exit code of whatever came before its end.
 
-    ``again`` is the command that goes on from there, and is printed then.
+    An event is shown whole and counted in ``progress``, or neither, whenever Ctrl-C comes. ``again`` is the command
+    that goes on from there, and is printed then.
     """
     try:
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                ended: Run = end.value
-                return ended
-            show(event)
+        with deferred_interrupts() as interrupts:
+            while True:
+                try:
+                    event = next(events)
+                except StopIteration as end:
+                    ended: Run = end.value
+                    return ended
+                with interrupts.held_back():
+                    show(event)
+                    progress.seq = event.seq
     except KeyboardInterrupt:
         stop()
         session.screen.note(f"\nThe run goes on. Follow it again: {again()}")
@@ -133,7 +143,7 @@ def carried_on(
 def events_to_the_end(
     session: Session, run_id: str, progress: Progress, note: Callable[[str], None], timeout_s: int | None
 ) -> Generator[Event, None, Run]:
-    """Yields each event after ``progress`` and returns the run as it ended. Raises TimeIsOver.
+    """Yields each event after ``progress``, which the caller moves, and returns the run as it ended. Raises TimeIsOver.
 
     It goes on after calls that gave up, until none was answered for 15 minutes. A run that is retried at its very end
     is followed through its next attempt.
@@ -144,7 +154,6 @@ def events_to_the_end(
         try:
             for event in client.watch(run_id, after_seq=progress.seq):
                 answered = time.monotonic()
-                progress.seq = event.seq
                 yield event
             run = client.get_run(run_id)
         except _PASSING as problem:
@@ -169,8 +178,9 @@ def runs_as_they_end(
         try:
             for run in client.as_completed(list(pending)):
                 answered = time.monotonic()
-                del pending[run.id]
+                pending.pop(run.id, None)
                 yield run
+            pending.clear()
         except _PASSING as problem:
             if time.monotonic() - answered > _PATIENCE_S:
                 raise
@@ -214,6 +224,7 @@ class _TimedDriver(Driver):
 
     def __init__(self, driver: Driver, end: float) -> None:
         super().__init__(driver.transport)
+        self._driver = driver
         self._end = end
 
     def pause(self, seconds: float) -> None:
@@ -224,5 +235,5 @@ class _TimedDriver(Driver):
         if left <= 0:
             raise TimeIsOver
         if isinstance(step, Sleep):
-            return super()._do(Sleep(min(step.seconds, left)))
-        return super()._do(replace(step, timeout_s=min(step.timeout_s, max(left, _SHORTEST_REQUEST_S))))
+            return self._driver._do(Sleep(min(step.seconds, left)))
+        return self._driver._do(replace(step, timeout_s=min(step.timeout_s, max(left, _SHORTEST_REQUEST_S))))

@@ -151,9 +151,10 @@ def events(
     ended = carried_on(
         session,
         events_to_the_end(session, run, progress, session.screen.note, timeout),
-        printer.print,
-        lambda: None,
-        lambda: events_again(session, run, progress),
+        progress,
+        show=printer.print,
+        stop=lambda: None,
+        again=lambda: events_again(session, run, progress),
     )
     return ended if isinstance(ended, int) else code_of_state(ended.state)
 
@@ -222,7 +223,7 @@ def _wait_for_all(session: Session, run_ids: list[str], timeout_s: int | None) -
     pending, codes = dict.fromkeys(run_ids), set()
     try:
         for ended in runs_as_they_end(session, run_ids, screen.note, timeout_s):
-            del pending[ended.id]
+            pending.pop(ended.id, None)
             codes.add(code_of_state(ended.state))
             if screen.json:
                 screen.row(ended.raw)

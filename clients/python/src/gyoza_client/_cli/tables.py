@@ -142,7 +142,8 @@ class EventPrinter:
             screen.row(event.raw)
             return
         if not self._begun and screen.out:
-            screen.out.print(f"{'TIME':<8}  {'SEQ':>4}  TRY  {'TYPE':<9}  TEXT", style="dim", no_wrap=True, crop=True)
+            time = "TIME".ljust(len(clock(event.t, screen.now)))
+            screen.out.print(f"{time}  {'SEQ':>4}  TRY  {'TYPE':<9}  TEXT", style="dim", no_wrap=True, crop=True)
         self._begun = True
         if screen.out:
             screen.out.print(_event_text(event, screen), no_wrap=True, overflow="ellipsis", crop=True)
@@ -208,7 +209,11 @@ def print_section(console: "Console", title: str, lines: Sequence[str]) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     console.print(Text(f"\n{title}", style="dim"))
-    for line in lines[:_DOCUMENT_LINES]:
+    left_out = len(lines) - _DOCUMENT_LINES
+    if title == "error" and left_out > 0:
+        console.print(Text(f"  ... {left_out} lines before these; --json prints all", style="dim"))
+    # The end of an error tells most.
+    for line in lines[-_DOCUMENT_LINES:] if title == "error" else lines[:_DOCUMENT_LINES]:
         text = Text(f"  {line}")
         if title == "error":
             text.stylize("red")
@@ -217,8 +222,8 @@ def print_section(console: "Console", title: str, lines: Sequence[str]) -> None:
         else:
             _colour_words(text)
         console.print(text, no_wrap=True, overflow="ellipsis", crop=True)
-    if len(lines) > _DOCUMENT_LINES:
-        console.print(Text(f"  ... {len(lines) - _DOCUMENT_LINES} lines more; --json prints all", style="dim"))
+    if title != "error" and left_out > 0:
+        console.print(Text(f"  ... {left_out} lines more; --json prints all", style="dim"))
 
 
 def _colour_words(text: "Text") -> None:
