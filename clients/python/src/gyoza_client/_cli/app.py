@@ -123,8 +123,8 @@ _add(
     "runs:wait",
     """Wait until a run has ended, and print its outputs.
 
-Of several runs it prints a line as each ends: id, state and outputs. The exit code is 0 completed, 3 failed, 5
-cancelled; of several runs, 3 if one failed.""",
+If it waits for several runs, it prints a line as each ends: id, state and outputs. The exit code is 0 completed,
+3 failed, 5 cancelled; of several runs, 3 if one failed.""",
     f"""gyoza wait {_ID} --timeout 15m
 gyoza ls -q --state RUNNING | xargs gyoza wait""",
     _RUNS,
@@ -185,8 +185,8 @@ _add(
     "profiles:add",
     """Write a profile: an address and its key.
 
-It asks for what no option gives. The key is no argument, because other users of the machine see those. The file is
-~/.config/gyoza/profiles.toml, of mode 0600.""",
+It asks for the URL and the key unless options give them. The key is no argument, because other users of the machine
+see those. The file is ~/.config/gyoza/profiles.toml, of mode 0600.""",
     """gyoza profile add
 gyoza profile add lab --url https://host/live --key-file key.txt
 gyoza profile add production --stack gyoza --region eu-central-1""",
@@ -217,7 +217,7 @@ def _launch(
 
 
 def run_app(words: Sequence[str]) -> int:
-    """Run a command line and return its exit code. Whatever goes wrong is one line on standard error."""
+    """Run a command line and return its exit code. An error is one line on standard error."""
     with _ended_in_order():
         return _run(words)
 

@@ -35,7 +35,7 @@ def put(
 ) -> int:
     """Put a version of a definition from a JSON file or from standard input. It replaces the version whole.
 
-    The object has version and image at least. It may be what gyoza def get --json prints.
+    The object has version and image at least. The output of gyoza def get --json is such an object.
     """
     if file == "-" and sys.stdin.isatty():
         session.screen.hint("Reading the definition from standard input; Ctrl-D ends it")

@@ -220,7 +220,7 @@ def _within(client: GyozaClient, seconds: int | None) -> tuple[GyozaClient, Call
 
 
 class _TimedDriver(Driver):
-    """Does what operations ask for until an instant, and then raises TimeIsOver."""
+    """Takes the steps of operations until an instant, and then raises TimeIsOver."""
 
     def __init__(self, driver: Driver, end: float) -> None:
         super().__init__(driver.transport)

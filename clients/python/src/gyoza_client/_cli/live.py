@@ -27,7 +27,7 @@ _STATE_AFTER: Final = {
 
 
 class Live:
-    """Shows what it is told on standard error; with JSON, events are data on standard output.
+    """Shows events and notes on standard error; with JSON, events are data on standard output.
 
     With ``only_end`` it has no line for events.
     """

@@ -20,7 +20,7 @@ STYLES: Final = {
     "ERROR": "red",
     "RETRIED": "yellow",
 }
-"""Of states and of types of events."""
+"""The styles of states and of types of events."""
 
 _SYMBOLS: Final = {"COMPLETED": "✔", "FAILED": "✘", "CANCELLED": "■", "RUNNING": "●", "ASSIGNED": "◐", "PENDING": "○"}
 _ASCII_SYMBOLS: Final = {"COMPLETED": "+", "FAILED": "x", "CANCELLED": "-"}
@@ -30,7 +30,7 @@ _ASCII_FRAMES: Final = "|/-\\"
 
 
 _ROOM_FOR_LAST: Final = 24
-"""Before the last column gets less than this, others are left out."""
+"""The last column gets at least this width if leaving out others can give it."""
 
 
 def state_text(state: str, width: int = 0) -> Text:
@@ -72,7 +72,7 @@ class Column:
     """The least width."""
     right: bool = False
     worth: int | None = None
-    """Where room is scarce, the column of the least worth is left out first; None is never left out."""
+    """If room is scarce, the column of the least worth is left out first; None is never left out."""
 
 
 def print_columns(console: Console, columns: Sequence[Column], *, show_heads: bool = True) -> None:

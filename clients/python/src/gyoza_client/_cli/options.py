@@ -66,7 +66,7 @@ IdempotencyKey = Annotated[
 @Parameter(name="*", group=TERMS)
 @dataclass(frozen=True)
 class Placing:
-    """Whatever a run of an image and a run of a definition may both be given."""
+    """The options that a run of an image and a run of a definition have in common."""
 
     queue: Annotated[str | None, Parameter(name=["--queue", "-q"], help="The queue that workers claim it from.")] = None
     priority: Annotated[int | None, Parameter(help="0 to 9999; the higher goes first.")] = None
@@ -98,7 +98,7 @@ class Placing:
 @Parameter(name="*", group=TERMS)
 @dataclass(frozen=True)
 class Terms:
-    """Whatever only a run of an image may be given."""
+    """The options that only a run of an image has."""
 
     cpu: Annotated[int | None, Parameter(help="Cores that the worker has at least.")] = None
     ram_mb: Annotated[int | None, Parameter(help="Memory that the worker has at least, in MiB.")] = None

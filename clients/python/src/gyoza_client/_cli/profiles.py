@@ -36,8 +36,8 @@ def add(
 ) -> int:
     """Write a profile: an address and its key.
 
-    It asks for what no option gives. The key is never an argument, because other users of the machine see those. The
-    file is of mode 0600.
+    It asks for the URL and the key unless options give them. The key is never an argument, because other users of the
+    machine see those. The file is of mode 0600.
     """
     check_name(name)
     screen = session.screen

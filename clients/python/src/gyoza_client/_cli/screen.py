@@ -87,7 +87,7 @@ def _console(stream: TextIO) -> "Console | None":
 
 
 def _usable(stream: TextIO | None) -> TextIO:
-    """The stream, which escapes what its encoding lacks. A stream that was closed before the start swallows all."""
+    """The stream, which escapes characters that its encoding lacks. A null device replaces a stream that was closed."""
     if stream is None:
         return open(os.devnull, "w")  # noqa: PTH123 - it lives as long as the process
     if isinstance(stream, TextIOWrapper) and not _writes_utf8(stream):

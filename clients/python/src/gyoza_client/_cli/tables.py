@@ -204,7 +204,7 @@ def print_facts(console: "Console", facts: Iterable[tuple[str, str]]) -> None:
 
 
 def print_section(console: "Console", title: str, lines: Sequence[str]) -> None:
-    """Print lines below a title, cut to the width, in the colours of what they are."""
+    """Print lines below a title, cut to the width, in colours that fit the title."""
     from rich.highlighter import JSONHighlighter  # noqa: PLC0415 - only on a terminal
     from rich.text import Text  # noqa: PLC0415
 

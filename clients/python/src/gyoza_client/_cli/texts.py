@@ -96,7 +96,7 @@ def future(text: str, now: datetime) -> datetime:
 
 
 def event_text(event: Event, *, brief: bool = False, outputs: bool = True) -> str:
-    """Whatever an event says beside its type, on one line: its message, then its payload.
+    """The message of an event and then its payload, on one line.
 
     If it is ``brief``, it has of an error only the last line.
     """
