@@ -77,7 +77,8 @@ def _python_prose(source: str) -> Iterator[str]:
 
 def missing_files(text: str) -> set[str]:
     """The named files, paths and numbers of ADRs that the repository does not hold."""
-    named = set(_PATH.findall(_LINK.sub("]", text)))
+    text = _LINK.sub("]", text)  # The targets of links are relative to their document: see missing_links.
+    named = set(_PATH.findall(text))
     known = ends_of_files() | MADE_WHILE_RUNNING
     missing = {name for name in named if name not in known and name.split("/")[0] not in MADE}
     tops = {path.split("/")[0] for path in files() if "/" in path}

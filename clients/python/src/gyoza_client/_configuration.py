@@ -54,8 +54,16 @@ def find_address(
             return found
     raise ConfigurationError(
         "No address of a gyoza API. Set GYOZA_URL and GYOZA_API_KEY, or give url= and api_key=,"
-        f" or write them below [{_DEFAULT_PROFILE}] into {_profiles(environ)}"
+        f" or write them below [{_DEFAULT_PROFILE}] into {profiles_path(environ)}"
     )
+
+
+def check_address(source: str, url: str, api_key: str) -> Address:
+    """The address, if a client can use it. Raises ConfigurationError, which names ``source`` and shows no key."""
+    found = _address(source, url, api_key)
+    if found is None:
+        raise ConfigurationError(f"{source} has neither the URL nor the key")
+    return found
 
 
 def _from_environment(environ: Mapping[str, str]) -> Address | None:
@@ -70,7 +78,7 @@ def _from_environment(environ: Mapping[str, str]) -> Address | None:
 def _from_profile(name: str, environ: Mapping[str, str], *, must_exist: bool = True) -> Address | None:
     import tomllib  # noqa: PLC0415 - most processes read no profile
 
-    path = _profiles(environ)
+    path = profiles_path(environ)
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -129,7 +137,10 @@ def _address(source: str, url: Any, api_key: Any) -> Address | None:
     except ValueError:
         host = None
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment or not url.isascii():
-        raise ConfigurationError(f"The URL from {source} is no address of an API: {url!r}")
+        # The value is not shown: whoever mixes up URL and key would print the key.
+        raise ConfigurationError(
+            f"The URL from {source} is no address of an API, such as https://host/live: http or https, a host, no query"
+        )
     return Address(url.rstrip("/"), api_key, _is_loopback(host))
 
 
@@ -140,6 +151,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _profiles(environ: Mapping[str, str]) -> Path:
+def profiles_path(environ: Mapping[str, str]) -> Path:
+    """The file of profiles, which need not exist."""
     folder = environ.get("XDG_CONFIG_HOME")
     return (Path(folder) if folder else Path.home() / ".config") / "gyoza/profiles.toml"

@@ -1,0 +1,1 @@
+"""The command line. `main.py` is its entry point, and the only module here that works without the extra ``cli``."""

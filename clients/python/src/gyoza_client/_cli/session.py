@@ -1,0 +1,60 @@
+"""Holds the state of one command: where it prints, and the client it asks with."""
+
+import shlex
+from collections.abc import Callable
+from functools import cached_property
+from typing import Final
+
+from gyoza_client._cli.inputs import Misused
+from gyoza_client._cli.main import conflict
+from gyoza_client._cli.screen import Screen
+from gyoza_client._cli.texts import printable
+from gyoza_client._steps import Answer, Lost, Send, Sleep
+from gyoza_client._sync import Driver, GyozaClient, Transport
+
+_LOST_BEFORE_TELLING: Final = 3
+"""After so many lost answers in a row; fewer are made up for within a second or two."""
+
+
+class Session:
+    def __init__(self, screen: Screen, profile: str | None = None) -> None:
+        self.screen = screen
+        self._profile = profile
+
+    @cached_property
+    def client(self) -> GyozaClient:
+        """Raises Misused if the environment would come before the profile that was asked for."""
+        problem = conflict(self._profile)
+        if problem is not None:
+            raise Misused(problem)
+        client = GyozaClient(profile=self._profile)
+        vars(client)["_driver"] = _TellingDriver(client._driver.transport, self.screen.hint)
+        return client
+
+    def command(self, *words: str) -> str:
+        """A command line that reaches the same API as this one."""
+        profile = [] if self._profile is None else ["--profile", self._profile]
+        return shlex.join(["gyoza", *profile, *words])
+
+    def close(self) -> None:
+        if "client" in vars(self):
+            self.client.close()
+
+
+class _TellingDriver(Driver):
+    """Tells once that answers do not come, so that nobody sits before a silent terminal while calls are repeated."""
+
+    def __init__(self, transport: Transport, tell: Callable[[str], None]) -> None:
+        super().__init__(transport)
+        self._tell = tell
+        self._lost = 0
+
+    def _do(self, step: Send | Sleep) -> Answer | Lost | None:
+        got = super()._do(step)
+        if isinstance(got, Lost):
+            self._lost += 1
+            if self._lost == _LOST_BEFORE_TELLING:
+                self._tell(f"No answer so far: {printable(got.text)}. Trying again")
+        elif got is not None:
+            self._lost = 0
+        return got
