@@ -14,9 +14,11 @@ from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
+from gyoza_client import GyozaError
+
 from . import reload, sources
 from .artifacts import CannotBuild
-from .demo import DemoFailed, play, play_loss, run_to_try
+from .demo import IMAGE, QUEUE, DemoFailed, play, play_loss
 from .deployment import DeployFailed
 from .emulator import STATE, PortTaken, check_port
 from .endpoint import FILE_NAME, STACKS, Endpoint, publish, published
@@ -26,6 +28,10 @@ from .screen import Screen
 from .stack import ROOT, Stack, running_stack
 from .steps import Steps
 
+_PORT = 4566
+_COMMAND_LINE = ".local/bin/gyoza"
+_ADDRESS_VARIABLES = ("GYOZA_URL", "GYOZA_SERVER_URL", "GYOZA_API_KEY", "GYOZA_PROFILE")
+"""The command line goes by them first. They name another API than the local stack."""
 _LOOK_INTERVAL_S = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -40,7 +46,7 @@ class _EmulatorDied(Exception):
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make run", description=__doc__)
-    parser.add_argument("--port", type=int, default=4566, help="where the emulator listens, on loopback")
+    parser.add_argument("--port", type=int, default=_PORT, help="where the emulator listens, on loopback")
     parser.add_argument("--enforce-iam", action="store_true", help="let each function do only what its policy allows")
     parser.add_argument("--fresh", action="store_true", help="forget the runs, URL and key of the stack before")
     parser.add_argument("--no-demo", action="store_true", help="play no job")
@@ -91,9 +97,8 @@ def _run(options: argparse.Namespace, folder: Path, screen: Screen) -> None:
         with published(stack.endpoint, folder):
             screen.line(f"The stack is up after {time.monotonic() - begun:.1f} s.")
             try:
-                if not options.no_demo:
-                    play(stack.endpoint, screen, folder)
-                _tell(stack.endpoint, folder, screen, has_demo=not options.no_demo)
+                retried = None if options.no_demo else play(stack.endpoint, screen, folder)
+                _tell(stack.endpoint, folder, screen, retried)
                 with closing(_last_part(stack.endpoint, folder, screen, has_demo=not options.no_demo)) as last_part:
                     _keep_up(stack, folder, deployed, screen, last_part)
             except Exception as error:
@@ -108,7 +113,7 @@ def _last_part(endpoint: Endpoint, folder: Path, screen: Screen, *, has_demo: bo
         return
     try:
         yield from play_loss(endpoint, screen, folder)
-    except (DemoFailed, OSError) as error:
+    except (DemoFailed, GyozaError) as error:
         screen.line(f"The demo has failed: {error}")
 
 
@@ -135,22 +140,31 @@ def _keep_up(stack: Stack, folder: Path, deployed: str, screen: Screen, last_par
         reload.note(folder, deployed, error)
 
 
-def _tell(endpoint: Endpoint, folder: Path, screen: Screen, *, has_demo: bool) -> None:
-    curl = f"curl -sS -H 'X-API-Key: {endpoint.api_key}'"
+def _tell(endpoint: Endpoint, folder: Path, screen: Screen, retried: str | None) -> None:
+    """Tell how to reach the stack, and three commands to try. ``retried`` is a run of the demo, if it was played."""
     screen.title("The stack is up. Ctrl-C stops it; an edited function or layer is deployed at once.")
     screen.line(f"  URL      {endpoint.url}")
     screen.line(f"  API key  {endpoint.api_key}")
     screen.line(f"  both in  {_shown(folder / FILE_NAME)}")
     screen.line()
-    if has_demo:
-        run = f"{endpoint.url}/runs/{run_to_try(endpoint)}"
-        screen.line("A run that waits for a worker; look at it, take it as its worker, and read its timeline:")
-        screen.line(f"  {curl} '{run}'")
-        screen.line(f"""  {curl} '{run}/events' -d '{{"type": "STARTED", "payload": {{"worker_id": "me"}}}}'""")
-        screen.line(f"  {curl} '{run}/events?after_seq=-1'")
+    gyoza = _gyoza(folder)
+    if retried is not None:
+        screen.line("To try in another terminal, in this folder. The third command waits for the demo's worker:")
+        screen.line(f"  {gyoza} ls")
+        screen.line(f"  {gyoza} show {retried}")
+        screen.line(f"  {gyoza} run {IMAGE} --queue {QUEUE} -i @examples/two_poems.json --watch")
     else:
-        screen.line(f"""  {curl} '{endpoint.url}/runs' -d '{{"image": "busybox:1", "inputs": {{"n": 1}}}}'""")
-        screen.line(f"  {curl} '{endpoint.url}/runs?limit=1'")
+        screen.line("To try in another terminal, in this folder:")
+        screen.line(f"  {gyoza} run busybox:1 -i n:=1")
+        screen.line(f"  {gyoza} ls")
+        screen.line(f"  {gyoza} worker --queue default --command 'cat $GYOZA_INPUTS'")
+
+
+def _gyoza(folder: Path) -> str:
+    """The command line, and whatever it needs to find this stack."""
+    elsewhere = [f"-u {name}" for name in _ADDRESS_VARIABLES if os.environ.get(name)]
+    port = [] if folder.name == str(_PORT) else [f"PORT={folder.name}"]
+    return " ".join([*(["env", *elsewhere] if elsewhere else []), *port, _COMMAND_LINE])
 
 
 def _shown(path: Path) -> str:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,22 @@ def test_an_environment_is_made_anew_when_an_included_file_changes(folder: Path)
     environments = Recorded(folder)
     environments.make("local")
     assert environments.commands == ["venv local", "uv local"]
+
+
+def test_the_local_environment_imports_the_client_of_its_checkout_and_starts_its_command_line(tmp_path: Path) -> None:
+    checkout, moved = tmp_path / "a checkout", tmp_path / "a moved checkout"
+    client = checkout / "clients/python/src/gyoza_client"
+    client.mkdir(parents=True)
+    (client / "__init__.py").touch()
+    (client / "__main__.py").write_text("import sys\nprint(__file__, sys.argv[1:])\n")
+    venv.create(checkout / ".local/venv/local")
+    Environments(checkout / ".local/venv", checkout / "requirements", Steps(print)).add_client()
+    checkout.rename(moved)
+    # A module of the folder that a person is in must not take the place of one that the command needs.
+    (tmp_path / "gyoza_client.py").write_text("raise AssertionError")
+    command = [str(moved / ".local/bin/gyoza"), "show", "a b"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"{moved}/clients/python/src/gyoza_client/__main__.py ['show', 'a b']\n"
 
 
 def test_pip_installs_where_uv_cannot(folder: Path) -> None:
