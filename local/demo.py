@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,7 +75,7 @@ def play(endpoint: Endpoint, screen: Screen, folder: Path) -> str:
         return retried.run.id
 
 
-def play_loss(endpoint: Endpoint, screen: Screen, folder: Path) -> Iterator[None]:
+def play_loss(endpoint: Endpoint, screen: Screen, folder: Path) -> Generator[None]:
     """Play a run whose worker is killed and which another worker finishes. Yields between two looks at the run.
 
     It takes up to three minutes: the lease of the killed worker, and the time until somebody notices its end. A line

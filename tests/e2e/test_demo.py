@@ -5,10 +5,9 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from local.demo import play, play_loss
 from local.emulator import HOST
 from local.processes import running
 from local.screen import Screen
-from local.stack import ROOT, Endpoint
+from local.stack import PYTHON, ROOT, Endpoint
 from tests.e2e.api import Api
 
 WORK_LIMIT_S = 30
@@ -63,7 +62,7 @@ def test_a_worker_that_was_frozen_learns_that_it_has_lost_its_run(api: Api, endp
 
 def worker(endpoint: Endpoint, log: Path, **environment: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
     env = os.environ | {"GYOZA_URL": endpoint.url, "GYOZA_API_KEY": endpoint.api_key, "NO_PROXY": HOST} | environment
-    return running([sys.executable, str(ROOT / "examples/text_worker.py")], env=env, log=log)
+    return running([str(PYTHON), str(ROOT / "examples/text_worker.py")], env=env, log=log)
 
 
 def run_once(api: Api, run_id: str, is_so: Callable[[Any], bool], limit_s: float) -> Any:
@@ -108,9 +107,15 @@ class Watched(Screen):
 def test_a_run_whose_worker_is_killed_is_finished_by_another(api: Api, endpoint: Endpoint, tmp_path: Path) -> None:
     shown = io.StringIO()
     screen = Watched(shown)
-    for _ in play_loss(endpoint, screen, tmp_path):
-        time.sleep(0.2)
-    print(shown.getvalue())
+    texts = {"rose": "A rose is a rose"}
+    with closing(play_loss(endpoint, screen, tmp_path)) as demo:
+        while "has finished the run" not in shown.getvalue():
+            next(demo)
+            time.sleep(0.2)
+        print(shown.getvalue())
+        # The worker stays, for the runs that people create.
+        next_id = api.new_run(image=IMAGE, queue=QUEUE, inputs={"documents": texts})
+        run_once(api, next_id, lambda run: run["state"] == "COMPLETED", WORK_LIMIT_S)
 
     run_id = shown.getvalue().partition("  run ")[2].split()[0]
     lost, finished = api.get(f"/runs/{run_id}/attempts").body
