@@ -152,7 +152,7 @@ def _tell(endpoint: Endpoint, folder: Path, screen: Screen, retried: str | None)
         screen.line("To try in another terminal, in this folder. The third command waits for the demo's worker:")
         screen.line(f"  {gyoza} ls")
         screen.line(f"  {gyoza} show {retried}")
-        screen.line(f"  {gyoza} run {IMAGE} --queue {QUEUE} -i @examples/two_poems.json --watch")
+        screen.line(f"  {gyoza} run {IMAGE} --queue {QUEUE} -i @examples/rhymes.json --watch")
     else:
         screen.line("To try in another terminal, in this folder:")
         screen.line(f"  {gyoza} run busybox:1 -i n:=1")
