@@ -201,7 +201,7 @@ class _Wait:
         lease_until = self._timeline.run.lease_until
         left_s = 0.0 if lease_until is None else (lease_until - datetime.now(UTC)).total_seconds()
         thing = (
-            f"the end of the lease, in {left_s:.0f} s" if left_s > 0 else "a worker that asks for work, or the timer"
+            f"the end of the lease, in {left_s:.0f} s" if left_s > 0 else "the timer, or a worker that asks for work"
         )
         self._screen.line(f"  {now - self._begun:3.0f} s  waits for {thing}")
 
