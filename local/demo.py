@@ -31,6 +31,8 @@ _PACE_S = 0.3
 _PACE_OF_KILLED_S = 2.0
 _LEASE_OF_KILLED_S = 15
 """The shortest lease that a worker may ask for."""
+_GRACE_S = 1.0
+"""Short, because whoever stops the stack waits for it."""
 _LOOK_INTERVAL_S = 0.2
 _RUN_LIMIT_S = 60.0
 _LOSS_LIMIT_S = _LEASE_OF_KILLED_S + 150.0
@@ -223,7 +225,12 @@ def _worker(
     endpoint: Endpoint, log: Path, *, pace_s: float, lease_s: int | None = None
 ) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """The example worker in another process. Without ``lease_s`` its leases have its own length."""
-    env = os.environ | {"GYOZA_URL": endpoint.url, "GYOZA_API_KEY": endpoint.api_key, "WORKER_PACE_S": str(pace_s)}
+    env = os.environ | {
+        "GYOZA_URL": endpoint.url,
+        "GYOZA_API_KEY": endpoint.api_key,
+        "WORKER_GRACE_S": str(_GRACE_S),
+        "WORKER_PACE_S": str(pace_s),
+    }
     if lease_s is not None:
         env["WORKER_LEASE_S"] = str(lease_s)
     return running([str(PYTHON), str(_WORKER)], env=env, log=log)
