@@ -18,20 +18,17 @@ from gyoza_client import GyozaError
 
 from . import reload, sources
 from .artifacts import CannotBuild
-from .demo import IMAGE, QUEUE, DemoFailed, play, play_loss
+from .demo import DemoFailed, play, play_loss
 from .deployment import DeployFailed
 from .emulator import STATE, PortTaken, check_port
 from .endpoint import FILE_NAME, STACKS, Endpoint, publish, published
+from .first_commands import USUAL_PORT, first_commands
 from .parent import follow_make
 from .processes import CommandFailed
 from .screen import Screen
 from .stack import ROOT, Stack, running_stack
 from .steps import Steps
 
-_PORT = 4566
-_COMMAND_LINE = ".local/bin/gyoza"
-_ADDRESS_VARIABLES = ("GYOZA_URL", "GYOZA_SERVER_URL", "GYOZA_API_KEY", "GYOZA_PROFILE")
-"""The command line goes by them first. They name another API than the local stack."""
 _LOOK_INTERVAL_S = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -46,7 +43,7 @@ class _EmulatorDied(Exception):
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make run", description=__doc__)
-    parser.add_argument("--port", type=int, default=_PORT, help="where the emulator listens, on loopback")
+    parser.add_argument("--port", type=int, default=USUAL_PORT, help="where the emulator listens, on loopback")
     parser.add_argument("--enforce-iam", action="store_true", help="let each function do only what its policy allows")
     parser.add_argument("--fresh", action="store_true", help="forget the runs, URL and key of the stack before")
     parser.add_argument("--no-demo", action="store_true", help="play no job")
@@ -99,7 +96,7 @@ def _run(options: argparse.Namespace, folder: Path, screen: Screen) -> None:
             try:
                 retried = None if options.no_demo else play(stack.endpoint, screen, folder)
                 _tell(stack.endpoint, folder, screen, retried)
-                with closing(_last_part(stack.endpoint, folder, screen, has_demo=not options.no_demo)) as last_part:
+                with closing(_last_part(stack, folder, screen, has_demo=not options.no_demo)) as last_part:
                     _keep_up(stack, folder, deployed, screen, last_part)
             except Exception as error:
                 if stack.has_died(within_s=1):
@@ -107,12 +104,12 @@ def _run(options: argparse.Namespace, folder: Path, screen: Screen) -> None:
                 raise
 
 
-def _last_part(endpoint: Endpoint, folder: Path, screen: Screen, *, has_demo: bool) -> Generator[None]:
+def _last_part(stack: Stack, folder: Path, screen: Screen, *, has_demo: bool) -> Generator[None]:
     """Play the part of the demo that takes minutes, while the stack is kept up. A failure is only told."""
     if not has_demo:
         return
     try:
-        yield from play_loss(endpoint, screen, folder)
+        yield from play_loss(lambda: stack.endpoint, screen, folder)
     except (DemoFailed, GyozaError) as error:
         screen.line(f"The demo has failed: {error}")
 
@@ -147,24 +144,11 @@ def _tell(endpoint: Endpoint, folder: Path, screen: Screen, retried: str | None)
     screen.line(f"  API key  {endpoint.api_key}")
     screen.line(f"  both in  {_shown(folder / FILE_NAME)}")
     screen.line()
-    gyoza = _gyoza(folder)
+    screen.line("To try in another terminal, in this folder:")
+    for command in first_commands(int(folder.name), retried, os.environ):
+        screen.line(f"  {command}")
     if retried is not None:
-        screen.line("To try in another terminal, in this folder. The third command waits for the demo's worker:")
-        screen.line(f"  {gyoza} ls")
-        screen.line(f"  {gyoza} show {retried}")
-        screen.line(f"  {gyoza} run {IMAGE} --queue {QUEUE} -i @examples/rhymes.json --watch")
-    else:
-        screen.line("To try in another terminal, in this folder:")
-        screen.line(f"  {gyoza} run busybox:1 -i n:=1")
-        screen.line(f"  {gyoza} ls")
-        screen.line(f"  {gyoza} worker --queue default --command 'cat $GYOZA_INPUTS'")
-
-
-def _gyoza(folder: Path) -> str:
-    """The command line, and whatever it needs to find this stack."""
-    elsewhere = [f"-u {name}" for name in _ADDRESS_VARIABLES if os.environ.get(name)]
-    port = [] if folder.name == str(_PORT) else [f"PORT={folder.name}"]
-    return " ".join([*(["env", *elsewhere] if elsewhere else []), *port, _COMMAND_LINE])
+        screen.line("A worker of the demo takes the run within seconds. The run that is shown has failed once.")
 
 
 def _shown(path: Path) -> str:

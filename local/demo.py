@@ -5,16 +5,18 @@ A queue subscribes to their topic and shows the pushed messages.
 """
 
 import json
+import math
 import os
 import subprocess
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gyoza_client import GyozaClient, Run, State
+from gyoza_client import GyozaClient, GyozaError, Run, State
 
 from .processes import running
 from .screen import Screen
@@ -23,6 +25,7 @@ from .subscriber import Subscriber
 
 _WORKER = ROOT / "examples/text_worker.py"
 IMAGE = "example/text-statistics:1"
+_RHYMES = ROOT / "examples/rhymes.json"
 _DEFINITION = ROOT / "examples/text_statistics.json"
 _DEFINITION_NAME = "text-statistics"
 QUEUE = "text-statistics"
@@ -34,6 +37,9 @@ _LEASE_OF_KILLED_S = 15
 _GRACE_S = 1.0
 """Short, because whoever stops the stack waits for it."""
 _LOOK_INTERVAL_S = 0.2
+_LOOK_AT_QUEUE_INTERVAL_S = 2.0
+_START_AGAIN_S = 20.0
+_PAGE = 100
 _RUN_LIMIT_S = 60.0
 _LOSS_LIMIT_S = _LEASE_OF_KILLED_S + 150.0
 """The end of a lease is noticed within two minutes (docs/guarantees.md)."""
@@ -68,7 +74,7 @@ def play(endpoint: Endpoint, screen: Screen, folder: Path) -> str:
         screen.line(f"  outputs: {words:,} words in {len(documents)} documents")
 
         screen.title("A run whose first attempt fails, with max_attempts 2")
-        inputs = {"documents": documents, "fail_attempts": [1]}
+        inputs = json.loads(_RHYMES.read_text()) | {"fail_attempts": [1]}
         retried = stage.new_run(inputs=inputs, retry_policy={"max_attempts": 2})
         _play_through(retried, endpoint, folder / "worker.log")
 
@@ -77,15 +83,21 @@ def play(endpoint: Endpoint, screen: Screen, folder: Path) -> str:
         return retried.run.id
 
 
-def play_loss(endpoint: Endpoint, screen: Screen, folder: Path) -> Generator[None]:
+def play_loss(endpoint_now: Callable[[], Endpoint], screen: Screen, folder: Path) -> Generator[None]:
     """Play a run whose worker is killed and which another worker finishes. Yields between two looks at the run.
 
-    It takes up to three minutes: the lease of the killed worker, and the time until somebody notices its end. A line
-    every five seconds tells the screen what it waits for. The worker that finishes the run takes every other run of its
-    queue too, and goes on until the iterator is closed. The logs are in ``folder``. Raises DemoFailed.
+    It takes up to three minutes: the lease of the killed worker, and the time until the timer looks. A line every five
+    seconds tells the screen what it waits for. As soon as the worker is killed, and until the iterator is closed, a new
+    worker is started whenever a run waits in the queue, whoever has created it. The logs are in ``folder``. Raises
+    DemoFailed.
     """
     first_log, second_log = folder / "killed-worker.log", folder / "second-worker.log"
-    with _client(endpoint) as client, closing(Subscriber(endpoint, _TOPIC)) as subscriber:
+    endpoint = endpoint_now()
+    with (
+        _client(endpoint) as client,
+        closing(Subscriber(endpoint, _TOPIC)) as subscriber,
+        closing(_WorkerOnDemand(endpoint_now, second_log)) as second,
+    ):
         screen.title("A run whose worker is killed, with max_lost 1: up to three minutes")
         stage = _Stage(client, subscriber, screen)
         timeline = stage.new_run(inputs={"documents": _own_sources()}, retry_policy={"max_lost": 1})
@@ -95,16 +107,55 @@ def play_loss(endpoint: Endpoint, screen: Screen, folder: Path) -> Generator[Non
             process.kill()
             process.wait()
         screen.line(f"  kill -9: worker {timeline.run.execution_summary.worker_id} is gone, and tells nobody")
-        with _worker(endpoint, second_log, pace_s=_PACE_S) as process:
-            wait = _Wait(timeline, screen)
-            yield from timeline.until(timeline.is_retried, _LOSS_LIMIT_S, first_log, wait.tell)
-            yield from timeline.until(timeline.is_complete, _RUN_LIMIT_S, second_log)
-            screen.line(
-                f"  worker {timeline.run.execution_summary.worker_id} has finished the run, and waits for others"
-            )
-            while process.poll() is None:
-                yield
-    raise DemoFailed(f"the worker has ended; what it says is in {second_log}")
+        wait = _Wait(timeline, screen)
+        for _ in timeline.until(timeline.is_retried, _LOSS_LIMIT_S, first_log):
+            wait.tell()
+            second.start_if_needed()
+            yield
+        for _ in timeline.until(timeline.is_complete, _RUN_LIMIT_S, second_log):
+            second.start_if_needed()
+            yield
+        screen.line(f"  worker {timeline.run.execution_summary.worker_id} has finished the run")
+        while True:
+            second.start_if_needed()
+            yield
+
+
+class _WorkerOnDemand:
+    """Starts the example worker if a run of its queue waits. The worker ends when it finds no more."""
+
+    def __init__(self, endpoint_now: Callable[[], Endpoint], log: Path) -> None:
+        self._endpoint_now = endpoint_now
+        self._log = log
+        self._looked = self._started = -math.inf
+        self._known: set[tuple[str, int]] = set()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._running = ExitStack()
+
+    def start_if_needed(self) -> None:
+        """Look at the queue, but not too often, and not while a worker is at work."""
+        now = time.monotonic()
+        is_at_work = self._process is not None and self._process.poll() is None
+        if is_at_work or now < self._looked + _LOOK_AT_QUEUE_INTERVAL_S:
+            return
+        self._looked = now
+        waiting = self._waiting_attempts()
+        # The worker does not fit every run, and a run may wait for its time.
+        if waiting - self._known or (waiting and now > self._started + _START_AGAIN_S):
+            self._known, self._started = waiting, now
+            self.close()
+            worker = _worker(self._endpoint_now(), self._log, pace_s=_PACE_S, idle_s=0)
+            self._process = self._running.enter_context(worker)
+
+    def _waiting_attempts(self) -> set[tuple[str, int]]:
+        # An edited function may answer anything.
+        with suppress(GyozaError), _client(self._endpoint_now()) as client:
+            newest = islice(client.list_run_summaries(state=State.PENDING, limit=_PAGE), _PAGE)
+            return {(run.id, run.current_attempt) for run in newest if run.queue == QUEUE}
+        return set()
+
+    def close(self) -> None:
+        self._running.close()
 
 
 class _Stage:
@@ -152,9 +203,7 @@ class _Timeline:
         """True if the run is COMPLETED and all its events were shown and pushed."""
         return self.run.state == State.COMPLETED and self._last_shown == self._last_pushed == self.run.last_seq
 
-    def until(
-        self, is_so: Callable[[], bool], limit_s: float, worker_log: Path, tell: Callable[[], None] | None = None
-    ) -> Iterator[None]:
+    def until(self, is_so: Callable[[], bool], limit_s: float, worker_log: Path) -> Iterator[None]:
         """Look at the run, between two yields, until it is as wanted.
 
         Raises DemoFailed if it ends otherwise, or if it is not so within the limit.
@@ -170,8 +219,6 @@ class _Timeline:
                     f"run {self.run.id} is {self.run.state} and was pushed up to {self._last_pushed} of"
                     f" {self.run.last_seq}; what the worker says is in {worker_log}"
                 )
-            if tell is not None:
-                tell()
             yield
 
     def _look(self) -> None:
@@ -202,9 +249,7 @@ class _Wait:
         self._told = now
         lease_until = self._timeline.run.lease_until
         left_s = 0.0 if lease_until is None else (lease_until - datetime.now(UTC)).total_seconds()
-        thing = (
-            f"the end of the lease, in {left_s:.0f} s" if left_s > 0 else "the timer, or a worker that asks for work"
-        )
+        thing = f"the end of the lease, in {left_s:.0f} s" if left_s > 0 else "the timer, which looks once a minute"
         self._screen.line(f"  {now - self._begun:3.0f} s  waits for {thing}")
 
 
@@ -222,17 +267,12 @@ def _client(endpoint: Endpoint) -> GyozaClient:
 
 
 def _worker(
-    endpoint: Endpoint, log: Path, *, pace_s: float, lease_s: int | None = None
+    endpoint: Endpoint, log: Path, *, pace_s: float, **more: float
 ) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    """The example worker in another process. Without ``lease_s`` its leases have its own length."""
-    env = os.environ | {
-        "GYOZA_URL": endpoint.url,
-        "GYOZA_API_KEY": endpoint.api_key,
-        "WORKER_GRACE_S": str(_GRACE_S),
-        "WORKER_PACE_S": str(pace_s),
-    }
-    if lease_s is not None:
-        env["WORKER_LEASE_S"] = str(lease_s)
+    """The example worker in another process. ``more`` are its other settings, as ``lease_s``."""
+    settings = {"pace_s": pace_s, "grace_s": _GRACE_S, **more}
+    env = os.environ | {"GYOZA_URL": endpoint.url, "GYOZA_API_KEY": endpoint.api_key}
+    env |= {f"WORKER_{name.upper()}": str(value) for name, value in settings.items()}
     return running([str(PYTHON), str(_WORKER)], env=env, log=log)
 
 
