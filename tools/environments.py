@@ -40,8 +40,9 @@ _CLIENT = Path("clients/python/src")
 """The sources of the client, seen from the checkout."""
 
 _COMMAND_LINE = """#!/bin/sh
-# -P keeps the modules of the current folder out.
-exec "${0%/*}/../venv/local/bin/python" -P -m gyoza_client "$@"
+# -P keeps the modules of the current folder out. The program learns how it was called, to name itself in hints.
+exec "${0%/*}/../venv/local/bin/python" -P -c \\
+    'import sys; del sys.argv[0]; from gyoza_client._cli.main import main; sys.exit(main())' "$0" "$@"
 """
 
 

@@ -69,9 +69,8 @@ def test_an_environment_is_made_anew_when_an_included_file_changes(folder: Path)
 def test_the_local_environment_imports_the_client_of_its_checkout_and_starts_its_command_line(tmp_path: Path) -> None:
     checkout, moved = tmp_path / "a checkout", tmp_path / "a moved checkout"
     client = checkout / "clients/python/src/gyoza_client"
-    client.mkdir(parents=True)
-    (client / "__init__.py").touch()
-    (client / "__main__.py").write_text("import sys\nprint(__file__, sys.argv[1:])\n")
+    (client / "_cli").mkdir(parents=True)
+    (client / "_cli/main.py").write_text("import sys\ndef main(): print(__file__, sys.argv)\n")
     venv.create(checkout / ".local/venv/local")
     Environments(checkout / ".local/venv", checkout / "requirements", Steps(print)).add_client()
     checkout.rename(moved)
@@ -79,7 +78,7 @@ def test_the_local_environment_imports_the_client_of_its_checkout_and_starts_its
     (tmp_path / "gyoza_client.py").write_text("raise AssertionError")
     command = [str(moved / ".local/bin/gyoza"), "show", "a b"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert ended.stdout == f"{moved}/clients/python/src/gyoza_client/__main__.py ['show', 'a b']\n"
+    assert ended.stdout == f"{moved}/clients/python/src/gyoza_client/_cli/main.py {[*command]}\n"
 
 
 def test_pip_installs_where_uv_cannot(folder: Path) -> None:
