@@ -64,7 +64,13 @@ class Environments:
         mark = self._venvs / name / "ready"
         if mark.exists() and mark.read_text() == wanted:
             mark.touch()
-            return
+        else:
+            self._make_anew(name)
+            mark.write_text(wanted)
+        if name == _LOCAL:
+            self.add_client()
+
+    def _make_anew(self, name: str) -> None:
         if name != _INSTALLER:
             self.make(_INSTALLER)
         folder = self._venvs / name
@@ -76,9 +82,6 @@ class Environments:
             else:
                 self._run(name, [str(self._installer), "-m", "venv", "--without-pip", str(folder)])
                 self._install(name, folder)
-        if name == _LOCAL:
-            self.add_client()
-        mark.write_text(wanted)
 
     def add_client(self) -> None:
         """Let the local environment import the client, and write the command that starts its command line."""

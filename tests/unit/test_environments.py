@@ -54,8 +54,10 @@ def test_an_environment_is_made_once(folder: Path) -> None:
     environments = Recorded(folder)
     environments.make("local")
     assert environments.commands == ["venv installer", "pip installer", "venv local", "uv local"]
+    (folder / "bin/gyoza").unlink()
     environments.make("local")
     assert len(environments.commands) == 4
+    assert (folder / "bin/gyoza").exists()
 
 
 def test_an_environment_is_made_anew_when_an_included_file_changes(folder: Path) -> None:
