@@ -73,7 +73,7 @@ def main() -> int:
         if (folder / STATE).exists():
             _complain("If what an earlier stack left is to blame: make run FRESH=1")
         return 1
-    except (DemoFailed, PortTaken) as error:
+    except (DemoFailed, GyozaError, PortTaken) as error:
         _complain(str(error))
         return 1
     return 0
