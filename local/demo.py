@@ -91,42 +91,41 @@ def play_loss(endpoint_now: Callable[[], Endpoint], screen: Screen, folder: Path
     worker is started whenever a run waits in the queue, whoever has created it. The logs are in ``folder``. Raises
     DemoFailed.
     """
-    first_log, second_log = folder / "killed-worker.log", folder / "second-worker.log"
-    endpoint = endpoint_now()
-    with (
-        _client(endpoint) as client,
-        closing(Subscriber(endpoint, _TOPIC)) as subscriber,
-        closing(_WorkerOnDemand(endpoint_now, second_log)) as second,
-    ):
-        screen.title("A run whose worker is killed, with max_lost 1: up to three minutes")
-        stage = _Stage(client, subscriber, screen)
-        timeline = stage.new_run(inputs={"documents": _own_sources()}, retry_policy={"max_lost": 1})
-        first = _worker(endpoint, first_log, pace_s=_PACE_OF_KILLED_S, lease_s=_LEASE_OF_KILLED_S)
-        with first as process:
-            yield from timeline.until(timeline.has_progress, _RUN_LIMIT_S, first_log)
-            process.kill()
-            process.wait()
-        screen.line(f"  kill -9: worker {timeline.run.execution_summary.worker_id} is gone, and tells nobody")
-        wait = _Wait(timeline, screen)
-        for _ in timeline.until(timeline.is_retried, _LOSS_LIMIT_S, first_log):
-            wait.tell()
-            second.start_if_needed()
-            yield
-        for _ in timeline.until(timeline.is_complete, _RUN_LIMIT_S, second_log):
-            second.start_if_needed()
-            yield
-        screen.line(f"  worker {timeline.run.execution_summary.worker_id} has finished the run")
+    with closing(_WorkerOnDemand(endpoint_now, folder / "second-worker.log")) as second:
+        endpoint = endpoint_now()
+        with _client(endpoint) as client, closing(Subscriber(endpoint, _TOPIC)) as subscriber:
+            yield from _play_loss(_Stage(client, subscriber, screen), endpoint, folder / "killed-worker.log", second)
         while True:
             second.start_if_needed()
             yield
+
+
+def _play_loss(stage: "_Stage", endpoint: Endpoint, log: Path, second: "_WorkerOnDemand") -> Iterator[None]:
+    screen = stage.screen
+    screen.title("A run whose worker is killed, with max_lost 1: up to three minutes")
+    timeline = stage.new_run(inputs={"documents": _own_sources()}, retry_policy={"max_lost": 1})
+    with _worker(endpoint, log, pace_s=_PACE_OF_KILLED_S, lease_s=_LEASE_OF_KILLED_S) as first:
+        yield from timeline.until(timeline.has_progress, _RUN_LIMIT_S, log)
+        first.kill()
+        first.wait()
+    screen.line(f"  kill -9: worker {timeline.run.execution_summary.worker_id} is gone, and tells nobody")
+    wait = _Wait(timeline, screen)
+    for _ in timeline.until(timeline.is_retried, _LOSS_LIMIT_S, log):
+        wait.tell()
+        second.start_if_needed()
+        yield
+    for _ in timeline.until(timeline.is_complete, _RUN_LIMIT_S, second.log):
+        second.start_if_needed()
+        yield
+    screen.line(f"  worker {timeline.run.execution_summary.worker_id} has finished the run")
 
 
 class _WorkerOnDemand:
     """Starts the example worker if a run of its queue waits. The worker ends when it finds no more."""
 
     def __init__(self, endpoint_now: Callable[[], Endpoint], log: Path) -> None:
+        self.log = log
         self._endpoint_now = endpoint_now
-        self._log = log
         self._looked = self._started = -math.inf
         self._known: set[tuple[str, int]] = set()
         self._process: subprocess.Popen[bytes] | None = None
@@ -144,7 +143,7 @@ class _WorkerOnDemand:
         if waiting - self._known or (waiting and now > self._started + _START_AGAIN_S):
             self._known, self._started = waiting, now
             self.close()
-            worker = _worker(self._endpoint_now(), self._log, pace_s=_PACE_S, idle_s=0)
+            worker = _worker(self._endpoint_now(), self.log, pace_s=_PACE_S, idle_s=0)
             self._process = self._running.enter_context(worker)
 
     def _waiting_attempts(self) -> set[tuple[str, int]]:
@@ -162,24 +161,24 @@ class _Stage:
     """Creates the runs of the demo, whose pushed events come to ``subscriber``."""
 
     def __init__(self, client: GyozaClient, subscriber: Subscriber, screen: Screen) -> None:
+        self.screen = screen
         self._client = client
         self._subscriber = subscriber
-        self._screen = screen
 
     def new_run(self, inputs: Mapping[str, Any], retry_policy: Mapping[str, int] | None = None) -> "_Timeline":
         run = self._client.create_run(
             IMAGE, inputs, queue=QUEUE, event_delivery={"topic": _TOPIC}, retry_policy=retry_policy
         )
-        self._screen.line(f"  run {run.id}")
-        return _Timeline(self._client, self._subscriber, self._screen, run)
+        self.screen.line(f"  run {run.id}")
+        return _Timeline(self._client, self._subscriber, self.screen, run)
 
     def new_run_from_definition(self, inputs: Mapping[str, Any]) -> "_Timeline":
         """Put the definition of the example worker, and create a run from it."""
         definition = json.loads(_DEFINITION.read_text())
         self._client.upsert_definition(_DEFINITION_NAME, **definition, event_delivery={"topic": _TOPIC})
         run = self._client.create_run_from_definition(_DEFINITION_NAME, inputs)
-        self._screen.line(f"  run {run.id} of {run.op_definition} {run.op_version}, revision {run.op_revision}")
-        return _Timeline(self._client, self._subscriber, self._screen, run)
+        self.screen.line(f"  run {run.id} of {run.op_definition} {run.op_version}, revision {run.op_revision}")
+        return _Timeline(self._client, self._subscriber, self.screen, run)
 
 
 class _Timeline:
