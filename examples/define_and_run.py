@@ -1,6 +1,6 @@
-"""Puts a definition from a file, as a release does, and creates a run from it, over HTTP alone.
+"""Puts a definition from a file, as a release does, and creates a run from it.
 
-It needs Python's standard library:
+It needs the client of `clients/python`:
 
     GYOZA_URL=https://... GYOZA_API_KEY=... python examples/define_and_run.py \
         text-statistics examples/text_statistics.json '{"documents": {"rose": "A rose is a rose"}}'
@@ -13,70 +13,35 @@ same command never creates a second run.
 
 import hashlib
 import json
-import os
 import sys
-import urllib.error
-import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-_REQUEST_LIMIT_S = 30
-
-Json = dict[str, Any]
+from gyoza_client import Definition, GyozaClient, GyozaError, InvalidInputs, Run
 
 
-class Refused(Exception):
-    """The API does not take the request. ``detail`` is its sentence or its list of what does not fit."""
-
-    def __init__(self, status: int, code: str, detail: Any) -> None:
-        super().__init__(f"{status} {code}: {detail}")
-        self.code = code
-        self.detail = detail
-
-
-class Api:
-    def __init__(self, url: str, key: str) -> None:
-        self._url = url
-        self._key = key
-
-    def send(self, method: str, path: str, body: Json, **headers: str) -> Json:
-        """The answer. Raises Refused."""
-        sent = {"X-API-Key": self._key, "Content-Type": "application/json"} | headers
-        request = urllib.request.Request(self._url + path, json.dumps(body).encode(), sent, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=_REQUEST_LIMIT_S) as response:
-                answer: Json = json.load(response)
-                return answer
-        except urllib.error.HTTPError as refusal:
-            with refusal:
-                error = json.load(refusal)
-            raise Refused(refusal.code, error["code"], error["detail"]) from None
-
-
-def define(api: Api, name: str, definition: Json) -> Json:
-    """The definition after the put of a version. A put may be sent again: what stands already is not changed."""
-    return api.send("PUT", f"/definitions/{quote(name)}", definition)
-
-
-def run(api: Api, definition: Json, inputs: Json) -> Json:
+def run(client: GyozaClient, definition: Definition, inputs: Mapping[str, Any]) -> Run:
     """The run of this revision with these inputs; the one that exists, if there is one."""
-    revision = [definition["version"], definition["revision"]]
+    revision = [definition.version, definition.revision]
     digest = hashlib.sha256(json.dumps([revision, inputs], sort_keys=True).encode()).hexdigest()
-    body = {"version": definition["version"], "inputs": inputs}
-    return api.send("POST", f"/definitions/{quote(definition['name'])}/runs", body, **{"Idempotency-Key": digest})
+    return client.create_run_from_definition(
+        definition.name, inputs, version=definition.version, idempotency_key=digest
+    )
 
 
 def main(arguments: list[str]) -> int:
     name, file, inputs = arguments
-    api = Api(os.environ["GYOZA_URL"], os.environ["GYOZA_API_KEY"])
     try:
-        definition = define(api, name, json.loads(Path(file).read_text()))
-        print(f"{name} {definition['version']}, revision {definition['revision']}")
-        print(f"run {run(api, definition, json.loads(inputs))['id']}")
-    except Refused as refusal:
-        faults = refusal.detail if isinstance(refusal.detail, list) else []
-        print(refusal.code, *[f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults], sep="\n  ")
+        with GyozaClient() as client:
+            definition = client.upsert_definition(name, **json.loads(Path(file).read_text()))
+            print(f"{name} {definition.version}, revision {definition.revision}")
+            print(f"run {run(client, definition, json.loads(inputs)).id}")
+    except InvalidInputs as refusal:
+        print(refusal.code, *[f"{'.'.join(map(str, each.loc))}: {each.msg}" for each in refusal.misfits], sep="\n  ")
+        return 1
+    except (GyozaError, TypeError) as reason:
+        print(reason)
         return 1
     return 0
 

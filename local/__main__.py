@@ -14,12 +14,15 @@ from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
+from gyoza_client import GyozaError
+
 from . import reload, sources
 from .artifacts import CannotBuild
-from .demo import DemoFailed, play, play_loss, run_to_try
+from .demo import DemoFailed, play, play_loss
 from .deployment import DeployFailed
 from .emulator import STATE, PortTaken, check_port
 from .endpoint import FILE_NAME, STACKS, Endpoint, publish, published
+from .first_commands import USUAL_PORT, first_commands
 from .parent import follow_make
 from .processes import CommandFailed
 from .screen import Screen
@@ -40,7 +43,7 @@ class _EmulatorDied(Exception):
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make run", description=__doc__)
-    parser.add_argument("--port", type=int, default=4566, help="where the emulator listens, on loopback")
+    parser.add_argument("--port", type=int, default=USUAL_PORT, help="where the emulator listens, on loopback")
     parser.add_argument("--enforce-iam", action="store_true", help="let each function do only what its policy allows")
     parser.add_argument("--fresh", action="store_true", help="forget the runs, URL and key of the stack before")
     parser.add_argument("--no-demo", action="store_true", help="play no job")
@@ -70,7 +73,7 @@ def main() -> int:
         if (folder / STATE).exists():
             _complain("If what an earlier stack left is to blame: make run FRESH=1")
         return 1
-    except (DemoFailed, PortTaken) as error:
+    except (DemoFailed, GyozaError, PortTaken) as error:
         _complain(str(error))
         return 1
     return 0
@@ -91,10 +94,9 @@ def _run(options: argparse.Namespace, folder: Path, screen: Screen) -> None:
         with published(stack.endpoint, folder):
             screen.line(f"The stack is up after {time.monotonic() - begun:.1f} s.")
             try:
-                if not options.no_demo:
-                    play(stack.endpoint, screen, folder)
-                _tell(stack.endpoint, folder, screen, has_demo=not options.no_demo)
-                with closing(_last_part(stack.endpoint, folder, screen, has_demo=not options.no_demo)) as last_part:
+                retried = None if options.no_demo else play(stack.endpoint, screen, folder)
+                _tell(stack.endpoint, folder, screen, retried)
+                with closing(_last_part(stack, folder, screen, has_demo=not options.no_demo)) as last_part:
                     _keep_up(stack, folder, deployed, screen, last_part)
             except Exception as error:
                 if stack.has_died(within_s=1):
@@ -102,13 +104,13 @@ def _run(options: argparse.Namespace, folder: Path, screen: Screen) -> None:
                 raise
 
 
-def _last_part(endpoint: Endpoint, folder: Path, screen: Screen, *, has_demo: bool) -> Generator[None]:
+def _last_part(stack: Stack, folder: Path, screen: Screen, *, has_demo: bool) -> Generator[None]:
     """Play the part of the demo that takes minutes, while the stack is kept up. A failure is only told."""
     if not has_demo:
         return
     try:
-        yield from play_loss(endpoint, screen, folder)
-    except (DemoFailed, OSError) as error:
+        yield from play_loss(lambda: stack.endpoint, screen, folder)
+    except (DemoFailed, GyozaError) as error:
         screen.line(f"The demo has failed: {error}")
 
 
@@ -135,22 +137,18 @@ def _keep_up(stack: Stack, folder: Path, deployed: str, screen: Screen, last_par
         reload.note(folder, deployed, error)
 
 
-def _tell(endpoint: Endpoint, folder: Path, screen: Screen, *, has_demo: bool) -> None:
-    curl = f"curl -sS -H 'X-API-Key: {endpoint.api_key}'"
+def _tell(endpoint: Endpoint, folder: Path, screen: Screen, retried: str | None) -> None:
+    """Tell how to reach the stack, and three commands to try. ``retried`` is a run of the demo, if it was played."""
     screen.title("The stack is up. Ctrl-C stops it; an edited function or layer is deployed at once.")
     screen.line(f"  URL      {endpoint.url}")
     screen.line(f"  API key  {endpoint.api_key}")
     screen.line(f"  both in  {_shown(folder / FILE_NAME)}")
     screen.line()
-    if has_demo:
-        run = f"{endpoint.url}/runs/{run_to_try(endpoint)}"
-        screen.line("A run that waits for a worker; look at it, take it as its worker, and read its timeline:")
-        screen.line(f"  {curl} '{run}'")
-        screen.line(f"""  {curl} '{run}/events' -d '{{"type": "STARTED", "payload": {{"worker_id": "me"}}}}'""")
-        screen.line(f"  {curl} '{run}/events?after_seq=-1'")
-    else:
-        screen.line(f"""  {curl} '{endpoint.url}/runs' -d '{{"image": "busybox:1", "inputs": {{"n": 1}}}}'""")
-        screen.line(f"  {curl} '{endpoint.url}/runs?limit=1'")
+    screen.line("To try in another terminal, in this folder:")
+    for command in first_commands(int(folder.name), retried, os.environ):
+        screen.line(f"  {command}")
+    if retried is not None:
+        screen.line("A worker of the demo takes the run within seconds. The run that is shown has failed once.")
 
 
 def _shown(path: Path) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from gyoza_client import Event
+
 _BAR_WIDTH = 30
 _PUSHED_COLUMN = 50
 _LONGEST_SILENCE_S = 5.0
@@ -51,11 +53,12 @@ class Screen:
         self.line()
         self.line(self._styled(text, _BOLD))
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         """One event of a timeline."""
-        detail = bar(event["msg"]) if event["type"] == "PROGRESS" else _detail(event)
-        styled_type = self._styled(f"{event['type']:<9}", _COLOURS.get(event["type"], ""))
-        self.line(f"  {event['t'][11:23]}  attempt {event['attempt']} #{event['id']:<3} {styled_type} {detail}")
+        detail = bar(int(event.msg)) if event.type == "PROGRESS" else _detail(event)
+        styled_type = self._styled(f"{event.type:<9}", _COLOURS.get(event.type, ""))
+        at = f"{event.t:%H:%M:%S}.{event.t.microsecond // 1000:03}"
+        self.line(f"  {at}  attempt {event.attempt} #{event.id:<3} {styled_type} {detail}")
 
     def pushed(self, message: dict[str, Any]) -> None:
         """One message that a subscriber received."""
@@ -72,7 +75,7 @@ def bar(percent: int) -> str:
     return f"[{'#' * filled}{'-' * (_BAR_WIDTH - filled)}] {percent:3d} %"
 
 
-def _detail(event: dict[str, Any]) -> str:
-    payload = event["payload"]
-    parts = [str(event["msg"]), payload.get("reason"), payload.get("worker_id"), payload.get("error_message")]
+def _detail(event: Event) -> str:
+    payload = event.payload
+    parts = [str(event.msg), payload.get("reason"), payload.get("worker_id"), payload.get("error_message")]
     return "  ".join(part for part in parts if part)

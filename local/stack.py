@@ -12,12 +12,14 @@ from .emulator import REGION, STATE, check_port, emulator, endpoint_url
 from .endpoint import Endpoint
 from .steps import Steps
 
-__all__ = ["ROOT", "Endpoint", "Stack", "running_stack"]
+__all__ = ["PYTHON", "ROOT", "Endpoint", "Stack", "running_stack"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
 _VENVS = ROOT / ".local/venv"
-_EMULATOR_PYTHON = _VENVS / "local/bin/python"
+PYTHON = _VENVS / "local/bin/python"
+"""Runs the emulator, and whatever speaks to the stack: it can import the client of the API."""
+
 _INSTALLER_PYTHON = _VENVS / "installer/bin/python"
 
 
@@ -76,7 +78,7 @@ def running_stack(
     try:
         with steps.step("emulator started", "Starting the emulator"):
             process = started.enter_context(
-                emulator(_EMULATOR_PYTHON, port, folder, enforce_iam=enforce_iam, keeps_state=keeps_state)
+                emulator(PYTHON, port, folder, enforce_iam=enforce_iam, keeps_state=keeps_state)
             )
         with steps.step("template.yaml deployed", "Deploying template.yaml"):
             stack = Stack(builder, Deployer(port, ROOT), port, process)

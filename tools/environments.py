@@ -6,6 +6,9 @@ Needs only the standard library of the Python that the environments get. It crea
 requirements or that Python change. uv installs the packages with pip's index and certificates. If uv fails, pip
 installs them, because uv does not read the rest of pip's configuration. The environments have no pip. Two commands wait
 for each other. The output of the installers is in .local/venv/<name>.log.
+
+The environment of the local stack also imports the client of the API, from its sources: an edit needs no installation.
+The command line of the client is beside the environments, as .local/bin/gyoza.
 """
 
 import fcntl
@@ -16,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +32,18 @@ REQUIREMENTS = Path("requirements")
 
 _INSTALLER = "installer"
 """The environment with uv and pip."""
+
+_LOCAL = "local"
+"""The environment of the local stack."""
+
+_CLIENT = Path("clients/python/src")
+"""The sources of the client, seen from the checkout."""
+
+_COMMAND_LINE = """#!/bin/sh
+# -P keeps the modules of the current folder out. The program learns how it was called, to name itself in hints.
+exec "${0%/*}/../venv/local/bin/python" -P -c \\
+    'import sys; del sys.argv[0]; from gyoza_client._cli.main import main; sys.exit(main())' "$0" "$@"
+"""
 
 
 class CannotInstall(Exception):
@@ -48,7 +64,13 @@ class Environments:
         mark = self._venvs / name / "ready"
         if mark.exists() and mark.read_text() == wanted:
             mark.touch()
-            return
+        else:
+            self._make_anew(name)
+            mark.write_text(wanted)
+        if name == _LOCAL:
+            self.add_client()
+
+    def _make_anew(self, name: str) -> None:
         if name != _INSTALLER:
             self.make(_INSTALLER)
         folder = self._venvs / name
@@ -60,7 +82,18 @@ class Environments:
             else:
                 self._run(name, [str(self._installer), "-m", "venv", "--without-pip", str(folder)])
                 self._install(name, folder)
-        mark.write_text(wanted)
+
+    def add_client(self) -> None:
+        """Let the local environment import the client, and write the command that starts its command line."""
+        folder, checkout = self._venvs / _LOCAL, self._venvs.parent.parent
+        packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
+        packages.mkdir(parents=True, exist_ok=True)
+        # Python counts the path from this file's folder, so a checkout may be moved.
+        (packages / "gyoza_client.pth").write_text(os.path.relpath(checkout / _CLIENT, packages) + "\n")
+        command = self._venvs.parent / "bin/gyoza"
+        command.parent.mkdir(exist_ok=True)
+        command.write_text(_COMMAND_LINE)
+        command.chmod(0o755)
 
     def _install(self, name: str, folder: Path) -> None:
         command = [str(self._installer), "-m", "uv", "pip", "install", "--python", str(folder / "bin/python")]

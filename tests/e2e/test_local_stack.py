@@ -15,7 +15,7 @@ import pytest
 
 from local.emulator import free_port
 from local.endpoint import FILE_NAME, Endpoint, NoStack, find
-from local.stack import ROOT
+from local.stack import PYTHON, ROOT
 from local.subscriber import Subscriber
 from tests.e2e.api import Api
 
@@ -54,7 +54,8 @@ class Running:
 @contextmanager
 def make_run(folder: Path, port: int, *options: str, checkout: Path = ROOT) -> Iterator[Running]:
     stacks, log = folder / "stacks", folder / f"run-{port}.log"
-    command = [sys.executable, "-m", "local", "--port", str(port), "--stacks", str(stacks), "--no-demo", *options]
+    python = checkout / PYTHON.relative_to(ROOT)
+    command = [str(python), "-m", "local", "--port", str(port), "--stacks", str(stacks), "--no-demo", *options]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=checkout, stdout=output, stderr=output)
     try:
@@ -79,7 +80,7 @@ def processes_of(port: int) -> list[int]:
 
 def test_a_taken_port_is_said_in_one_line(endpoint: Endpoint) -> None:
     port = endpoint.aws_endpoint_url.rpartition(":")[2]
-    command = [sys.executable, "-m", "local", "--port", port]
+    command = [str(PYTHON), "-m", "local", "--port", port]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     assert ended.returncode == 1
     assert ended.stdout == ""
@@ -239,7 +240,7 @@ def test_an_edited_parameter_is_deployed_and_gone_when_it_is_taken_out(tmp_path:
 def copied_checkout(folder: Path) -> Path:
     """Copy the sources of this checkout and its environments. Only the layer's packages are built."""
     folder.mkdir()
-    for name in ("functions", "layers", "local", "tools", "examples"):
+    for name in ("functions", "layers", "local", "tools", "examples", "clients/python/src"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("template.yaml", "samconfig.toml"):
         shutil.copy(ROOT / name, folder / name)

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 
 from local.emulator import HOST
 from local.endpoint import published
+from local.first_commands import first_commands
 from local.stack import ROOT, Endpoint
+from tests.e2e.api import Api
+from tests.e2e.workers import worker
 
 LIMIT_S = 60
 
@@ -25,7 +29,10 @@ def shell(endpoint: Endpoint, tmp_path: Path) -> "Shell":
     checkout = tmp_path / "a checkout"
     stack = checkout / ".local/stacks/4566"
     stack.mkdir(parents=True)
+    (checkout / "clients").symlink_to(ROOT / "clients")
     (checkout / "examples").symlink_to(ROOT / "examples")
+    for made in ("bin", "venv"):
+        (checkout / ".local" / made).symlink_to(ROOT / ".local" / made)
     return Shell(endpoint, checkout, stack)
 
 
@@ -44,6 +51,12 @@ class Shell:
 
     def output(self, *blocks: str) -> str:
         """All that the blocks print. The test fails if they complain."""
+        said, notes = self.output_and_notes(*blocks)
+        assert notes == ""
+        return said
+
+    def output_and_notes(self, *blocks: str) -> tuple[str, str]:
+        """All that the blocks print, on standard output and on standard error. The test fails if their end fails."""
         command = ["sh"]
         with published(self._endpoint, self._stack):
             ended = subprocess.run(
@@ -56,8 +69,8 @@ class Shell:
                 check=False,
                 timeout=LIMIT_S,
             )
-        assert ended.stderr == ""
-        return ended.stdout
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout, ended.stderr
 
 
 def section(page: str, title: str) -> list[str]:
@@ -69,14 +82,43 @@ def section(page: str, title: str) -> list[str]:
     return blocks
 
 
-def test_the_first_curl_of_the_readme_creates_the_run_that_it_shows(shell: Shell) -> None:
-    [run] = shell.paste(*section("README.md", "Run it here"))
-    shown = re.search(r"^```json\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert shown is not None
-    own = ("id", "created_at", "updated_at")
-    assert {name: value for name, value in run.items() if name not in own} == {
-        name: value for name, value in json.loads(shown[1]).items() if name not in own
-    }
+def test_the_first_commands_of_the_readme_print_what_it_shows(shell: Shell, endpoint: Endpoint, tmp_path: Path) -> None:
+    first, *others = section("README.md", "Run it here")
+    with worker(endpoint, tmp_path / "worker.log"):
+        said, notes = shell.output_and_notes(first)
+    run_id = notes.splitlines()[0]
+    [shown] = re.findall(r"^```text\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert shapes(shown) == shapes(notes)
+    assert json.loads(said)["documents"]["sheep"] == {"lines": 4, "words": 15, "most_frequent": "baa"}
+    listed = shell.output(*others)
+    assert f"{run_id}  COMPLETED" in listed
+    assert re.search(rf"^id +{run_id}$", listed, re.MULTILINE)
+
+
+def shapes(text: str) -> list[str]:
+    """The lines without the ids, times and names that differ from run to run, and without progress."""
+    for pattern in (r"[0-9a-f-]{36}", r"\d+-\d+-\d+T[\d:.]+Z", r"(?<=(?:ASSIGNED |STARTED  )  )\S+", r"[\d.]+(?= s$)"):
+        text = re.sub(pattern, "...", text, flags=re.MULTILINE)
+    return [line for line in text.splitlines() if "PROGRESS" not in line]
+
+
+@pytest.mark.parametrize("has_demo", [True, False])
+def test_the_commands_that_make_run_gives_to_try_can_be_pasted(
+    has_demo: bool, shell: Shell, endpoint: Endpoint, api: Api, tmp_path: Path
+) -> None:
+    retried = api.new_run(retry_policy={"max_attempts": 2})
+    api.start(retried)
+    api.event(retried, "FAILED", payload={"error_message": "disk full"})
+    with worker(endpoint, tmp_path / "worker.log") if has_demo else nullcontext():
+        created, listed, shown = (
+            shell.output_and_notes(command)[0] for command in first_commands(4566, retried if has_demo else None, {})
+        )
+    if has_demo:
+        assert set(json.loads(created)) == {"documents"}
+        assert "disk full" in shown
+    else:
+        assert created.strip() in listed
+        assert re.match(rf"id +{created}", shown)
 
 
 def test_a_caller_plays_a_run_by_hand_and_finds_it(shell: Shell) -> None:
@@ -96,11 +138,9 @@ def test_a_caller_plays_a_run_by_hand_and_finds_it(shell: Shell) -> None:
 @pytest.mark.long
 def test_a_worker_is_watched_and_stopped(shell: Shell) -> None:
     said = shell.output(*section("docs/workers.md", "Watch one work"))
-    # The worker writes lines of its own.
-    running, stopped = (json.loads(line) for line in said.splitlines() if line.startswith("{"))
-    assert running["state"] == "RUNNING"
-    assert stopped["state"] == "FAILED"
-    assert [event["type"] for event in stopped["events"]][-1] == "FAILED"
+    running, stopped = said.split("has ", 1)[1].split("STARTED")[1:]
+    assert "FAILED" not in running
+    assert "interrupted" in stopped.splitlines()[-1]
 
 
 @pytest.mark.long

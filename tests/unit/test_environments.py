@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,10 @@ def test_an_environment_is_made_once(folder: Path) -> None:
     environments = Recorded(folder)
     environments.make("local")
     assert environments.commands == ["venv installer", "pip installer", "venv local", "uv local"]
+    (folder / "bin/gyoza").unlink()
     environments.make("local")
     assert len(environments.commands) == 4
+    assert (folder / "bin/gyoza").exists()
 
 
 def test_an_environment_is_made_anew_when_an_included_file_changes(folder: Path) -> None:
@@ -63,6 +66,21 @@ def test_an_environment_is_made_anew_when_an_included_file_changes(folder: Path)
     environments = Recorded(folder)
     environments.make("local")
     assert environments.commands == ["venv local", "uv local"]
+
+
+def test_the_local_environment_imports_the_client_of_its_checkout_and_starts_its_command_line(tmp_path: Path) -> None:
+    checkout, moved = tmp_path / "a checkout", tmp_path / "a moved checkout"
+    client = checkout / "clients/python/src/gyoza_client"
+    (client / "_cli").mkdir(parents=True)
+    (client / "_cli/main.py").write_text("import sys\ndef main(): print(__file__, sys.argv)\n")
+    venv.create(checkout / ".local/venv/local")
+    Environments(checkout / ".local/venv", checkout / "requirements", Steps(print)).add_client()
+    checkout.rename(moved)
+    # A module of the folder that a person is in must not take the place of one that the command needs.
+    (tmp_path / "gyoza_client.py").write_text("raise AssertionError")
+    command = [str(moved / ".local/bin/gyoza"), "show", "a b"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"{moved}/clients/python/src/gyoza_client/_cli/main.py {[*command]}\n"
 
 
 def test_pip_installs_where_uv_cannot(folder: Path) -> None:

@@ -19,6 +19,8 @@ from clients.python.tests.command_line import KEY, SOURCES, Commands, finish, st
 from clients.python.tests.examples import RUN_ID, events_json, list_json, run_json, summary_json
 from clients.python.tests.scripted_server import HANG_UP, Asked, Reply, ScriptedServer
 from gyoza_client._cli import main as entry
+from gyoza_client._cli.screen import Screen
+from gyoza_client._cli.session import Session
 from testing.gateway import Gateway
 
 EXTRA = ("cyclopts", "rich", "attrs")
@@ -351,3 +353,24 @@ def finish_soon(process: "subprocess.Popen[str]") -> str:
     process.kill()
     out, err = process.communicate()
     return out + err
+
+
+@pytest.mark.parametrize(
+    ("typed", "search_path", "shown"),
+    [
+        ("bin/gyoza", "", "bin/gyoza"),
+        ("{folder}/bin/gyoza", "{folder}/bin", "gyoza"),
+        ("{folder}/bin/gyoza", "{folder}/other", "{folder}/bin/gyoza"),
+        ("{folder}/gyoza_client/__main__.py", "", "gyoza"),
+    ],
+)
+def test_a_hint_names_the_program_as_the_shell_finds_it(
+    typed: str, search_path: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("bin", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "gyoza").touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", search_path.format(folder=tmp_path))
+    monkeypatch.setattr(sys, "argv", [typed.format(folder=tmp_path), "run"])
+    assert Session(Screen()).command("wait", "a run") == f"{shown.format(folder=tmp_path)} wait 'a run'"

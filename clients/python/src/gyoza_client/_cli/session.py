@@ -1,8 +1,11 @@
 """Holds the state of one command: where it prints, and the client it asks with."""
 
 import shlex
+import shutil
+import sys
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Final
 
 from gyoza_client._cli.inputs import Misused
@@ -14,6 +17,8 @@ from gyoza_client._sync import Driver, GyozaClient, Transport
 
 _LOST_BEFORE_TELLING: Final = 3
 """After so many lost answers in a row; fewer are made up for within a second or two."""
+
+_NAME = "gyoza"
 
 
 class Session:
@@ -34,11 +39,18 @@ class Session:
     def command(self, *words: str) -> str:
         """A command line that reaches the same API as this one."""
         profile = [] if self._profile is None else ["--profile", self._profile]
-        return shlex.join(["gyoza", *profile, *words])
+        return shlex.join([_own_name(), *profile, *words])
 
     def close(self) -> None:
         if "client" in vars(self):
             self.client.close()
+
+
+def _own_name() -> str:
+    """The word by which a shell calls this program again: the path as it was typed, where the name alone finds none."""
+    typed = Path(sys.argv[0])
+    is_path = typed.name == _NAME and sys.argv[0] != _NAME
+    return sys.argv[0] if is_path and shutil.which(_NAME) != str(typed.absolute()) else _NAME
 
 
 class _TellingDriver(Driver):
