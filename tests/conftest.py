@@ -9,22 +9,14 @@ import boto3
 import pytest
 from moto import mock_aws
 
-os.environ |= {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "GYOZA_TABLE": "none",
-    "GYOZA_INDEX_SHARDS": "4",
-    "GYOZA_INDEX_SHARDS_READ": "4",
-    "GYOZA_TOPIC_ARN_PREFIX": "arn:aws:sns:us-east-1:000000000000:gyoza_",
-    "GYOZA_PARKED_QUEUE_URL": "https://sqs.invalid/parked",
-    "POWERTOOLS_SERVICE_NAME": "gyoza",
-    "POWERTOOLS_LOG_LEVEL": "ERROR",
-    "POWERTOOLS_METRICS_DISABLED": "true",
-}
+from testing.environment import ENVIRONMENT
+
+os.environ |= ENVIRONMENT
 
 from testing.dynamodb_local import EngineMissing, dynamodb_local
 from testing.gateway import Gateway
+from testing.http_api import ServedApi, served_by_a_process
+from testing.lossy_proxy import LossyProxy
 from testing.table import create_table, forget_clients
 from tests.support.turns import Turns
 
@@ -71,6 +63,23 @@ def engine_url() -> Iterator[str]:
             yield url
     except EngineMissing as missing:
         pytest.fail(str(missing), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def served_api(engine_url: str) -> Iterator[ServedApi]:
+    """The API on DynamoDB Local, served by a process of its own with the real clock and a sweep each second.
+
+    All tests of a session share its table, so each uses queues of its own.
+    """
+    with served_by_a_process(engine_url) as api:
+        yield api
+
+
+@pytest.fixture
+def proxy(served_api: ServedApi) -> Iterator[LossyProxy]:
+    """A proxy before the served API, which loses nothing until the test says so."""
+    with LossyProxy(served_api.url, seed=16) as proxy:
+        yield proxy
 
 
 def _on_new_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:

@@ -10,10 +10,11 @@ import pytest
 from clients.python.tests.scripted_server import ScriptedServer
 from gyoza_client import AsyncGyozaClient, AsyncPager, GyozaClient
 from testing.gateway import Gateway
-from tests.conftest import pytest_runtest_protocol
+from tests.conftest import engine_url, proxy, pytest_itemcollected, pytest_runtest_protocol, served_api
 from tests.functions.conftest import gateway, moto_table
 
-__all__ = ["gateway", "pytest_runtest_protocol"]  # the handlers on one table a module, and the turns of all tests
+__all__ = ["engine_url", "gateway", "proxy", "pytest_itemcollected", "pytest_runtest_protocol", "served_api"]
+# `gateway` runs the handlers on one table a module. The rest is as in all tests.
 
 MakeClient = Callable[..., Any]
 
