@@ -133,6 +133,7 @@ class _Wrapper:
         self._status: int | None = None
         self._all_dead = False
         self._guard_ended_at_all = False
+        self._guard_was_stopped = False
         self._guard_died = False
         self._killing = False
         self._streams = len(output)
@@ -291,7 +292,9 @@ class _Wrapper:
 
     def _reaped(self, pid: int, status: int) -> None:
         if pid == self._guard.pid and os.WIFSTOPPED(status):
-            say("the guard was stopped; it is told to go on")
+            if not self._guard_was_stopped:
+                say("the guard was stopped; it is told to go on")
+            self._guard_was_stopped = True
             os.kill(pid, signal.SIGCONT)
         elif pid == self._command and not os.WIFSTOPPED(status):
             self._ended(status)
