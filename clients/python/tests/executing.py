@@ -11,12 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from clients.python.tests.examples import RUN_ID, T0, run_json
 from clients.python.tests.scripted_server import Asked, Reply, ScriptedServer
 
 SOURCE: Final = str(Path(__file__).resolve().parents[1] / "src")
 
-_MAIN: Final = "import sys; from gyoza_client._exec.command_line import main; sys.exit(main(sys.argv[1:]))"
+_MAIN: Final = """
+import sys
+from gyoza_client._exec import command_line, wrapper
+{first}
+sys.exit(command_line.main(sys.argv[1:]))
+"""
 
 
 class OneRun:
@@ -78,30 +85,22 @@ class Execution:
     """A `gyoza exec` that was started. Times out instead of waiting for ever."""
 
     process: subprocess.Popen[bytes]
-    outside: Sequence[str] = ()
-    """The words before it, such as unshare's."""
-    _seen: set[int] = field(default_factory=set)
-
-    @property
-    def wrapper(self) -> int:
-        return self.process.pid
 
     @property
     def guard(self) -> int:
-        return eventually(lambda: children(self.wrapper))[0]
+        [guard] = eventually(lambda: children(self.process.pid))
+        return int(guard)
 
-    @property
-    def command(self) -> int:
-        return eventually(lambda: children(self.guard))[0]
+    def line(self) -> bytes:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
 
     def wait(self, timeout_s: float = 20.0) -> int:
         return self.process.wait(timeout_s)
 
-    def output(self, timeout_s: float = 20.0) -> tuple[bytes, bytes]:
-        return self.process.communicate(timeout=timeout_s)
-
     def ended(self, timeout_s: float = 20.0) -> tuple[int, bytes, bytes]:
-        out, err = self.output(timeout_s)
+        """The exit code, and what it wrote to its standard and its error output."""
+        out, err = self.process.communicate(timeout=timeout_s)
         return self.process.returncode, out, err
 
 
@@ -109,7 +108,6 @@ class Execution:
 class Starter:
     """Starts executions and kills what is left of them."""
 
-    url: str
     environ: Mapping[str, str]
     started: list[Execution] = field(default_factory=list)
 
@@ -119,12 +117,14 @@ class Starter:
         options: Sequence[str] = (),
         before: Sequence[str] = (),
         environ: Mapping[str, str | None] | None = None,
+        first: str = "",
         **more: Any,
     ) -> Execution:
+        """``before`` holds words before it, such as unshare's, and ``first`` a statement that it begins with."""
         values = {**self.environ, **(environ or {})}
         files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
         process = subprocess.Popen(
-            [*before, sys.executable, "-c", _MAIN, *options, "--", *words],
+            [*before, sys.executable, "-c", _MAIN.format(first=first), *options, "--", *words],
             env={name: value for name, value in values.items() if value is not None},
             **files,
         )
@@ -150,8 +150,7 @@ class Starter:
 
 
 @contextmanager
-def starter(url: str, bytecode: Path) -> Iterator[Starter]:
-    """``bytecode`` is a folder that all executions share: compiling takes half a second."""
+def starter(url: str, bytecode: Path, temporary: Path) -> Iterator[Starter]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GYOZA_", "AWS_"))}
     environ = kept | {
         "GYOZA_URL": url,
@@ -161,12 +160,28 @@ def starter(url: str, bytecode: Path) -> Iterator[Starter]:
         "PYTHONPATH": SOURCE,
         "PYTHONPYCACHEPREFIX": str(bytecode),
         "PYTHONDONTWRITEBYTECODE": "",
+        "TMPDIR": str(temporary),
     }
-    starts = Starter(url, environ)
+    starts = Starter(environ)
     try:
         yield starts
     finally:
         starts.end_all()
+
+
+@pytest.fixture(scope="module")
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all executions share: compiling takes half a second."""
+    return tmp_path_factory.mktemp("bytecode")
+
+
+@pytest.fixture
+def start(server: ScriptedServer, bytecode: Path, tmp_path: Path) -> Iterator[Starter]:
+    """Starts executions, and looks whether each has removed its temporary folder."""
+    (tmp_path / "tmp").mkdir()
+    with starter(server.url, bytecode, tmp_path / "tmp") as starts:
+        yield starts
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def eventually(look: Callable[[], Any], timeout_s: float = 10.0) -> Any:
@@ -183,8 +198,10 @@ def is_alive(pid: int) -> bool:
     return _stat(pid)[:1] not in ([], ["Z"], ["X"])
 
 
-def is_stopped(pid: int) -> bool:
-    return _stat(pid)[:1] == ["T"]
+def stop(pid: int) -> None:
+    """Stops a process, and returns once it stands still."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: _stat(pid)[:1] == ["T"])
 
 
 def children(pid: int) -> list[int]:

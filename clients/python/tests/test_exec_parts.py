@@ -95,7 +95,10 @@ def test_the_output_in_a_message_has_no_control_characters(output: bytes, text: 
             Ended(signal.SIGSEGV),
             {"signal": "SIGSEGV", "error_message": "The command was killed by SIGSEGV\noops"},
         ),
-        (Ended(signal.SIGABRT | 0x80), {"signal": "SIGABRT", "error_message": "The command was killed by SIGABRT\noops"}),
+        (
+            Ended(signal.SIGABRT | 0x80),
+            {"signal": "SIGABRT", "error_message": "The command was killed by SIGABRT\noops"},
+        ),
         (
             Ended(EXIT_3, told_to_stop=True),
             {
@@ -121,7 +124,9 @@ def test_a_failure_says_how_the_command_ended_and_what_it_wrote_last(ended: Ende
     assert failed(ended, b"oops\n") == End(EventType.FAILED, payload)
 
 
-@pytest.mark.parametrize("output", [b"x" * 40_000, b'"\\\n' * 20_000, b"\xff" * 20_000, "é🥟".encode() * 5_000, b"\t" * 40_000])
+@pytest.mark.parametrize(
+    "output", [b"x" * 40_000, b'"\\\n' * 20_000, b"\xff" * 20_000, "é🥟".encode() * 5_000, b"\t" * 40_000]
+)
 def test_a_failure_holds_as_much_of_the_output_as_a_payload_may(output: bytes) -> None:
     payload = failed(Ended(EXIT_3), output + b"the end").payload
     size = len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode())
@@ -138,7 +143,9 @@ def test_the_other_ends_carry_what_they_should() -> None:
     assert cancelled(Ended(signal.SIGTERM)) == End(EventType.CANCELLED, {"signal": "SIGTERM"})
 
 
-@pytest.mark.parametrize(("status", "code"), [(0, 0), (EXIT_3, 3), (signal.SIGTERM, 143), (signal.SIGKILL, 137), (None, 137)])
+@pytest.mark.parametrize(
+    ("status", "code"), [(0, 0), (EXIT_3, 3), (signal.SIGTERM, 143), (signal.SIGKILL, 137), (None, 137)]
+)
 def test_the_exit_code_is_the_commands_or_128_and_its_signal(status: int | None, code: int) -> None:
     assert Ended(status).exit_code == code
 
