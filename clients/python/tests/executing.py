@@ -122,8 +122,12 @@ class Starter:
     ) -> Execution:
         """``before`` holds words before it, such as unshare's, and ``first`` a statement that it begins with."""
         values = {**self.environ, **(environ or {})}
-        files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
-        process = subprocess.Popen(
+        files: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        } | more
+        process: subprocess.Popen[bytes] = subprocess.Popen(
             [*before, sys.executable, "-c", _MAIN.format(first=first), *options, "--", *words],
             env={name: value for name, value in values.items() if value is not None},
             **files,

@@ -169,36 +169,19 @@ def test_the_search_for_the_key_would_find_it(run: OneRun, start: Starter) -> No
     assert b"environ" in out
 
 
+def bad_outputs(why: str) -> dict[str, Any]:
+    return {"exit_code": 0, "error_message": f"The command ended with exit code 0, but its outputs file {why}"}
+
+
 @pytest.mark.parametrize(
     ("script", "code", "payload"),
     [
         ("echo oops >&2; exit 3", 3, {"exit_code": 3, "error_message": "The command ended with exit code 3\noops"}),
         ("kill -SEGV $$", 139, {"signal": "SIGSEGV", "error_message": "The command was killed by SIGSEGV"}),
-        (
-            "printf '[' > $GYOZA_OUTPUTS",
-            0,
-            {
-                "exit_code": 0,
-                "error_message": "The command ended with exit code 0, but its outputs file is no JSON: "
-                "Expecting value: line 1 column 2 (char 1)",
-            },
-        ),
-        (
-            "printf '[1]' > $GYOZA_OUTPUTS",
-            0,
-            {
-                "exit_code": 0,
-                "error_message": "The command ended with exit code 0, but its outputs file is no JSON object but an array",
-            },
-        ),
-        (
-            "mkfifo $GYOZA_OUTPUTS",
-            0,
-            {
-                "exit_code": 0,
-                "error_message": "The command ended with exit code 0, but its outputs file is no regular file",
-            },
-        ),
+        ("printf '[' > $GYOZA_OUTPUTS", 0, bad_outputs("is no JSON: Expecting value: line 1 column 2 (char 1)")),
+        ("printf '[1]' > $GYOZA_OUTPUTS", 0, bad_outputs("is no JSON object but an array")),
+        ("mkfifo $GYOZA_OUTPUTS", 0, bad_outputs("is no regular file")),
+        ("head -c 1048577 /dev/zero > $GYOZA_OUTPUTS", 0, bad_outputs("has more than 1048576 bytes")),
     ],
 )
 def test_a_failure_is_reported_and_the_exit_code_is_the_commands(
@@ -351,7 +334,8 @@ def test_standard_files_that_are_closed_are_nobody_elses(run: OneRun, start: Sta
     # The pipes of the command must not become the descriptors 0 to 2 of the wrapper.
     execution = start.sh("echo out; echo err >&2; exit 3", before=["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"])
     assert execution.ended() == (3, b"", b"")
-    assert run.end["payload"]["error_message"] == "The command ended with exit code 3\nout\nerr"
+    headline, *lines = run.end["payload"]["error_message"].splitlines()
+    assert (headline, sorted(lines)) == ("The command ended with exit code 3", ["err", "out"])
 
 
 def test_the_end_waits_for_the_death_of_all_that_descends_from_the_command(
