@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -569,3 +570,13 @@ def test_outputs_are_json_of_any_kind(run: OneRun, start: Starter) -> None:
     script = f"import os; open(os.environ['GYOZA_OUTPUTS'], 'w').write({json.dumps(outputs)!r})"
     assert start.python(script).wait() == 0
     assert run.end == {"type": "COMPLETED", "payload": {"outputs": outputs}}
+
+
+def test_the_script_of_the_document_does_what_the_document_says(run: OneRun, start: Starter, tmp_path: Path) -> None:
+    document = (Path(__file__).resolve().parents[1] / "docs/exec.md").read_text()
+    [script] = re.findall(r"^```sh\n(#!/bin/sh.*?)^```", document, re.MULTILINE | re.DOTALL)
+    (tmp_path / "resize.sh").write_text(script)
+    (tmp_path / "resize.sh").chmod(0o755)
+    run.fields = {"inputs": {"width": 640}}
+    assert start(str(tmp_path / "resize.sh")).ended() == (0, b"::gyoza progress=50\n", b"")
+    assert run.end == {"type": "COMPLETED", "payload": {"outputs": {"width": 640}}}

@@ -99,7 +99,7 @@ def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settin
     if len(worker_id) > _MAX_WORKER_ID:
         raise _WrongUse(f"GYOZA_WORKER_ID has more than {_MAX_WORKER_ID} characters")
     if not proc_is_ours():
-        raise _WrongUse("/proc shows another PID namespace, or none. Mount it: the command could not be killed whole")
+        raise _WrongUse("it needs Linux and a /proc of its own PID namespace, to kill whatever the command starts")
     kept = {name: value for name, value in environ.items() if name != _KEY or options.keep_key}
     return Settings(
         words=words,

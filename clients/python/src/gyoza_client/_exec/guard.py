@@ -168,7 +168,7 @@ class _Guard:
             kill_descendants()
             rounds += 1
             # A chain of processes that fork and end is overtaken only by looking again at once.
-            time.sleep(0.0 if rounds < 20 else min(0.001 * (rounds - 19), 0.1))
+            time.sleep(0.0 if rounds < 20 else min(0.001 * (rounds - 19), 0.5))
 
     def _outlive(self) -> None:
         self.kill_all()

@@ -5,14 +5,12 @@ import math
 import mmap
 import os
 import signal
+from functools import cache
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 
 def adopt_orphans() -> None:
@@ -31,15 +29,23 @@ def get_when_parent_dies(signum: signal.Signals) -> None:
 def hide_memory() -> None:
     """Keeps other processes of this user from reading this one's memory and first environment.
 
-    Root with CAP_SYS_PTRACE still reads them. The mark is inherited by a fork and cleared by an exec.
+    Root with CAP_SYS_PTRACE, CAP_SYS_ADMIN or CAP_PERFMON still reads them. A fork inherits the mark, an exec clears
+    it.
     """
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
+    if _library().prctl(option, value, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(None, use_errno=True)
+    library.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+    return library
 
 
 class SharedInstant:

@@ -52,6 +52,9 @@ _SLICE_S: Final = 1.0
 """The clock of a wait may stand still while the machine sleeps: the wrapper looks at its instants this often."""
 
 _KILLING_SLICE_S: Final = 0.01
+_PROMPT_ROUNDS: Final = 200
+"""How often processes are looked for and killed in short slices. What is left then is in uninterruptible sleep."""
+
 _DRAIN_S: Final = 10.0
 """How long a reader of our output that does not read may hold up the end."""
 
@@ -134,8 +137,10 @@ class _Wrapper:
         self._all_dead = False
         self._guard_ended_at_all = False
         self._guard_was_stopped = False
+        self._guard_told_the_end = False
         self._guard_died = False
         self._killing = False
+        self._killing_rounds = 0
         self._streams = len(output)
         self._drained_by = 0.0
         self._lost_by = 0.0
@@ -260,9 +265,10 @@ class _Wrapper:
             self._kill_within(self._settings.grace_s)
 
     def _asked(self, cancel_by: datetime) -> None:
-        if self._phase is _Phase.RUNNING and not self._asked_to_cancel:
+        if self._phase is _Phase.RUNNING:
+            if not self._asked_to_cancel:
+                self._guard.pass_on(signal.SIGTERM)
             self._asked_to_cancel = True
-            self._guard.pass_on(signal.SIGTERM)
             left = (cancel_by - datetime.now(UTC)).total_seconds() - _CANCEL_MARGIN_S
             self._kill_within(min(self._settings.grace_s, max(left, 0.0)))
 
@@ -276,6 +282,7 @@ class _Wrapper:
             case ["begun", pid]:
                 self._command = pid
             case ["ended", status]:
+                self._guard_told_the_end = True
                 self._ended(status)
             case ["fenced"] if self._phase in (_Phase.RUNNING, _Phase.CLEARING):
                 self._lose("no heartbeat was acknowledged in time; the guard killed the command")
@@ -287,7 +294,7 @@ class _Wrapper:
         if self._all_dead or self._phase not in (_Phase.RUNNING, _Phase.CLEARING):
             return
         # Its children are ours once it is a zombie, which the loop over our children waits for.
-        self._guard_died = self._phase is _Phase.RUNNING and not self._killing
+        self._guard_died = not self._guard_told_the_end and not self._killing
         self._kill()
 
     def _reaped(self, pid: int, status: int) -> None:
@@ -328,9 +335,10 @@ class _Wrapper:
 
     def _pause_s(self) -> float:
         if self._killing and not self._all_dead:
-            return _KILLING_SLICE_S
+            return _KILLING_SLICE_S if self._killing_rounds < _PROMPT_ROUNDS else _SLICE_S
         now = boottime()
-        instants = [self._guard.deadline.get(), now + _SLICE_S]
+        is_reporting = self._phase is _Phase.REPORTING
+        instants = [self._lease_end if is_reporting else self._guard.deadline.get(), now + _SLICE_S]
         if self._kill_at is not None:
             instants.append(self._kill_at)
         if self._phase is _Phase.CLEARING and self._all_dead:
@@ -346,6 +354,7 @@ class _Wrapper:
         if self._kill_at is not None and now >= self._kill_at:
             self._lose_patience()
         if self._killing and not self._all_dead:
+            self._killing_rounds += 1
             kill_descendants()
             self._all_dead = not reap(self._reaped)
         self._go_on(now)
