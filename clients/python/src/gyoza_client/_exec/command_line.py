@@ -1,0 +1,119 @@
+"""The command line of `gyoza exec`."""
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+from uuid import uuid4
+
+from gyoza_client._configuration import find_address
+from gyoza_client._errors import ConfigurationError
+from gyoza_client._exec.descendants import proc_is_ours
+from gyoza_client._exec.wrapper import Settings, execute
+
+USAGE: Final = 2
+
+_KEY: Final = "GYOZA_API_KEY"
+_LEASES_S: Final = (15, 3600)
+_MAX_WORKER_ID: Final = 128
+
+_EPILOG: Final = """\
+The environment names the run (GYOZA_RUN_ID, GYOZA_ATTEMPT) and the API (GYOZA_URL, GYOZA_API_KEY). The command finds
+its inputs in the JSON file GYOZA_INPUTS, writes its outputs as a JSON object to the file GYOZA_OUTPUTS, and tells its
+progress by lines such as "::gyoza progress=40".
+
+exit codes: the command's, or 128 + its signal; 0 also if the run is not ours to begin; 75 if the API did not answer;
+137 if the lease was lost; 2 for a wrong use.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a command as one attempt of a run. Returns the exit code of the process."""
+    options = _parser().parse_args(argv)
+    try:
+        settings = _settings(options, os.environ)
+    except (_WrongUse, ConfigurationError) as problem:
+        print(f"gyoza exec: {problem}", file=sys.stderr)
+        return USAGE
+    return execute(settings)
+
+
+class _WrongUse(Exception):
+    pass
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gyoza exec",
+        usage="gyoza exec [--lease S] [--grace S] [--keep-key] -- COMMAND [ARGUMENT ...]",
+        description="Run a command as one attempt of a run, report it, and end it before its lease does.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--lease", type=_lease, default=300, metavar="S", help="seconds of the lease, 15 to 3600 (default: 300)"
+    )
+    parser.add_argument(
+        "--grace",
+        type=_grace,
+        default=20.0,
+        metavar="S",
+        help="seconds from SIGTERM to SIGKILL, 0 to 3600 (default: 20)",
+    )
+    parser.add_argument("--keep-key", action="store_true", help=f"leave {_KEY} in the environment of the command")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _lease(text: str) -> int:
+    shortest, longest = _LEASES_S
+    if not text.isascii() or not text.isdecimal() or not shortest <= int(text) <= longest:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {shortest} to {longest}")
+    return int(text)
+
+
+def _grace(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 3600")
+    return seconds
+
+
+def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    words = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not words or not words[0]:
+        raise _WrongUse("no command. Give it after --, as in: gyoza exec -- python job.py")
+    run_id = environ.get("GYOZA_RUN_ID", "")
+    if not run_id:
+        raise _WrongUse("GYOZA_RUN_ID is not set: the id of the run")
+    attempt = environ.get("GYOZA_ATTEMPT", "")
+    if not attempt.isascii() or not attempt.isdecimal() or not int(attempt):
+        raise _WrongUse(f"GYOZA_ATTEMPT is the number of the attempt, 1 or more, and not {attempt!r}")
+    worker_id = _worker_id(environ)
+    if len(worker_id) > _MAX_WORKER_ID:
+        raise _WrongUse(f"GYOZA_WORKER_ID has more than {_MAX_WORKER_ID} characters")
+    if not proc_is_ours():
+        raise _WrongUse("it needs Linux and a /proc of its own PID namespace, to kill whatever the command starts")
+    kept = {name: value for name, value in environ.items() if name != _KEY or options.keep_key}
+    return Settings(
+        words=words,
+        environ=kept,
+        run_id=run_id,
+        attempt=int(attempt),
+        worker_id=worker_id,
+        lease_s=options.lease,
+        grace_s=options.grace,
+        address=find_address(),
+    )
+
+
+def _worker_id(environ: Mapping[str, str]) -> str:
+    """The slot's of `gyoza worker`, or the job's of AWS Batch, or one that this process makes up."""
+    given = environ.get("GYOZA_WORKER_ID") or environ.get("AWS_BATCH_JOB_ID")
+    return given or f"{socket.gethostname()[:64]}-{os.getpid()}-{uuid4().hex[:12]}"

@@ -1,0 +1,167 @@
+"""What `exec` tells the API, one request after the other, in a thread: STARTED, PROGRESS, and the end."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Final
+from uuid import uuid4
+
+from gyoza_client._errors import (
+    ApiError,
+    BadRequest,
+    Conflict,
+    GyozaError,
+    InvalidTransition,
+    NotFound,
+    NotYet,
+    RunBusy,
+    RunExpired,
+    TooLarge,
+    ValidationFailed,
+)
+from gyoza_client._exec.ending import End
+from gyoza_client._lease.beats import LEASE_IS_OVER
+from gyoza_client._lease.boottime import boottime
+from gyoza_client._models import EventType, Run, RunMinimal, State
+from gyoza_client._sync import GyozaClient
+
+_PROGRESS_TIME_S: Final = 5.0
+_LONGEST_PAUSE_S: Final = 5.0
+
+_OVER: Final = (*LEASE_IS_OVER, InvalidTransition, NotFound, NotYet, RunExpired)
+"""The refusals of an event that say that the attempt has ended or is another's."""
+
+
+Way = Callable[[str], End]
+"""An end, made from the refusal of the way before it; the first gets an empty text."""
+
+
+@dataclass(frozen=True)
+class Ours:
+    """The attempt is RUNNING, and this process is its worker."""
+
+    run: Run
+    sent_at: float
+    """When the request was begun that the lease counts from, by `boottime`."""
+    lease_s: int
+
+
+@dataclass(frozen=True)
+class NotOurs:
+    why: str
+
+
+@dataclass(frozen=True)
+class NoWord:
+    """Nobody knows whether the attempt has begun."""
+
+    why: str
+
+
+class Reporter:
+    """Sends in the order of the calls. Each result goes to a function, which is called in the thread."""
+
+    def __init__(
+        self,
+        client: GyozaClient,
+        run_id: str,
+        attempt: int,
+        worker_id: str,
+        lease_s: int,
+        *,
+        broke: Callable[[BaseException], None],
+    ) -> None:
+        timeout = min(max(lease_s / 5, 2.0), 30.0)
+        self._client = client.with_options(timeout=timeout)
+        self._hurried = client.with_options(timeout=min(timeout, _PROGRESS_TIME_S), call_timeout=_PROGRESS_TIME_S)
+        self._run_id = run_id
+        self._attempt = attempt
+        self._worker_id = worker_id
+        self._lease_s = lease_s
+        self._broke = broke
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        threading.Thread(target=self._work, name="reports", daemon=True).start()
+
+    def start(self, begun: Callable[[Ours | NotOurs | NoWord], None]) -> None:
+        self._calls.put(lambda: begun(self._start()))
+
+    def progress(self, percent: int, sent: Callable[[RunMinimal | None], None]) -> None:
+        """Report progress. Nobody misses it if it does not arrive."""
+        self._calls.put(lambda: sent(self._progress(percent)))
+
+    def end(self, ways: Sequence[Way], reported: Callable[[End | ApiError], None]) -> None:
+        """Report the end in the first of the ways whose size and shape the API takes. It is sent until it is answered.
+
+        The result is the end that was taken, or the refusal of the last way.
+        """
+        self._calls.put(lambda: reported(self._end(ways)))
+
+    def _work(self) -> None:
+        try:
+            while True:
+                self._calls.get()()
+        except BaseException as problem:  # noqa: BLE001 - the main thread must not wait for a report that never comes
+            self._broke(problem)
+
+    def _start(self) -> Ours | NotOurs | NoWord:
+        payload = {"worker_id": self._worker_id, "lease_s": self._lease_s}
+        sent_at = boottime()
+        try:
+            run = self._client.add_event(self._run_id, EventType.STARTED, None, payload, attempt=self._attempt)
+        except ApiError as refusal:
+            is_final = isinstance(refusal, BadRequest | NotFound | Conflict) and not isinstance(refusal, RunBusy)
+            return NotOurs(str(refusal)) if is_final else NoWord(str(refusal))
+        except GyozaError as problem:
+            return NoWord(str(problem))
+        owner = run.execution_summary.worker_id
+        if (run.state, run.current_attempt, owner) != (State.RUNNING, self._attempt, self._worker_id):
+            return NotOurs(f"the run is {run.state}, attempt {run.current_attempt}, of the worker {owner!r}")
+        lease_s = run.lease_s or self._lease_s
+        if boottime() - sent_at < lease_s / 3:
+            return Ours(run, sent_at, lease_s)
+        return self._renew(run)
+
+    def _renew(self, run: Run) -> Ours | NotOurs | NoWord:
+        """The command does not begin on what is left of an old lease."""
+        sent_at = boottime()
+        try:
+            heartbeat = self._hurried.heartbeat(self._run_id, self._attempt, self._worker_id)
+        except LEASE_IS_OVER as refusal:
+            return NotOurs(str(refusal))
+        except GyozaError as problem:
+            return NoWord(str(problem))
+        return Ours(run, sent_at, heartbeat.lease_s)
+
+    def _progress(self, percent: int) -> RunMinimal | None:
+        try:
+            return self._hurried.report_event(self._run_id, EventType.PROGRESS, percent, attempt=self._attempt)
+        except GyozaError:
+            return None
+
+    def _end(self, ways: Sequence[Way]) -> End | ApiError:
+        [first, *others] = ways
+        answer = self._send_until_answered(first(""))
+        for way in others:
+            if isinstance(answer, (End, *_OVER)):
+                break
+            answer = self._send_until_answered(way(str(answer)))
+        return answer
+
+    def _send_until_answered(self, end: End) -> End | ApiError:
+        """The end, or the refusal that no repeat changes."""
+        key, pause = str(uuid4()), 0.5
+        while True:
+            try:
+                self._client.report_event(
+                    self._run_id, end.type, None, end.payload, attempt=self._attempt, idempotency_key=key
+                )
+            except (*_OVER, BadRequest, TooLarge, ValidationFailed) as refusal:
+                return refusal
+            except GyozaError:
+                time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads requests and guards nothing
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+            else:
+                return end

@@ -1,0 +1,293 @@
+"""Tests the parts of `gyoza exec` that need no process."""
+
+import argparse
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from gyoza_client._exec.command_line import _grace, _lease, _worker_id, main
+from gyoza_client._exec.documents import MAX_FILE_BYTES, BadOutputs, Documents, parse_outputs
+from gyoza_client._exec.ending import MAX_PAYLOAD_BYTES, End, Ended, cancelled, completed, failed, readable
+from gyoza_client._exec.output import TAIL_BYTES, Newest, ProgressLines, Tail
+from gyoza_client._models import EventType
+
+EXIT_3 = 3 << 8
+
+
+@pytest.mark.parametrize(
+    ("chunks", "progress"),
+    [
+        ([b"::gyoza progress=40\n"], [40]),
+        ([b"::gyoza progress=40\r\n"], [40]),
+        ([b"::gyoza progress=40 \t\n"], [40]),
+        ([b"::gyoza progress=0\n::gyoza progress=100\n"], [100]),
+        ([b"::gyoza progress=7\n::gyoza progress=101\n"], [7]),
+        ([b"a\n::gyoza progress=7\nb\nc"], [7]),
+        ([b"::gy", b"oza progress=4", b"0", b"\n"], [None, None, None, 40]),
+        ([b"::gyoza progress=4", b"0\n::gyoza progress=5", b"\n"], [None, 40, 5]),
+        ([b"x" * 100, b"::gyoza progress=40\n"], [None, None]),
+        ([b"x" * 64, b"\n::gyoza progress=40\n"], [None, 40]),
+        ([b"x::gyoza progress=40\n"], [None]),
+        ([b" ::gyoza progress=40\n"], [None]),
+        ([b"::gyoza progress=-1\n::gyoza progress=4.5\n::gyoza progress=\n::gyoza progress=1000\n"], [None]),
+        ([b"::gyoza progress=40"], [None]),
+        ([b"\0\xff\n::gyoza progress=40\n\0"], [40]),
+    ],
+)
+def test_progress_is_a_whole_line_wherever_chunks_break_it(chunks: list[bytes], progress: list[int | None]) -> None:
+    lines = ProgressLines()
+    assert [lines.feed(chunk) for chunk in chunks] == progress
+
+
+def test_a_last_line_needs_no_line_break() -> None:
+    lines = ProgressLines()
+    lines.feed(b"a\n::gyoza progress=40")
+    assert lines.end() == 40
+    assert lines.end() is None
+
+
+def test_a_line_that_never_ends_is_not_kept() -> None:
+    lines = ProgressLines()
+    for _ in range(1000):
+        lines.feed(b"x" * 1000)
+    assert len(lines._unfinished) <= 64
+
+
+def test_the_newest_progress_wins_and_is_taken_once() -> None:
+    newest = Newest()
+    assert [newest.put(1), newest.put(2), newest.put(3)] == [True, False, False]
+    assert [newest.take(), newest.take()] == [3, None]
+
+
+def test_the_tail_is_the_end_of_all_that_was_added() -> None:
+    tail, added = Tail(), b""
+    for size in [0, 1, 100, TAIL_BYTES, 3, 5 * TAIL_BYTES, 17, *[1000] * 100]:
+        chunk = os.urandom(size)
+        tail.add(chunk)
+        added += chunk
+        assert tail.get() == added[-TAIL_BYTES:]
+
+
+@pytest.mark.parametrize(
+    ("output", "text"),
+    [
+        (b"", ""),
+        (b"gr\xc3\xbc\xc3\x9fe\n", "grüße"),
+        (b"\xff\xfe a", "\ufffd\ufffd a"),
+        (b"a\0b\x07c\x7fd\x08e", "abcde"),
+        ("a\x85b\x9bc".encode(), "abc"),
+        (b"\tx\r\ny\rz\n\n", "\tx\ny\nz"),
+        (b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07plain", "red plain"),
+    ],
+)
+def test_the_output_in_a_message_has_no_control_characters(output: bytes, text: str) -> None:
+    assert readable(output) == text
+
+
+@pytest.mark.parametrize(
+    ("ended", "payload"),
+    [
+        (Ended(EXIT_3), {"exit_code": 3, "error_message": "The command ended with exit code 3\noops"}),
+        (
+            Ended(signal.SIGSEGV),
+            {"signal": "SIGSEGV", "error_message": "The command was killed by SIGSEGV\noops"},
+        ),
+        (
+            Ended(signal.SIGABRT | 0x80),
+            {"signal": "SIGABRT", "error_message": "The command was killed by SIGABRT\noops"},
+        ),
+        (
+            Ended(EXIT_3, told_to_stop=True),
+            {
+                "exit_code": 3,
+                "reason": "interrupted",
+                "error_message": "The command was told to stop and ended with exit code 3\noops",
+            },
+        ),
+        (
+            Ended(signal.SIGKILL, guard_died=True),
+            {
+                "signal": "SIGKILL",
+                "error_message": "The guard of the command died, and the command was killed\noops",
+            },
+        ),
+        (
+            Ended(None, guard_died=True),
+            {"error_message": "The guard of the command died, and the command was killed\noops"},
+        ),
+    ],
+)
+def test_a_failure_says_how_the_command_ended_and_what_it_wrote_last(ended: Ended, payload: dict[str, object]) -> None:
+    assert failed(ended, b"oops\n") == End(EventType.FAILED, payload)
+
+
+@pytest.mark.parametrize(
+    "output", [b"x" * 40_000, b'"\\\n' * 20_000, b"\xff" * 20_000, "é🥟".encode() * 5_000, b"\t" * 40_000]
+)
+def test_a_failure_holds_as_much_of_the_output_as_a_payload_may(output: bytes) -> None:
+    payload = failed(Ended(EXIT_3), output + b"the end").payload
+    size = len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode())
+    assert MAX_PAYLOAD_BYTES - 12 <= size <= MAX_PAYLOAD_BYTES
+    assert payload["error_message"].endswith("the end")
+
+
+def test_a_failure_without_output_is_a_sentence() -> None:
+    assert failed(Ended(EXIT_3), b"\0\r\n").payload["error_message"] == "The command ended with exit code 3"
+
+
+def test_the_other_ends_carry_what_they_should() -> None:
+    assert completed({"a": 1}) == End(EventType.COMPLETED, {"outputs": {"a": 1}})
+    assert cancelled(Ended(signal.SIGTERM)) == End(EventType.CANCELLED, {"signal": "SIGTERM"})
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(0, 0), (EXIT_3, 3), (signal.SIGTERM, 143), (signal.SIGKILL, 137), (None, 137)]
+)
+def test_the_exit_code_is_the_commands_or_128_and_its_signal(status: int | None, code: int) -> None:
+    assert Ended(status).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"{", "is no JSON: "),
+        (b"{} {}", "is no JSON: "),
+        (b"\xef\xbb\xbf{}", "is no JSON: "),
+        (b'{"a": NaN}', "is no JSON: NaN "),
+        (b'{"a": -Infinity}', "is no JSON: "),
+        (b'{"a": 1e999}', "is no JSON: "),
+        (b'{"a": "\xff"}', "is not UTF-8 (byte 7)"),
+        ('{"a": 1}'.encode("utf-16"), "is not UTF-8 "),
+        (b'{"a": "\\ud800"}', "holds half of a surrogate pair"),
+        (b"[" * 100_000, "is nested too deeply"),
+        (b'{"a": 1' + b"0" * 5000 + b"}", "is no JSON: "),
+        (b"[1]", "is no JSON object but an array"),
+        (b'"a"', "is no JSON object but a string"),
+        (b"1.5", "is no JSON object but a number"),
+        (b"true", "is no JSON object but a boolean"),
+        (b"null", "is no JSON object but null"),
+        (b'{"a": "' + b"x" * MAX_FILE_BYTES + b'"}', f"has more than {MAX_FILE_BYTES} bytes"),
+    ],
+)
+def test_whatever_is_no_json_object_is_bad_outputs(text: bytes, why: str) -> None:
+    with pytest.raises(BadOutputs) as problem:
+        parse_outputs(text)
+    assert str(problem.value).startswith(why)
+
+
+def test_outputs_are_any_json_object() -> None:
+    assert parse_outputs(b'\n{"a": [1, 2.5, null, "\xc3\xbc"], "b": {}}\n') == {"a": [1, 2.5, None, "ü"], "b": {}}
+
+
+@pytest.fixture
+def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Documents:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return Documents({"text": "grüße", "n": 1.0})
+
+
+def test_the_inputs_are_a_private_file(documents: Documents) -> None:
+    assert documents.inputs.read_bytes() == '{"text":"grüße","n":1.0}'.encode()
+    assert documents.folder.stat().st_mode & 0o777 == 0o700
+    documents.remove()
+    assert not documents.folder.exists()
+
+
+def test_no_outputs_file_is_no_outputs(documents: Documents) -> None:
+    assert documents.read_outputs() == {}
+
+
+def test_the_outputs_are_what_the_file_holds(documents: Documents) -> None:
+    documents.outputs.write_text('{"a": 1}')
+    assert documents.read_outputs() == {"a": 1}
+
+
+def test_a_file_of_any_size_is_read_to_the_limit(documents: Documents) -> None:
+    with documents.outputs.open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(BadOutputs, match="has more than"):
+        documents.read_outputs()
+
+
+def test_outputs_that_are_no_regular_file_are_bad(documents: Documents, tmp_path: Path) -> None:
+    os.mkfifo(documents.outputs)
+    with pytest.raises(BadOutputs, match="is no regular file"):
+        documents.read_outputs()
+    documents.outputs.unlink()
+    documents.outputs.mkdir()
+    with pytest.raises(BadOutputs, match="is no regular file"):
+        documents.read_outputs()
+    documents.outputs.rmdir()
+    (tmp_path / "elsewhere").write_text("{}")
+    documents.outputs.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadOutputs, match="is a symbolic link"):
+        documents.read_outputs()
+
+
+def test_outputs_are_read_from_the_folder_that_was_made(documents: Documents, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/outputs.json").write_text('{"stolen": 1}')
+    documents.folder.rename(tmp_path / "away")
+    documents.folder.symlink_to(tmp_path / "other")
+    assert documents.read_outputs() == {}
+
+
+@pytest.mark.parametrize("text", ["14", "3601", "20.5", "-20", "", "x", "٢٠"])
+def test_a_lease_is_a_whole_number_of_seconds_in_its_range(text: str) -> None:
+    assert (_lease("15"), _lease("3600")) == (15, 3600)
+    with pytest.raises(argparse.ArgumentTypeError):
+        _lease(text)
+
+
+@pytest.mark.parametrize("text", ["-1", "3601", "nan", "inf", "x"])
+def test_a_grace_is_a_number_of_seconds_in_its_range(text: str) -> None:
+    assert (_grace("0"), _grace("2.5")) == (0, 2.5)
+    with pytest.raises(argparse.ArgumentTypeError):
+        _grace(text)
+
+
+def test_the_worker_is_the_slots_or_the_jobs_or_one_that_nobody_else_is() -> None:
+    assert _worker_id({"GYOZA_WORKER_ID": "slot-1", "AWS_BATCH_JOB_ID": "job-1"}) == "slot-1"
+    assert _worker_id({"GYOZA_WORKER_ID": "", "AWS_BATCH_JOB_ID": "job-1"}) == "job-1"
+    assert _worker_id({}) != _worker_id({})
+    assert len(_worker_id({})) <= 128
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "named"),
+    [
+        (["--", "true"], {"GYOZA_RUN_ID": ""}, "GYOZA_RUN_ID"),
+        (["--", "true"], {"GYOZA_ATTEMPT": ""}, "GYOZA_ATTEMPT"),
+        (["--", "true"], {"GYOZA_ATTEMPT": "0"}, "GYOZA_ATTEMPT"),
+        (["--", "true"], {"GYOZA_ATTEMPT": "one"}, "GYOZA_ATTEMPT"),
+        (["--", "true"], {"GYOZA_WORKER_ID": "x" * 129}, "GYOZA_WORKER_ID"),
+        (["--", "true"], {"GYOZA_API_KEY": ""}, "without the key"),
+        ([], {}, "no command"),
+        (["--"], {}, "no command"),
+        (["--lease", "30"], {}, "no command"),
+        (["--lease", "5", "--", "true"], {}, "--lease"),
+        (["--grace", "x", "--", "true"], {}, "--grace"),
+        (["--fast", "--", "true"], {}, "--fast"),
+    ],
+)
+def test_a_wrong_use_is_named_and_exits_with_2(
+    argv: list[str],
+    environ: dict[str, str],
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    right = {"GYOZA_URL": "http://127.0.0.1:9/live", "GYOZA_API_KEY": "key", "GYOZA_RUN_ID": "r", "GYOZA_ATTEMPT": "1"}
+    for name, value in {**right, **environ}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("gyoza_client._exec.command_line.execute", lambda settings: pytest.fail(f"began {settings}"))
+    try:
+        code: object = main(argv)
+    except SystemExit as exited:
+        code = exited.code
+    assert code == 2
+    assert named in capfd.readouterr().err
