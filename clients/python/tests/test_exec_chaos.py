@@ -161,7 +161,7 @@ def test_no_command_is_alive_after_another_attempt_began_whatever_is_killed_froz
     ):
 
         def whole_job(number: int) -> Job:
-            dice = random.Random(number)  # noqa: S311 - it chooses moments
+            dice = random.Random(number)
             folder = tmp_path / f"job-{number}"
             folder.mkdir()
             policy = {"max_attempts": 20, "max_lost": 20}
