@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
@@ -15,6 +15,8 @@ import pytest
 from gyoza_client import AsyncGyozaClient, GyozaClient, NoAnswer, Run
 from testing.http_api import ServedApi
 from testing.lossy_proxy import LossyProxy
+
+T = TypeVar("T")
 
 LOSS = 0.4
 CREATIONS = 1_000
@@ -31,11 +33,15 @@ def with_threads(proxy: LossyProxy, api: ServedApi, image: str, count: int) -> l
 
 
 def create(client: GyozaClient, image: str, number: int, note: Callable[[str | None], Any] = id) -> str:
-    """A call that gave up is made again with its key, which is noted."""
+    return until_answered(lambda key: client.create_run(image, {"number": number}, idempotency_key=key), note).id
+
+
+def until_answered(call: Callable[[str | None], T], note: Callable[[str | None], Any] = id) -> T:
+    """A call that gives up is made again with its key, which is noted."""
     key = None
     while True:
         try:
-            return client.create_run(image, {"number": number}, idempotency_key=key).id
+            return call(key)
         except NoAnswer as gave_up:
             key = gave_up.idempotency_key
             note(key)
@@ -98,15 +104,14 @@ def test_a_call_that_gave_up_finds_its_run_by_its_key(served_api: ServedApi, pro
 
 @pytest.mark.long
 def test_whole_runs_end_once_and_their_events_are_in_order(served_api: ServedApi, proxy: LossyProxy) -> None:
-    queue, proxy.loss = f"losses-{uuid4()}", LOSS
+    image, queue, proxy.loss = f"losses/{uuid4()}:1", f"losses-{uuid4()}", LOSS
+    with GyozaClient(served_api.url, served_api.api_key) as client:
+        runs = [client.create_run(image, {"number": number}, queue=queue).id for number in range(RUNS)]
     with GyozaClient(proxy.url, served_api.api_key) as client, ThreadPoolExecutor(THREADS) as pool:
-        runs = list(
-            pool.map(lambda number: client.create_run("busybox:1", {"number": number}, queue=queue), range(RUNS))
-        )
         workers = [pool.submit(work, client, queue, f"worker-{number}-{queue}") for number in range(THREADS)]
-        ended = list(client.as_completed(runs))
+        ended = until_answered(lambda _: list(client.as_completed(runs)))
         done = [run_id for worker in workers for run_id in worker.result()]
-    assert Counter(run.id for run in ended) == Counter(run.id for run in runs) == Counter(done)
+    assert Counter(run.id for run in ended) == Counter(runs) == Counter(done)
     with GyozaClient(served_api.url, served_api.api_key) as client:
         for run in ended:
             assert run.outputs == {"double": 2 * run.inputs["number"]}
@@ -118,9 +123,17 @@ def test_whole_runs_end_once_and_their_events_are_in_order(served_api: ServedApi
 
 def work(client: GyozaClient, queue: str, worker_id: str) -> list[str]:
     """Do runs until none is left. Returns their ids."""
+
+    def claim(key: str | None) -> Run | None:
+        return client.claim_run(worker_id, queues=[queue], start=True, idempotency_key=key)
+
+    def report(run: Run, type_: str, msg: int, outputs: Any = None) -> None:
+        payload = None if outputs is None else {"outputs": outputs}
+        until_answered(lambda key: client.report_event(run, type_, msg, payload, attempt=1, idempotency_key=key))
+
     done = []
-    while run := client.claim_run(worker_id, queues=[queue], start=True):
-        client.report_event(run, "PROGRESS", 50, attempt=1)
-        client.report_event(run, "COMPLETED", payload={"outputs": {"double": 2 * run.inputs["number"]}}, attempt=1)
+    while run := until_answered(claim):
+        report(run, "PROGRESS", 50)
+        report(run, "COMPLETED", 100, {"double": 2 * run.inputs["number"]})
         done.append(run.id)
     return done

@@ -448,7 +448,8 @@ class Operations:
     def watch(self, run: RunRef, after_seq: int = -1) -> Stream[Event]:
         """Every event after ``after_seq``, once, in order and across attempts, until the run has ended.
 
-        To resume, give the ``seq`` of the last event that you handled.
+        Raises NoAnswer if a request gives up. To resume after that or a crash, give the ``seq`` of the last event that
+        you handled.
         """
         path, pause, seen = _run_path(run, "/events"), _SHORTEST_PAUSE_S, after_seq
         while True:
