@@ -78,7 +78,7 @@ class Logged:
         return self.last()
 
 
-Begin = Callable[[], Logged]
+Begin = Callable[..., Logged]
 
 
 @pytest.fixture
@@ -90,10 +90,10 @@ def run(server: ScriptedServer) -> OneRun:
 def begin(start: Starter, run: OneRun, tmp_path: Path) -> Begin:
     assert run.lease_s == LEASE_S
 
-    def begin() -> Logged:
+    def begin(first: str = "") -> Logged:
         folder = tmp_path / "log"
         folder.mkdir()
-        execution = start.python(_COMMAND, environ={"LOG": str(folder)})
+        execution = start.python(_COMMAND, environ={"LOG": str(folder)}, first=first)
         eventually(lambda: len(list(folder.iterdir())) == 2 and all(path.read_text() for path in folder.iterdir()))
         return Logged(execution, folder)
 
@@ -167,6 +167,21 @@ def test_a_guard_that_was_stopped_is_told_to_go_on(begin: Begin, run: OneRun) ->
 
 @pytest.mark.contention
 def test_the_wrapper_kills_the_command_of_a_guard_that_stands_still(begin: Begin, run: OneRun) -> None:
+    # As in a frozen cgroup, the wrapper cannot let the guard go on.
+    job = begin("wrapper._Wrapper._reaped = lambda *_: None")
+    stop(job.guard)
+    run.replies["heartbeat"] = HANG_UP
+    renewed = last_renewal(run)
+    assert renewed + FENCE_S - 0.5 < job.dies() < renewed + LEASE_S
+    code, _, err = job.execution.ended()
+    assert (code, run.types) == (137, ["STARTED"])
+    assert err == b"gyoza exec: no heartbeat was acknowledged in time\n"
+
+
+@pytest.mark.contention
+def test_a_guard_that_is_stopped_again_and_again_and_its_command_die_before_the_lease(
+    begin: Begin, run: OneRun
+) -> None:
     job = begin()
     guard = job.guard
     run.replies["heartbeat"] = HANG_UP
