@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from gyoza_client._exec.command_line import _grace, _lease, _worker_id, main
+from gyoza_client._exec.command_line import _worker_id, main
 from gyoza_client._exec.documents import MAX_FILE_BYTES, BadOutputs, Documents, parse_outputs
 from gyoza_client._exec.ending import MAX_PAYLOAD_BYTES, End, Ended, cancelled, completed, failed, readable
 from gyoza_client._exec.output import TAIL_BYTES, Newest, ProgressLines, Tail
+from gyoza_client._lease import options
 from gyoza_client._models import EventType
 
 EXIT_3 = 3 << 8
@@ -238,16 +239,16 @@ def test_outputs_are_read_from_the_folder_that_was_made(documents: Documents, tm
 
 @pytest.mark.parametrize("text", ["14", "3601", "20.5", "-20", "", "x", "٢٠"])
 def test_a_lease_is_a_whole_number_of_seconds_in_its_range(text: str) -> None:
-    assert (_lease("15"), _lease("3600")) == (15, 3600)
+    assert (options.lease("15"), options.lease("3600")) == (15, 3600)
     with pytest.raises(argparse.ArgumentTypeError):
-        _lease(text)
+        options.lease(text)
 
 
 @pytest.mark.parametrize("text", ["-1", "3601", "nan", "inf", "x"])
 def test_a_grace_is_a_number_of_seconds_in_its_range(text: str) -> None:
-    assert (_grace("0"), _grace("2.5")) == (0, 2.5)
+    assert (options.seconds("0"), options.seconds("2.5")) == (0, 2.5)
     with pytest.raises(argparse.ArgumentTypeError):
-        _grace(text)
+        options.seconds(text)
 
 
 def test_the_worker_is_the_slots_or_the_jobs_or_one_that_nobody_else_is() -> None:
