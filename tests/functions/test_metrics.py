@@ -124,3 +124,18 @@ def test_a_claim_tells_how_long_its_run_waited(api: Gateway, clock: StepClock, t
     assert 40_000 <= line["ClaimLatency"] < 50_000
     api.post("/runs/claim", {"worker_id": "w"})
     assert told() == []
+
+
+def test_a_line_that_cannot_be_written_does_not_undo_the_answer(
+    api: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: str) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "false")
+    monkeypatch.delenv("POWERTOOLS_SERVICE_NAME")
+    created = api.call("POST", "/runs", {"image": "a"})
+    assert created.status == 201
+    assert json.loads(capsys.readouterr().out)["service"] == "service_undefined"
+    monkeypatch.setattr("sys.stdout.write", refuse)
+    assert api.call("POST", f"/runs/{created.json['id']}/cancel").status == 200

@@ -1,23 +1,23 @@
 """Lets tests of several processes run side by side, or one test alone."""
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-_DOOR, _ROOM = 0, 1
-"""Two bytes of the file, each with a lock. A waiter for the room holds the door, so that nobody waits for ever."""
 
 
 class Turns:
     """Lets tests wait for each other, in every process of this machine that names the same file. A process that dies
     gives up its turn.
+
+    The locks are flock's. Each belongs to one opening of a file, so that no other code that reads the file releases it,
+    and the kernel never refuses it on the suspicion of a deadlock, as it may refuse the locks of fcntl.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: int | None = None
+        self._room = path
+        self._door = path.with_name(f"{path.name}.door")
+        """Who waits for the room holds the door, so that nobody waits for ever."""
 
     @contextmanager
     def beside_others(self) -> Iterator[None]:
@@ -33,13 +33,13 @@ class Turns:
 
     @contextmanager
     def _turn(self, kind: int) -> Iterator[None]:
-        if self._file is None:
-            self._path.parent.mkdir(exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, _DOOR)
-        fcntl.lockf(self._file, kind, 1, _ROOM)
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _DOOR)
-        try:
-            yield
-        finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _ROOM)
+        self._room.parent.mkdir(exist_ok=True)
+        with self._room.open("a") as room:
+            with self._door.open("a") as door:
+                fcntl.flock(door, fcntl.LOCK_EX)
+                fcntl.flock(room, kind)
+            try:
+                yield
+            finally:
+                # A forked process may hold the file open for longer. It does not keep the lock.
+                fcntl.flock(room, fcntl.LOCK_UN)

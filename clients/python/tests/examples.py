@@ -11,6 +11,12 @@ def run_json(state: str = "PENDING", **fields: Any) -> dict[str, Any]:
     return row_json(state, events=[], lease_s=None, lease_until=None) | fields
 
 
+def claimed_json(worker_id: str, state: str = "ASSIGNED", **fields: Any) -> dict[str, Any]:
+    """A run that the worker has."""
+    run = run_json(state, lease_s=90, lease_until=T0, **fields)
+    return run | {"execution_summary": run["execution_summary"] | {"worker_id": worker_id}}
+
+
 def row_json(state: str = "PENDING", **fields: Any) -> dict[str, Any]:
     large = {
         "inputs": {},

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clients.python.tests.examples import RUN_ID, error_json, run_json
+from clients.python.tests.examples import RUN_ID, claimed_json, error_json
 from clients.python.tests.playing import LOST, NEVER_SENT, Play, answer
 from gyoza_client import (
     ApiError,
@@ -51,7 +51,7 @@ def refused(status: int, code: str, **headers: str) -> Answer:
     return answer(error_json(code), status, **headers)
 
 
-DONE = answer(run_json())
+DONE = answer(claimed_json("w"))
 
 NOTHING_HAPPENED = [NEVER_SENT, refused(429, "throttled"), refused(409, "run_busy"), refused(409, "definition_busy")]
 PERHAPS = [LOST, refused(500, "internal_error"), refused(503, "unavailable"), Answer(502, {}, b"<html>")]
@@ -172,11 +172,21 @@ def test_a_call_ends_within_its_time_and_before_a_pause_that_passes_it() -> None
         play.result(play.operations.get_run(RUN_ID), [refused(429, "throttled", retry_after="60")])
 
 
-def test_a_claim_is_repeated_within_its_lease_only() -> None:
-    play = Play(seconds_a_request=8)
+@pytest.mark.parametrize("lease_s", [15, 30, 60])
+def test_no_answer_to_a_claim_is_waited_for_once_its_lease_is_over(lease_s: int) -> None:
+    play = Play(Limits(call_timeout=3600, max_retries=10_000), seconds_a_request=8)
     with pytest.raises(NoAnswer):
-        play.result(play.operations.claim_run("w", lease_s=15), [LOST, LOST])
-    assert play.clock < 15 + 8
+        play.result(play.operations.claim_run("w", lease_s=lease_s), [LOST] * 10)
+    begun = 0.0
+    for number, step in enumerate(play.sent):
+        assert begun + step.timeout_s <= lease_s
+        begun += 8 + (play.slept[number] if number < len(play.slept) else 0)
+
+
+def test_a_run_of_another_worker_is_not_taken() -> None:
+    play = Play()
+    with pytest.raises(UnexpectedAnswer, match="of another worker"):
+        play.result(play.operations.claim_run("w"), [LOST, answer(claimed_json("v"))])
 
 
 @pytest.mark.parametrize(

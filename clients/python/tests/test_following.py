@@ -8,7 +8,7 @@ import pytest
 from clients.python.tests.examples import (
     OTHER_ID,
     RUN_ID,
-    T0,
+    claimed_json,
     definition_json,
     error_json,
     event_json,
@@ -310,7 +310,7 @@ def test_a_claim_without_a_run_asks_again_as_the_server_says_and_ends_in_time(pl
     assert play.result(claim, [none, none, none]) is None
     assert play.slept == [3.0, 3.0]
     assert play.bodies()[0] == {"worker_id": "w", "queues": ["a"], "capacity": {"cpu": 2}, "lease_s": 30, "start": True}
-    run = play.result(play.operations.claim_run("w"), [answer(run_json("ASSIGNED", lease_s=90, lease_until=T0))])
+    run = play.result(play.operations.claim_run("w"), [answer(claimed_json("w"))])
     assert run is not None
     assert run.lease_s == 90
 

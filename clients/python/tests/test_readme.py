@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.python.tests.handlers import answer_of
 from clients.python.tests.scripted_server import Asked, Reply, ScriptedServer
 from gyoza_client import _configuration
 from testing.gateway import Gateway
@@ -23,9 +24,7 @@ def handlers(server: ScriptedServer, api: Gateway) -> ScriptedServer:
     def ask(asked: Asked) -> Reply:
         if asked.method == "GET":
             complete_what_waits(api)
-        query = {name: [value] for name, value in asked.query}
-        answer = api.call(asked.method, asked.path, asked.body, query=query)
-        return Reply(answer.status, answer.text.encode() or None, answer.headers)
+        return answer_of(api, asked)
 
     server.answers_with(ask)
     return server
@@ -56,8 +55,15 @@ def play(program: str, server: ScriptedServer, home: Path) -> str:
     return played.stdout
 
 
-def test_the_readme_has_four_programs() -> None:
-    assert len(PROGRAMS) == 4
+def test_the_readme_has_five_programs() -> None:
+    assert len(PROGRAMS) == 5
+
+
+def test_a_worker_takes_at_most_twelve_lines_beside_its_computation() -> None:
+    [lines] = [program.splitlines() for program in PROGRAMS if "client.work(" in program]
+    computation = [line for line in lines if line.startswith(("def ", "    return "))]
+    assert len(computation) == 2
+    assert len([line for line in lines if line]) - len(computation) <= 12
 
 
 @pytest.mark.parametrize(
@@ -65,7 +71,7 @@ def test_the_readme_has_four_programs() -> None:
     [
         (0, r"\{'done': True\}\n"),
         (1, r"0 1 STARTED \n1 1 COMPLETED \n(COMPLETED \{'done': True\}\n){2}([0-9a-f-]{36} 2\S+ \S+\n){2}"),
-        (3, r"STARTED \nCOMPLETED \n"),
+        (4, r"STARTED \nCOMPLETED \n"),
     ],
 )
 def test_a_program_prints_how_its_runs_went(
@@ -74,9 +80,11 @@ def test_a_program_prints_how_its_runs_went(
     assert re.fullmatch(printed, play(PROGRAMS[number], handlers, tmp_path))
 
 
-def test_the_worker_completes_what_waits(handlers: ScriptedServer, api: Gateway, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [2, 3])
+def test_the_workers_complete_what_waits(number: int, handlers: ScriptedServer, api: Gateway, tmp_path: Path) -> None:
+    """The loop of `work` never ends, so the test ends it."""
     runs = [api.create(queue="pictures", inputs={"width": width}) for width in (320, 640)]
-    play(PROGRAMS[2], handlers, tmp_path)
+    play(PROGRAMS[number].replace("client.work(", "client.work(idle_s=0, "), handlers, tmp_path)
     ended = [api.get(f"/runs/{run['id']}").json for run in runs]
     assert [(run["state"], run["outputs"]) for run in ended] == [
         ("COMPLETED", {"width": 320}),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from clients.python.tests.conftest import MakeClient
+from clients.python.tests.handlers import answer_of
 from clients.python.tests.scripted_server import HANG_UP, Asked, Reply, ScriptedServer
 from gyoza_client import (
     DefinitionNotFound,
@@ -25,17 +26,10 @@ from testing.gateway import FUNCTION_OF_ROUTE, Gateway
 @pytest.fixture
 def handlers(server: ScriptedServer, api: Gateway) -> ScriptedServer:
     """The server, which asks the handlers. It forgets every third answer after the handler acted."""
-    headers_in = {name.lower(): name for name in ("Idempotency-Key", "Prefer", "If-Match", "If-None-Match")}
 
     def ask(asked: Asked) -> Reply:
-        query: dict[str, Any] = {}
-        for name, value in asked.query:
-            query.setdefault(name, []).append(value)
-        headers = {ours: asked.headers[name] for name, ours in headers_in.items() if name in asked.headers}
-        answer = api.call(asked.method, asked.path, asked.body, query=query, headers=headers)
-        if len(server.asked) % 3 == 0:
-            return HANG_UP
-        return Reply(answer.status, answer.text.encode() or None, answer.headers)
+        reply = answer_of(api, asked)
+        return HANG_UP if len(server.asked) % 3 == 0 else reply
 
     server.answers_with(ask)
     return server

@@ -19,6 +19,8 @@ from gyoza_client._errors import (
     InvalidInputs,
     InvalidState,
     InvalidTransition,
+    JobCancelled,
+    LeaseLost,
     NoAnswer,
     NotClaimant,
     NotFound,
@@ -71,6 +73,7 @@ from gyoza_client._sync import GyozaClient, Pager
 
 if TYPE_CHECKING:
     from gyoza_client._async import AsyncGyozaClient, AsyncPager
+    from gyoza_client._work import Job, Jobs
 
 __all__ = [
     "Answer",
@@ -106,6 +109,10 @@ __all__ = [
     "InvalidInputs",
     "InvalidState",
     "InvalidTransition",
+    "Job",
+    "JobCancelled",
+    "Jobs",
+    "LeaseLost",
     "Misfit",
     "NoAnswer",
     "NotClaimant",
@@ -142,9 +149,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Loads the client for asyncio, and asyncio, for those who use it."""
+    """Loads what only some programs need: the client for asyncio, with asyncio, and the jobs of workers."""
     if name in ("AsyncGyozaClient", "AsyncPager"):
         from gyoza_client import _async  # noqa: PLC0415
 
         return getattr(_async, name)
+    if name in ("Job", "Jobs"):
+        from gyoza_client import _work  # noqa: PLC0415
+
+        return getattr(_work, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

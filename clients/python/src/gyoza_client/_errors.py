@@ -18,6 +18,7 @@ GyozaError
 │   ├── Refused               4xx  by the gateway, before the API
 │   └── ServerError           5xx  InternalError, Unavailable
 ├── RunFailed, RunCancelled   how a run that `run` waited for has ended
+├── JobCancelled, LeaseLost   why a job of `work` is to stop
 └── WaitTimeout               the run has not ended in time
 """
 
@@ -241,6 +242,31 @@ class WaitTimeout(GyozaError, TimeoutError):
 
     def __str__(self) -> str:
         return f"Run {self.run.id} has not ended in time: it is {self.run.state}"
+
+
+class JobCancelled(GyozaError):
+    """Somebody asked for the job's run to be cancelled. Left to itself, it ends the job's block as CANCELLED."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self.run: Final = run
+        """The run as it was claimed."""
+
+    def __str__(self) -> str:
+        return f"Run {self.run.id} is to be cancelled"
+
+
+class LeaseLost(GyozaError):
+    """The job's run is no longer this worker's, or that cannot be found out. Nothing more is reported of it."""
+
+    def __init__(self, run: Run, reason: str) -> None:
+        super().__init__(run, reason)
+        self.run: Final = run
+        """The run as it was claimed."""
+        self.reason: Final = reason
+
+    def __str__(self) -> str:
+        return f"Attempt {self.run.current_attempt} of run {self.run.id} is no longer this worker's: {self.reason}"
 
 
 ERRORS_BY_CODE: Final[Mapping[str, type[ApiError]]] = {

@@ -292,6 +292,32 @@ class Operations:
         While nothing fits, it asks again for ``wait_s`` seconds, as often as the server asks for. A claim without an
         answer is repeated within its lease only. ``worker_id`` names one worker that does one run at a time.
         """
+        key = new_key(idempotency_key)
+        end = self.caller.now() + wait_s
+        while True:
+            found = yield from self.claim_once(
+                worker_id, queues=queues, capacity=capacity, lease_s=lease_s, start=start, idempotency_key=key
+            )
+            if isinstance(found, Run):
+                return found
+            if self.caller.now() + found > end:
+                return None
+            yield Sleep(found)
+
+    def claim_once(
+        self,
+        worker_id: str,
+        *,
+        queues: Sequence[str] | None = None,
+        capacity: Json | None = None,
+        lease_s: int | None = None,
+        start: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation[Run | float]:
+        """Take a run, or return the seconds after which to ask again.
+
+        A claim whose answer is lost is repeated, but not once the lease that it may have begun is over.
+        """
         body = _given(
             {
                 "worker_id": worker_id,
@@ -301,17 +327,15 @@ class Operations:
                 "start": start,
             }
         )
-        key = new_key(idempotency_key)
-        caller = self.caller.within(lease_s or _LEASE_S)
-        end = self.caller.now() + wait_s
-        while True:
-            answer = yield from caller.call("POST", "/runs/claim", body=body, idempotency_key=key)
-            if answer.status != 204:
-                return read(Run, json_of(answer))
-            pause = retry_after(answer) or _LONGEST_PAUSE_S
-            if self.caller.now() + pause > end:
-                return None
-            yield Sleep(pause)
+        answer = yield from self.caller.within(lease_s or _LEASE_S).call(
+            "POST", "/runs/claim", body=body, idempotency_key=new_key(idempotency_key)
+        )
+        if answer.status == 204:
+            return retry_after(answer) or _LONGEST_PAUSE_S
+        run = read(Run, json_of(answer))
+        if run.execution_summary.worker_id != worker_id:
+            raise UnexpectedAnswer(f"The answer to a claim of {worker_id!r} shows a run of another worker")
+        return run
 
     # Definitions
 

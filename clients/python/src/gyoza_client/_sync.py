@@ -1,10 +1,10 @@
 """The client whose calls block."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from gyoza_client._calling import Caller, Limits
 from gyoza_client._configuration import Address, find_address
@@ -12,6 +12,9 @@ from gyoza_client._http import HttpTransport
 from gyoza_client._operations import Listing, Operations
 from gyoza_client._signatures import shown_as
 from gyoza_client._steps import Answer, Item, Lost, Operation, Reply, Send, Sleep, Stream
+
+if TYPE_CHECKING:
+    from gyoza_client._work import Jobs
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -163,6 +166,41 @@ class GyozaClient:
     run = _call(Operations.run)
     as_completed = _stream(Operations.as_completed)
     request = _call(Operations.request)
+
+    def work(
+        self,
+        *,
+        queues: Sequence[str] | None = None,
+        capacity: Mapping[str, Any] | None = None,
+        lease_s: int = 90,
+        worker_id: str | None = None,
+        max_jobs: int | None = None,
+        idle_s: float | None = None,
+        grace_s: float = 20.0,
+    ) -> "Jobs":
+        """The jobs of a worker: ``for job in client.work(queues=["q"]): with job: ...``.
+
+        It claims run after run and never ends by itself, except after ``max_jobs`` jobs, or once no run was found for
+        ``idle_s`` seconds. It pauses as the server says while there is no work, and outlasts a server that does not
+        answer. Raises ApiError if the server refuses its claims. ``worker_id`` names one worker that does one job at a
+        time; each call makes a name of its own by default.
+
+        SIGTERM ends the loop after the current job. A job that goes on for ``grace_s`` seconds after it is left by
+        SystemExit, and so FAILED with the reason ``interrupted``. This needs the main thread, and that nobody else
+        handles SIGTERM; ``stop()`` of the result ends the loop too.
+        """
+        from gyoza_client._work import Jobs  # noqa: PLC0415 - most programs are no workers
+
+        return Jobs(
+            self,
+            queues=queues,
+            capacity=capacity,
+            lease_s=lease_s,
+            worker_id=worker_id,
+            max_jobs=max_jobs,
+            idle_s=idle_s,
+            grace_s=grace_s,
+        )
 
     def with_options(
         self, *, timeout: float | None = None, call_timeout: float | None = None, max_retries: int | None = None

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 from ..domain.run import OpRun
@@ -34,12 +35,14 @@ def note_claim(waited: timedelta) -> None:
 def _write(name: str, value: int, unit: str, **dimensions: str) -> None:
     if os.environ.get("POWERTOOLS_METRICS_DISABLED", "false").lower() in {"true", "1"}:
         return
-    dimensions = {"service": os.environ["POWERTOOLS_SERVICE_NAME"], **dimensions}
+    dimensions = {"service": os.environ.get("POWERTOOLS_SERVICE_NAME", "service_undefined"), **dimensions}
     declared = {
         "Namespace": _NAMESPACE,
         "Dimensions": [list(dimensions)],
         "Metrics": [{"Name": name, "Unit": unit}],
     }
     embedded = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [declared]}
-    # One call: the threads of a sweep share the stream.
-    sys.stdout.write(json.dumps({"_aws": embedded, **dimensions, name: value}) + "\n")
+    # The run stands by now: a line that cannot be written must not make of it an error that says "send again".
+    with suppress(OSError):
+        # One call: the threads of a sweep share the stream.
+        sys.stdout.write(json.dumps({"_aws": embedded, **dimensions, name: value}) + "\n")

@@ -2,21 +2,20 @@
 
 import argparse
 import os
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
-from uuid import uuid4
 
 from gyoza_client._configuration import find_address
 from gyoza_client._errors import ConfigurationError
 from gyoza_client._exec.descendants import proc_is_ours
 from gyoza_client._exec.wrapper import Settings, execute
+from gyoza_client._lease import options
+from gyoza_client._lease.worker_ids import new_worker_id
 
 USAGE: Final = 2
 
 _KEY: Final = "GYOZA_API_KEY"
-_LEASES_S: Final = (15, 3600)
 _MAX_WORKER_ID: Final = 128
 
 _EPILOG: Final = """\
@@ -31,9 +30,9 @@ exit codes: the command's, or 128 + its signal; 0 also if the run is not ours to
 
 def main(argv: Sequence[str]) -> int:
     """Runs a command as one attempt of a run. Returns the exit code of the process."""
-    options = _parser().parse_args(argv)
+    given = _parser().parse_args(argv)
     try:
-        settings = _settings(options, os.environ)
+        settings = _settings(given, os.environ)
     except (_WrongUse, ConfigurationError) as problem:
         print(f"gyoza exec: {problem}", file=sys.stderr)
         return USAGE
@@ -54,11 +53,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--lease", type=_lease, default=300, metavar="S", help="seconds of the lease, 15 to 3600 (default: 300)"
+        "--lease", type=options.lease, default=300, metavar="S", help="seconds of the lease, 15 to 3600 (default: 300)"
     )
     parser.add_argument(
         "--grace",
-        type=_grace,
+        type=options.seconds,
         default=20.0,
         metavar="S",
         help="seconds from SIGTERM to SIGKILL, 0 to 3600 (default: 20)",
@@ -68,25 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _lease(text: str) -> int:
-    shortest, longest = _LEASES_S
-    if not text.isascii() or not text.isdecimal() or not shortest <= int(text) <= longest:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {shortest} to {longest}")
-    return int(text)
-
-
-def _grace(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 3600")
-    return seconds
-
-
-def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
-    words = options.command[1:] if options.command[:1] == ["--"] else options.command
+def _settings(given: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    words = given.command[1:] if given.command[:1] == ["--"] else given.command
     if not words or not words[0]:
         raise _WrongUse("no command. Give it after --, as in: gyoza exec -- python job.py")
     run_id = environ.get("GYOZA_RUN_ID", "")
@@ -100,20 +82,19 @@ def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settin
         raise _WrongUse(f"GYOZA_WORKER_ID has more than {_MAX_WORKER_ID} characters")
     if not proc_is_ours():
         raise _WrongUse("it needs Linux and a /proc of its own PID namespace, to kill whatever the command starts")
-    kept = {name: value for name, value in environ.items() if name != _KEY or options.keep_key}
+    kept = {name: value for name, value in environ.items() if name != _KEY or given.keep_key}
     return Settings(
         words=words,
         environ=kept,
         run_id=run_id,
         attempt=int(attempt),
         worker_id=worker_id,
-        lease_s=options.lease,
-        grace_s=options.grace,
+        lease_s=given.lease,
+        grace_s=given.grace,
         address=find_address(),
     )
 
 
 def _worker_id(environ: Mapping[str, str]) -> str:
     """The slot's of `gyoza worker`, or the job's of AWS Batch, or one that this process makes up."""
-    given = environ.get("GYOZA_WORKER_ID") or environ.get("AWS_BATCH_JOB_ID")
-    return given or f"{socket.gethostname()[:64]}-{os.getpid()}-{uuid4().hex[:12]}"
+    return environ.get("GYOZA_WORKER_ID") or environ.get("AWS_BATCH_JOB_ID") or new_worker_id()

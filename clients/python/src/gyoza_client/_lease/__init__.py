@@ -1,1 +1,1 @@
-"""The lease of an attempt, renewed while its work goes on."""
+"""The parts of a worker that `work`, `gyoza exec` and `gyoza worker` share."""

@@ -1,0 +1,1 @@
+"""`gyoza worker`: claims runs and starts `gyoza exec` for each."""

@@ -1,0 +1,135 @@
+"""The command line of `gyoza worker`."""
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, Final
+
+from gyoza_client._errors import ConfigurationError, GyozaError
+from gyoza_client._lease import options
+from gyoza_client._lease.claims import Claim, Claims
+from gyoza_client._lease.stop import Stop
+from gyoza_client._sync import GyozaClient
+from gyoza_client._worker.slots import Slots
+
+EXEC: Final = (sys.executable, "-P", "-m", "gyoza_client", "exec")
+"""Python's option -P keeps files of the current folder from being imported."""
+
+_FAILED: Final = 1
+_USAGE: Final = 2
+
+_EPILOG: Final = """\
+A claim takes whatever its queues hold, so give each kind of work a queue of its own. The command is run by /bin/sh, as
+`gyoza exec` describes: it reads the JSON file GYOZA_INPUTS and writes the JSON file GYOZA_OUTPUTS. The first of SIGTERM
+and SIGINT ends the worker: it claims no more and passes SIGTERM to its commands.
+
+exit codes: 0 after a signal or --idle; 1 if the API refuses the worker; 2 for a wrong use.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Claims runs and runs the command for each, until a signal comes. Returns the exit code of the process."""
+    given = _parser().parse_args(argv)
+    _log_to_stderr()
+    try:
+        client = GyozaClient(profile=given.profile)
+    except ConfigurationError as problem:
+        print(f"gyoza worker: {problem}", file=sys.stderr)
+        return _USAGE
+    with client:
+        return _work(client, given)
+
+
+def _work(client: GyozaClient, given: argparse.Namespace) -> int:
+    stop = Stop()
+    claims = Claims(client, stop, queues=given.queue, capacity=_capacity(given), lease_s=given.lease, idle_s=given.idle)
+    words = [*EXEC, "--lease", str(given.lease), "--grace", f"{given.grace:g}"]
+    words += ["--keep-key"] if given.keep_key else []
+    words += ["--", "/bin/sh", "-c", given.command]
+    address = client._address
+
+    def start(claim: Claim) -> "subprocess.Popen[bytes]":
+        environ = {name: value for name, value in os.environ.items() if name != "GYOZA_SERVER_URL"} | {
+            "GYOZA_URL": address.url,
+            "GYOZA_API_KEY": address.api_key,
+            "GYOZA_RUN_ID": claim.run.id,
+            "GYOZA_ATTEMPT": str(claim.run.current_attempt),
+            "GYOZA_WORKER_ID": claim.worker_id,
+        }
+        # In a session of its own, it does not get the signals of the terminal, but only those that are passed on.
+        return subprocess.Popen(  # noqa: S603 - the operator's own command
+            words, env=environ, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+
+    slots = Slots(claims, stop, start, given.slots)
+    _on_signals(slots)
+    try:
+        slots.work()
+    except GyozaError as problem:
+        print(f"gyoza worker: {problem}", file=sys.stderr)
+        return _FAILED
+    return 0
+
+
+def _on_signals(slots: Slots) -> None:
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        slots.stop()
+
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(each) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(each, stop)
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("gyoza worker: %(message)s"))
+    log = logging.getLogger("gyoza_client")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def _capacity(given: argparse.Namespace) -> dict[str, Any] | None:
+    capacity = {"cpu": given.capacity_cpu, "ram_mb": given.capacity_ram_mb, "vram_mb": given.capacity_vram_mb}
+    return None if set(capacity.values()) == {None} else capacity
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gyoza worker",
+        description="Claim runs from queues and run a command for each.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--queue", action="append", required=True, metavar="Q", help="a queue, again for others, preferred ones first")
+    add("--command", type=_command, required=True, metavar="TEXT", help="what to run for each run")
+    add("--slots", type=_slots, default=1, metavar="N", help="how many runs at once (default: 1)")
+    add("--lease", type=options.lease, default=300, metavar="S", help="the seconds of the lease (default: 300)")
+    add("--grace", type=options.seconds, default=20.0, metavar="S", help="from SIGTERM to SIGKILL (default: 20)")
+    add("--capacity-cpu", type=options.count, metavar="N", help="take runs that need at most so many cores")
+    add("--capacity-ram-mb", type=options.count, metavar="N", help="take runs that need at most so many MiB")
+    add("--capacity-vram-mb", type=options.count, metavar="N", help="the same of the GPU; 0 without one")
+    add("--idle", type=options.seconds, metavar="S", help="end once nothing was found for so long")
+    add("--keep-key", action="store_true", help="leave GYOZA_API_KEY in the environment of the command")
+    add("--profile", metavar="NAME", help="the profile with the API's address and key")
+    return parser
+
+
+def _command(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def _slots(text: str) -> int:
+    number = options.count(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("there is at least 1")
+    return number
