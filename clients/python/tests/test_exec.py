@@ -275,9 +275,9 @@ time.sleep(1.2)
     assert all(later - earlier > 0.9 for earlier, later in pairwise(times))
 
 
-def test_an_answer_to_progress_that_does_not_come_delays_nothing(run: OneRun, start: Starter) -> None:
+def test_progress_that_is_refused_and_comes_from_the_error_output_delays_nothing(run: OneRun, start: Starter) -> None:
     run.replies["PROGRESS"] = Reply(404, error_json("run_not_found"))
-    assert start.sh("echo ::gyoza progress=5; sleep 0.3").ended()[0] == 0
+    assert start.sh("echo ::gyoza progress=5 >&2; sleep 0.3").ended()[0] == 0
     assert run.types == ["STARTED", "PROGRESS", "COMPLETED"]
 
 

@@ -152,7 +152,7 @@ KILLERS: list[Killer] = [
 FREEZERS = [stop_the_wrapper, stop_the_guard_and_cut_it_off, stop_all, cut_off, hold_up]
 
 
-@pytest.mark.parametrize(("jobs", "at_once"), [(int(os.environ.get("N", "100")), 20)])
+@pytest.mark.parametrize(("jobs", "at_once"), [(100, 20)])
 def test_no_command_is_alive_after_another_attempt_began_whatever_is_killed_frozen_and_cut_off(
     jobs: int, at_once: int, served_api: ServedApi, bytecode: Path, tmp_path: Path
 ) -> None:

@@ -2,17 +2,16 @@
 
 import argparse
 import os
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
-from uuid import uuid4
 
 from gyoza_client._configuration import find_address
 from gyoza_client._errors import ConfigurationError
 from gyoza_client._exec.descendants import proc_is_ours
 from gyoza_client._exec.wrapper import Settings, execute
 from gyoza_client._lease import options
+from gyoza_client._lease.worker_ids import new_worker_id
 
 USAGE: Final = 2
 
@@ -98,5 +97,4 @@ def _settings(given: argparse.Namespace, environ: Mapping[str, str]) -> Settings
 
 def _worker_id(environ: Mapping[str, str]) -> str:
     """The slot's of `gyoza worker`, or the job's of AWS Batch, or one that this process makes up."""
-    given = environ.get("GYOZA_WORKER_ID") or environ.get("AWS_BATCH_JOB_ID")
-    return given or f"{socket.gethostname()[:64]}-{os.getpid()}-{uuid4().hex[:12]}"
+    return environ.get("GYOZA_WORKER_ID") or environ.get("AWS_BATCH_JOB_ID") or new_worker_id()
