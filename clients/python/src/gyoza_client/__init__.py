@@ -148,6 +148,9 @@ __all__ = [
 ]
 
 
+__version__ = "0.1.0"
+
+
 def __getattr__(name: str) -> Any:
     """Loads what only some programs need: the client for asyncio, with asyncio, and the jobs of workers."""
     if name in ("AsyncGyozaClient", "AsyncPager"):

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
+from gyoza_client import __version__
 from gyoza_client._cli.failures import ERROR, INTERRUPTED, USAGE, code_of_error, line_of_error, without_keys
 from gyoza_client._cli.inputs import Misused
-from gyoza_client._cli.main import version
 from gyoza_client._cli.screen import Screen
 from gyoza_client._cli.session import Session
 from gyoza_client._cli.texts import printable
@@ -44,7 +44,7 @@ app = App(
     gyoza run example/resize:1 -i width:=640 --watch
     gyoza ls --state FAILED --created-gte 2h
     gyoza events -f {_ID}""",
-    version=lambda: f"gyoza {version()}",
+    version=f"gyoza {__version__}",
     default_parameter=Parameter(negative=(), show_default=False),
     suppress_keyboard_interrupt=False,
 )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final
 
+from gyoza_client import __version__
+
 PLAIN_COMMANDS: Final = {
     "exec": "gyoza_client._exec.command_line",
     "worker": "gyoza_client._worker.command_line",
@@ -15,7 +17,6 @@ PLAIN_COMMANDS: Final = {
 _EXTRA: Final = frozenset({"attr", "attrs", "cyclopts", "docstring_parser", "rich", "rich_rst"})
 """The packages that come with the extra ``cli``."""
 
-_USAGE: Final = 2
 _INTERRUPTED: Final = 130
 
 
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and rest[0] in PLAIN_COMMANDS:
         return _run_plain(rest[0], rest[1:], profile)
     if words == ["--version"]:
-        print(f"gyoza {version()}")
+        print(f"gyoza {__version__}")
         return 0
     try:
         from gyoza_client._cli.app import run_app  # noqa: PLC0415 - exec and worker do without it
@@ -39,23 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_app(words)
 
 
-def version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - few commands need it
-
-    try:
-        return version("gyoza-client")
-    except PackageNotFoundError:
-        return "(not installed)"
-
-
-def conflict(profile: str | None) -> str | None:
-    """The reason why a profile cannot be used: the environment comes first, and would silently name another API."""
+def passed_over(profile: str | None) -> str | None:
+    """The sentence that tells that the environment gives the address, and a profile that was asked for does not."""
     there = [name for name in ("GYOZA_URL", "GYOZA_SERVER_URL", "GYOZA_API_KEY") if os.environ.get(name)]
     if profile is None or not there:
         return None
     return (
-        f"--profile {profile}: {' and '.join(there)} in the environment would come first. Unset"
-        f" {'it' if len(there) == 1 else 'them'}, or leave --profile out"
+        f"{' and '.join(there)} in the environment {'come' if len(there) > 1 else 'comes'} before --profile {profile},"
+        " which is passed over"
     )
 
 
@@ -75,10 +67,9 @@ def _after_options(words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _run_plain(command: str, arguments: list[str], profile: str | None) -> int:
-    problem = conflict(profile)
-    if problem is not None:
-        print(f"gyoza: {problem}", file=sys.stderr)
-        return _USAGE
+    note = passed_over(profile)
+    if note is not None:
+        print(f"gyoza: {note}", file=sys.stderr)
     if profile is not None:
         os.environ["GYOZA_PROFILE"] = profile
     run: Callable[[list[str]], int] = import_module(PLAIN_COMMANDS[command]).main

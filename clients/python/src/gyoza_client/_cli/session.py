@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from gyoza_client._cli.inputs import Misused
-from gyoza_client._cli.main import conflict
+from gyoza_client._cli.main import passed_over
 from gyoza_client._cli.screen import Screen
 from gyoza_client._cli.texts import printable
 from gyoza_client._steps import Answer, Lost, Send, Sleep
@@ -28,10 +27,9 @@ class Session:
 
     @cached_property
     def client(self) -> GyozaClient:
-        """Raises Misused if the environment would come before the profile that was asked for."""
-        problem = conflict(self._profile)
-        if problem is not None:
-            raise Misused(problem)
+        note = passed_over(self._profile)
+        if note is not None:
+            self.screen.hint(note)
         client = GyozaClient(profile=self._profile)
         vars(client)["_driver"] = _TellingDriver(client._driver.transport, self.screen.hint)
         return client
