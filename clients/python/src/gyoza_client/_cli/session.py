@@ -29,7 +29,7 @@ class Session:
     def client(self) -> GyozaClient:
         note = passed_over(self._profile)
         if note is not None:
-            self.screen.hint(note)
+            self.screen.note(printable(f"gyoza: {note}"))
         client = GyozaClient(profile=self._profile)
         vars(client)["_driver"] = _TellingDriver(client._driver.transport, self.screen.hint)
         return client
