@@ -29,6 +29,7 @@ from gyoza_client._models import EventType, Run, RunMinimal, State
 from gyoza_client._sync import GyozaClient
 
 _PROGRESS_TIME_S: Final = 5.0
+_FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 5.0
 
 _OVER: Final = (*LEASE_IS_OVER, InvalidTransition, NotFound, NotYet, RunExpired)
@@ -76,6 +77,9 @@ class Reporter:
     ) -> None:
         timeout = min(max(lease_s / 5, 2.0), 30.0)
         self._client = client.with_options(timeout=timeout)
+        # An end has repeats of its own: those of a call pause for up to eight seconds, which a short lease has not.
+        self._single = client.with_options(timeout=timeout, max_retries=0)
+        self._longest_pause_s = min(lease_s / 10, _LONGEST_PAUSE_S)
         self._hurried = client.with_options(timeout=min(timeout, _PROGRESS_TIME_S), call_timeout=_PROGRESS_TIME_S)
         self._run_id = run_id
         self._attempt = attempt
@@ -152,16 +156,16 @@ class Reporter:
 
     def _send_until_answered(self, end: End) -> End | ApiError:
         """The end, or the refusal that no repeat changes."""
-        key, pause = str(uuid4()), 0.5
+        key, pause = str(uuid4()), _FIRST_PAUSE_S
         while True:
             try:
-                self._client.report_event(
+                self._single.report_event(
                     self._run_id, end.type, None, end.payload, attempt=self._attempt, idempotency_key=key
                 )
             except (*_OVER, BadRequest, TooLarge, ValidationFailed) as refusal:
                 return refusal
             except GyozaError:
                 time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads requests and guards nothing
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                pause = min(pause * 2, self._longest_pause_s)
             else:
                 return end
