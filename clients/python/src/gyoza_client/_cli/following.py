@@ -7,11 +7,11 @@ from typing import Final
 from uuid import uuid4
 
 from gyoza_client._cli.failures import INTERRUPTED, TIMED_OUT, code_of_state, line_of_error
+from gyoza_client._cli.formats import printable
 from gyoza_client._cli.inputs import Misused
 from gyoza_client._cli.interrupts import deferred_interrupts
 from gyoza_client._cli.live import Live, outcome
 from gyoza_client._cli.session import Session
-from gyoza_client._cli.texts import printable
 from gyoza_client._errors import GyozaError, NoAnswer, ServerError, Throttled, UnexpectedAnswer
 from gyoza_client._models import Event, Run, State
 from gyoza_client._steps import Answer, Lost, Send, Sleep
@@ -143,7 +143,7 @@ def carried_on(
 def events_to_the_end(
     session: Session, run_id: str, progress: Progress, note: Callable[[str], None], timeout_s: int | None
 ) -> Generator[Event, None, Run]:
-    """Yields each event after ``progress``, which the caller moves, and returns the run as it ended. Raises TimeIsOver.
+    """Yield each event after ``progress``, which the caller moves, and return the run as it ended. Raises TimeIsOver.
 
     It goes on after calls that gave up, until none was answered for 15 minutes. A run that is retried at its very end
     is followed through its next attempt.
@@ -170,7 +170,7 @@ def events_to_the_end(
 def runs_as_they_end(
     session: Session, run_ids: Sequence[str], note: Callable[[str], None], timeout_s: int | None
 ) -> Iterator[Run]:
-    """Yields each run once it has ended, and goes on after calls that gave up. Raises TimeIsOver."""
+    """Yield each run once it has ended, and go on after calls that gave up. Raises TimeIsOver."""
     client, pause = _within(session.client, timeout_s)
     pending = dict.fromkeys(run_ids)
     answered = time.monotonic()
