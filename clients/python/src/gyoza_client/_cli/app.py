@@ -208,7 +208,7 @@ def _launch(
         bool,
         Parameter(
             group=_EVERYWHERE,
-            help="Print JSON; of a list or a stream, a JSON value a line. exec has no JSON.",
+            help="Print JSON (all but exec); of a list or a stream, a JSON value a line.",
         ),
     ] = False,
     profile: Annotated[

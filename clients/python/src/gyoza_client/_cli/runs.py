@@ -151,14 +151,14 @@ def events(
 def wait(
     run: RunId,
     /,
-    *more: Annotated[str, Parameter(help="Further runs. Each is then a line with its id and state.")],
+    *others: Annotated[str, Parameter(help="Further runs. Each is then a line with its id and state.")],
     timeout: Timeout = None,
     session: PassedSession,
 ) -> int:
-    if not more:
+    if not others:
         found = session.client.get_run(run)
         return _wait_follow(session, found, timeout)
-    return _wait_for_all(session, [run, *more], timeout)
+    return _wait_for_all(session, [run, *others], timeout)
 
 
 def cancel(

@@ -24,14 +24,14 @@ class JsonLines:
     def ended(self, claim: Claim, exit_code: int) -> None:
         self._write("ended", claim, exit_code=exit_code)
 
-    def _write(self, event: str, claim: Claim, **more: Any) -> None:
+    def _write(self, event: str, claim: Claim, **fields: Any) -> None:
         line = {
             "t": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "event": event,
             "run_id": claim.run.id,
             "attempt": claim.run.current_attempt,
             "worker_id": claim.worker_id,
-            **more,
+            **fields,
         }
         left = f"{json.dumps(line, separators=(',', ':'))}\n".encode()
         # Without a buffer, nothing is left that the end of the process would write to a reader that is gone.
