@@ -1,6 +1,7 @@
 """Plays the commands of docs/commands.md against the handlers, and compares what they print.
 
-The address of a stack on AWS is made up. With `UPDATE_COMMANDS=1` in the environment the test writes into the document what they print.
+The address of a stack on AWS is made up. With `UPDATE_COMMANDS=1` in the environment the test writes what they print
+into the document.
 """
 
 import os
