@@ -343,7 +343,7 @@ class Operations:
 
     def get_definition(self, name: str, *, version: str | None = None) -> Operation[Definition]:
         """A version of a definition, or the one put last. A deleted definition answers only by ``version``."""
-        answer = yield from self.caller.call("GET", _definition_path(name), query={"version": version})
+        answer = yield from self.caller.call("GET", definition_path(name), query={"version": version})
         return _definition(answer)
 
     def list_definitions(
@@ -356,7 +356,7 @@ class Operations:
         self, name: str, *, limit: int | None = None, starting_after: str | None = None
     ) -> Listing[DefinitionRow, Page[DefinitionRow]]:
         """The versions of a definition; the one put last comes first."""
-        return self._listing(DefinitionRow, _definition_path(name, "/versions"), {}, limit, (starting_after, None))
+        return self._listing(DefinitionRow, definition_path(name, "/versions"), {}, limit, (starting_after, None))
 
     def upsert_definition(
         self,
@@ -383,7 +383,7 @@ class Operations:
         """
         body = _definition_body(locals())
         headers = _preconditions(if_match, if_none_match)
-        return _definition((yield from self.caller.call("PUT", _definition_path(name), body=body, headers=headers)))
+        return _definition((yield from self.caller.call("PUT", definition_path(name), body=body, headers=headers)))
 
     def create_definition(
         self,
@@ -416,7 +416,7 @@ class Operations:
 
     def delete_definition(self, name: str) -> Operation[None]:
         """Delete a definition with all its versions. Its runs stay as they are."""
-        yield from self.caller.call("DELETE", _definition_path(name))
+        yield from self.caller.call("DELETE", definition_path(name))
 
     def create_run_from_definition(
         self,
@@ -441,7 +441,7 @@ class Operations:
             "queue": queue,
             "retain_s": retain_s,
         }
-        return (yield from self._post(Run, _definition_path(name, "/runs"), body, idempotency_key))
+        return (yield from self._post(Run, definition_path(name, "/runs"), body, idempotency_key))
 
     # Until the end
 
@@ -688,7 +688,7 @@ def _run_path(run: RunRef, rest: str = "") -> str:
     return f"/runs/{_segment(run_id_of(run))}{rest}"
 
 
-def _definition_path(name: str, rest: str = "") -> str:
+def definition_path(name: str, rest: str = "") -> str:
     return f"/definitions/{_segment(name)}{rest}"
 
 

@@ -19,7 +19,7 @@ from gyoza_client._errors import (
 )
 from gyoza_client._lease.boottime import boottime
 from gyoza_client._models import Heartbeat
-from gyoza_client._sync import GyozaClient
+from gyoza_client._sync import GyozaClient, own_connections
 
 LEASE_IS_OVER: Final = (RunNotFound, StaleAttempt, NotClaimant, RunLocked, NotLeased)
 """The refusals after which no further heartbeat of the attempt is accepted."""
@@ -59,7 +59,7 @@ class Beats:
         refused: Callable[[ApiError], None],
     ) -> None:
         self._timeout_s = min(max(lease_s / 15, 1.0), 10.0)
-        self._client = client._with_own_connections(Limits(self._timeout_s, self._timeout_s, max_retries=0))
+        self._client = own_connections(client, Limits(self._timeout_s, self._timeout_s, max_retries=0))
         self._run_id = run_id
         self._attempt = attempt
         self._worker_id = worker_id
