@@ -35,7 +35,7 @@ class AsyncPager(Generic[T, G]):
                 yield row
 
     def pages(self) -> AsyncIterator[G]:
-        """Yields the pages. Lists of runs and of definitions leave empty pages out."""
+        """Yield the pages. Lists of runs and of definitions leave empty pages out."""
         return self._driver.stream(self._listing.walk())
 
 

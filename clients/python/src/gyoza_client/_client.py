@@ -83,7 +83,7 @@ class Client(ABC, Generic[D]):
 
 
 def shown_as(operation: Callable[..., Any], returns: Any = None) -> Callable[[F], F]:
-    """Makes ``help`` show a method as the operation. ``returns`` is the generic type that the method returns, which is
+    """Make ``help`` show a method as the operation. ``returns`` is the generic type that the method returns, which is
     filled with the operation's types; without it the method returns the operation's result.
     """
 

@@ -38,7 +38,7 @@ class Pager(Generic[T, G]):
             yield from self._listing.rows(page)
 
     def pages(self) -> Iterator[G]:
-        """Yields the pages. Lists of runs and of definitions leave empty pages out."""
+        """Yield the pages. Lists of runs and of definitions leave empty pages out."""
         return self._driver.stream(self._listing.walk())
 
 

@@ -25,7 +25,7 @@ LEASE_IS_OVER: Final = (RunNotFound, StaleAttempt, NotClaimant, RunLocked, NotLe
 """The refusals after which no further heartbeat of the attempt is accepted."""
 
 _SLICE_S: Final = 1.0
-"""The clock of a wait may stand still while the machine sleeps: the thread looks at `boottime` this often."""
+"""The thread looks at `boottime` this often, since the clock of a wait may stand still while the machine sleeps."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Beats:
         self._renewed(Beat(sent_at, heartbeat.lease_s, heartbeat.cancel_by))
 
     def _waited(self, seconds: float) -> bool:
-        """Waits, and returns whether the thread is to go on."""
+        """Wait, and return whether the thread is to go on."""
         end = boottime() + seconds
         while (left := end - boottime()) > 0:
             if self._stopped.wait(min(left, _SLICE_S)):

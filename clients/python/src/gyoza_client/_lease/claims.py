@@ -27,7 +27,7 @@ log = logging.getLogger("gyoza_client")
 _TIMEOUT_S: Final = 10.0
 """The longest wait for an answer: a worker that is told to stop has little time."""
 _LAST_TRIES_S: Final = 5.0
-"""For so long after a stop, a claim without an answer is repeated, so that its run can be given back."""
+"""A claim without an answer is repeated for this long after a stop, so that its run can be given back."""
 _LONGEST_PAUSE_S: Final = 30.0
 
 

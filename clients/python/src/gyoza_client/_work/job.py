@@ -111,7 +111,7 @@ class Job:
         return self._lost is None and boottime() < self._held_until
 
     def check(self) -> None:
-        """Raises JobCancelled if a cancel was requested, and LeaseLost if the run is no longer this worker's."""
+        """Raise JobCancelled if a cancel was requested, and LeaseLost if the run is no longer this worker's."""
         self._check_open()
         if self.cancel_requested:
             raise JobCancelled(self.run)
