@@ -17,15 +17,12 @@ from gyoza_client._errors import (
     RunNotFound,
     StaleAttempt,
 )
-from gyoza_client._lease.boottime import boottime
+from gyoza_client._lease.boottime import SLICE_S, boottime
 from gyoza_client._models import Heartbeat
 from gyoza_client._sync import GyozaClient, own_connections
 
 LEASE_IS_OVER: Final = (RunNotFound, StaleAttempt, NotClaimant, RunLocked, NotLeased)
 """The refusals after which no further heartbeat of the attempt is accepted."""
-
-_SLICE_S: Final = 1.0
-"""The thread looks at `boottime` this often, since the clock of a wait may stand still while the machine sleeps."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ class Beats:
         """Wait, and return whether the thread is to go on."""
         end = boottime() + seconds
         while (left := end - boottime()) > 0:
-            if self._stopped.wait(min(left, _SLICE_S)):
+            if self._stopped.wait(min(left, SLICE_S)):
                 return False
         return not self._stopped.is_set()
 
