@@ -21,7 +21,7 @@ from gyoza_client._cli.options import (
 )
 from gyoza_client._cli.tables import print_definition, print_definitions
 from gyoza_client._models import Definition
-from gyoza_client._operations import _definition_path
+from gyoza_client._operations import definition_path
 
 Name = Annotated[str, Parameter(help="The name of the definition.")]
 Version = Annotated[str | None, Parameter(help="This version; without it, the one that was put last.")]
@@ -47,7 +47,7 @@ def put(
     headers = {"If-Match": if_match} if if_match is not None else {}
     if create:
         headers["If-None-Match"] = "*"
-    answer = session.client.request("PUT", _definition_path(name), body=body, headers=headers)
+    answer = session.client.request("PUT", definition_path(name), body=body, headers=headers)
     definition = read(Definition, json_of(answer), etag=answer.headers.get("etag"))
     if session.screen.json:
         session.screen.document(definition.raw)

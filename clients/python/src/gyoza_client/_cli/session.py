@@ -4,6 +4,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from gyoza_client._cli.formats import printable
 from gyoza_client._cli.profile_note import profile_note
 from gyoza_client._cli.screen import Screen
 from gyoza_client._steps import Answer, Lost, Send, Sleep
-from gyoza_client._sync import Driver, GyozaClient, Transport
+from gyoza_client._sync import Driver, GyozaClient, Transport, client_of, core_of
 
 _LOST_BEFORE_TELLING: Final = 3
 """Lost answers in a row before a line tells of them. Fewer are made up for within a second or two."""
@@ -31,8 +32,8 @@ class Session:
         if note is not None:
             self.screen.note(printable(f"gyoza: {note}"))
         client = GyozaClient(profile=self._profile)
-        vars(client)["_driver"] = _TellingDriver(client._driver.transport, self.screen.hint)
-        return client
+        core = core_of(client)
+        return client_of(replace(core, driver=_TellingDriver(core.driver.transport, self.screen.hint)))
 
     @property
     def options(self) -> list[str]:
@@ -67,8 +68,8 @@ class _TellingDriver(Driver):
         self._tell = tell
         self._lost = 0
 
-    def _do(self, step: Send | Sleep) -> Answer | Lost | None:
-        got = super()._do(step)
+    def do(self, step: Send | Sleep) -> Answer | Lost | None:
+        got = super().do(step)
         if isinstance(got, Lost):
             self._lost += 1
             if self._lost == _LOST_BEFORE_TELLING:

@@ -16,7 +16,7 @@ from gyoza_client._errors import ConfigurationError, GyozaError
 from gyoza_client._lease import options
 from gyoza_client._lease.claims import Claim, Claims
 from gyoza_client._lease.stop import Stop
-from gyoza_client._sync import GyozaClient
+from gyoza_client._sync import GyozaClient, core_of
 from gyoza_client._worker.json_lines import JsonLines
 from gyoza_client._worker.slots import Slots
 
@@ -60,7 +60,7 @@ def _work(client: GyozaClient, given: argparse.Namespace) -> int:
     words = [*EXEC, "--lease", str(given.lease), "--grace", f"{given.grace:g}"]
     words += ["--keep-key"] if given.keep_key else []
     words += ["--", "/bin/sh", "-c", given.command]
-    address = client._address
+    address = core_of(client).address
 
     def start(claim: Claim) -> "subprocess.Popen[bytes]":
         environ = {name: value for name, value in os.environ.items() if name != "GYOZA_SERVER_URL"} | {
