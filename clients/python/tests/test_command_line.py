@@ -350,6 +350,24 @@ class TestTerminal:
         server.replies(HANG_UP)
         assert "No answer so far: " in terminal("ls").output(until="Trying again")
         assert finish_soon(start("ls", environ={"GYOZA_URL": server.url, "GYOZA_API_KEY": KEY})) == ""
+    @pytest.mark.parametrize("columns", [10, 35])
+    def test_an_id_is_whole_on_a_terminal_that_is_narrower(
+        self, columns: int, terminal: OpenTerminal, server: ScriptedServer
+    ) -> None:
+        server.replies(Reply(200, list_json(summary_json("RUNNING", image=LONG), summary_json())))
+        assert without_colours(terminal("ls", columns=columns).output())[1:] == [RUN_ID, RUN_ID]
+        server.replies(Reply(200, run_json("COMPLETED")))
+        assert without_colours(terminal("show", RUN_ID, columns=columns).output())[0] == RUN_ID
+        server.answers_with(
+            lambda asked: Reply(
+                200,
+                events_json() | {"state": "COMPLETED", "last_seq": 0}
+                if asked.path.endswith("/events")
+                else run_json("COMPLETED", last_seq=0),
+            )
+        )
+        assert RUN_ID in without_colours(terminal("wait", RUN_ID, columns=columns).output())
+
 
     def test_of_a_long_error_the_end_is_shown(self, terminal: OpenTerminal, server: ScriptedServer) -> None:
         error = "\n".join(f"line {n}" for n in range(100))
