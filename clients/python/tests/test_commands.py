@@ -164,6 +164,14 @@ class TestRun:
         result = gyoza("run", "busybox:1", "--watch", "--timeout", "1")
         assert (result.code, f"gyoza events -f {RUN_ID}" in result.err) == (124, True)
 
+    @pytest.mark.usefixtures("handlers")
+    def test_with_json_the_command_that_goes_on_prints_json_too(self, gyoza: Commands) -> None:
+        result = gyoza("run", "busybox:1", "--watch", "--timeout", "1", "--json")
+        assert "Follow it again: gyoza --json events -f " in result.err
+        run = json.loads(result.out)["id"]
+        result = gyoza("wait", run, run, "--timeout", "1", "--json")
+        assert result.err.endswith(f"Wait again: gyoza --json wait {run}\n")
+
     def test_a_creation_without_an_answer_says_how_to_find_out(self, gyoza: Commands, server: ScriptedServer) -> None:
         server.replies(HANG_UP)
         result = gyoza("run", "busybox:1", "--idempotency-key", "order-7")
