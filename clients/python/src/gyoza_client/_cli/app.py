@@ -236,7 +236,7 @@ def _run(words: Sequence[str]) -> int:
         if sys.stdout is not None:  # It is None if it was closed before the start.
             sys.stdout.flush()
     except CycloptsError as error:
-        _complain(f"{without_keys(printable(_text_of(error)))} See {_help_command(error)}")
+        _complain(f"{without_keys(printable(_sentence(error)))} See {_help_command(error)}")
         return USAGE
     except BrokenPipeError:
         _let_go_of_stdout()
@@ -276,10 +276,11 @@ def _complain(text: str) -> None:
     print(f"gyoza: {text}", file=sys.stderr)
 
 
-def _text_of(error: CycloptsError) -> str:
+def _sentence(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
         return f"Unexpected argument: {' '.join(error.unused_tokens or ())}."
-    return str(error)
+    text = str(error).rstrip()
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _help_command(error: CycloptsError) -> str:
