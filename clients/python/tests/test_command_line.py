@@ -195,6 +195,23 @@ class TestProcess:
         done = redirected("ls --limit 0 2>&-", server)
         assert (done.returncode, done.stdout) == (2, "")
 
+    @pytest.mark.parametrize("words", [["ls"], ["worker"]])
+    @pytest.mark.parametrize("swallowed", [False, True])
+    def test_ctrl_c_while_modules_are_imported_is_code_130_without_a_word(
+        self, words: list[str], swallowed: bool, tmp_path: Path
+    ) -> None:
+        raising = "import signal\nsignal.raise_signal(signal.SIGINT)\n"
+        guarded = "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept BaseException: pass\n"
+        for name in ("cyclopts", "stub"):
+            (tmp_path / f"{name}.py").write_text(guarded if swallowed else raising)
+        program = (
+            "import sys; from gyoza_client._cli import main as m; m.BASE_COMMANDS.update(worker='stub');"
+            " sys.exit(m.main(sys.argv[1:]))"
+        )
+        environ = {"PYTHONPATH": f"{tmp_path}:{SOURCES}"}
+        result = finish(start(*words, program=("-c", program), environ=environ))
+        assert (result.code, result.out, result.err) == (130, "", "")
+
     def test_an_encoding_that_lacks_a_character_is_no_error(self, server: ScriptedServer) -> None:
         environ = {"PYTHONIOENCODING": "ascii", "GYOZA_URL": server.url, "GYOZA_API_KEY": KEY}
         server.replies(Reply(200, list_json(summary_json(image="漢é"))))
