@@ -62,9 +62,15 @@ def test_files_give_inputs_and_later_inputs_win(tmp_path: Path) -> None:
         ("n:=x", r"-i n: this is no JSON: Expecting value \(line 1, column 1\)"),
         ("n:=NaN", "-i n: this is no JSON: NaN"),
         ("n:=" + "[" * 100_000, "-i n: this is no JSON"),
-        ("@/no/such", "-i @/no/such: /no/such cannot be read: No such file"),
-        ("@/", "-i @/: / cannot be read: Is a directory"),
+        ("n:=", "-i n: this is empty, and JSON is needed; text is given by name=text"),
+        ("n:=[1e999]", "-i n: this is no JSON: the number 1e999 is too large"),
+        ('n:={"a":"b\\ud800"}', r'-i n: the text "\\ud800" is half a character'),
+        ('n:={"\\udfff":1}', r'-i n: the text "\\udfff" is half a character'),
+        ("@/no/such", "^-i @/no/such cannot be read: No such file"),
+        ("n:=@/no/such", "^-i n:=@/no/such cannot be read: No such file"),
+        ("@/", "^-i @/ cannot be read: Is a directory"),
         ("k=\udcff", "-i k: the value is not UTF-8"),
+        ("\udcff=k", "-i \udcff: the value is not UTF-8"),
     ],
 )
 def test_an_input_that_cannot_be_read_is_named(argument: str, text: str) -> None:
@@ -74,7 +80,13 @@ def test_an_input_that_cannot_be_read_is_named(argument: str, text: str) -> None
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [(b"[1]", "not an array"), (b"3", "not a number"), (b"\xff", "not UTF-8 at byte 0"), (b"", "JSON")],
+    [
+        (b"[1]", "not an array"),
+        (b"3", "not a number"),
+        (b"\xff", "^d.json is not UTF-8 at byte 0"),
+        (b"", "^d.json: this is empty, and JSON is needed$"),
+        (b"x", r"column 1\)$"),
+    ],
 )
 def test_a_document_is_a_json_object(content: bytes, text: str, tmp_path: Path) -> None:
     file = tmp_path / "d.json"
@@ -88,7 +100,7 @@ def test_lengths_of_time_have_units(text: str, wanted: int) -> None:
     assert seconds(text) == wanted
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "2 h", "1w", "h"])
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "2 h", "1w", "h", "9" * 400])
 def test_no_length_of_time(text: str) -> None:
     with pytest.raises(ValueError, match="is no length of time"):
         seconds(text)
@@ -107,9 +119,12 @@ def test_no_instant(text: str) -> None:
         past(text, NOW)
 
 
-def test_an_instant_names_its_zone() -> None:
-    with pytest.raises(ValueError, match="names no zone"):
-        past("2026-03-02T20:00:01", NOW)
+@pytest.mark.parametrize("text", ["2026-03-02T20:00:01", "2026-03-02", "2026-03-02 20:00", "2026-W10"])
+def test_an_instant_names_its_zone_and_the_hint_is_an_instant(text: str) -> None:
+    with pytest.raises(ValueError, match="names no zone") as refusal:
+        past(text, NOW)
+    _, _, hint = str(refusal.value).partition("write ")
+    assert past(hint.removesuffix(" for UTC"), NOW) == datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

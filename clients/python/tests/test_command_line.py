@@ -23,6 +23,19 @@ from gyoza_client._cli.screen import Screen
 from gyoza_client._cli.session import Session
 from testing.gateway import Gateway
 
+
+def redirected(words: str, server: ScriptedServer) -> "subprocess.CompletedProcess[str]":
+    """A command line that a shell runs, with whatever it redirects."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -W error -m gyoza_client {words}"],
+        env={"PYTHONPATH": str(SOURCES), "GYOZA_URL": server.url, "GYOZA_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
 EXTRA = ("cyclopts", "rich", "attrs")
 
 
@@ -130,18 +143,74 @@ class TestProcess:
         assert (process.stderr.read(), process.wait(30)) == ("", 1)
         process.stderr.close()
 
-    def test_streams_that_are_closed_are_no_error(self, server: ScriptedServer) -> None:
-        server.replies(Reply(200, list_json(summary_json())))
-        for redirection in (">&-", "2>&-", ">&- 2>&-"):
-            done = subprocess.run(
-                ["/bin/sh", "-c", f"{sys.executable} -m gyoza_client ls {redirection}"],
-                env={"PYTHONPATH": str(SOURCES), "GYOZA_URL": server.url, "GYOZA_API_KEY": KEY},
-                capture_output=True,
-                text=True,
-                timeout=30,
-                check=False,
+    @pytest.mark.parametrize(
+        ("redirection", "code", "err"),
+        [
+            (">&-", 1, "gyoza: standard output: it is closed\n"),
+            ("> /dev/full", 1, "gyoza: standard output: No space left on device\n"),
+            ("2>&-", 0, ""),
+            (">&- 2>&-", 1, ""),
+        ],
+    )
+    @pytest.mark.parametrize("words", ["ls", "ls -q", "ls --json"])
+    def test_a_standard_output_that_takes_no_data_is_an_error(
+        self, words: str, redirection: str, code: int, err: str, server: ScriptedServer
+    ) -> None:
+        server.replies(Reply(200, list_json(run_json() if "--json" in words else summary_json())))
+        done = redirected(f"{words} {redirection}", server)
+        assert (done.returncode, done.stderr) == (code, err)
+
+    @pytest.mark.parametrize("redirection", [">&-", "> /dev/full", "| true"])
+    @pytest.mark.parametrize("words", ["run x", "run x --json", "run x --watch --json"])
+    def test_the_id_of_a_run_goes_to_standard_error_if_it_cannot_be_data(
+        self, words: str, redirection: str, server: ScriptedServer
+    ) -> None:
+        server.replies(Reply(201, run_json()))
+        if "|" in redirection:  # The reader is gone before the command writes.
+            process = start(*words.split(), environ={"GYOZA_URL": server.url, "GYOZA_API_KEY": KEY})
+            assert process.stdout is not None
+            process.stdout.close()
+            assert process.stderr is not None
+            with process.stderr:
+                code, err = process.wait(30), process.stderr.read()
+        else:
+            done = redirected(f"{words} {redirection}", server)
+            code, err = done.returncode, done.stderr
+        first = f"The run was created, but its id could not be printed as data: {RUN_ID}"
+        assert (code, err.splitlines()[0], len(err.splitlines())) == (1, first, 1 if "|" in redirection else 2)
+
+    def test_outputs_that_cannot_be_written_are_an_error(self, server: ScriptedServer) -> None:
+        server.answers_with(
+            lambda asked: Reply(
+                200,
+                events_json() | {"state": "COMPLETED", "last_seq": 0}
+                if asked.path.endswith("/events")
+                else run_json("COMPLETED", last_seq=0),
             )
-            assert (done.returncode, done.stderr) == (0, ""), redirection
+        )
+        done = redirected(f"wait {RUN_ID} >&-", server)
+        assert (done.returncode, done.stderr) == (1, "COMPLETED\ngyoza: standard output: it is closed\n")
+
+    def test_without_standard_error_an_error_is_not_data(self, server: ScriptedServer) -> None:
+        done = redirected("ls --limit 0 2>&-", server)
+        assert (done.returncode, done.stdout) == (2, "")
+
+    @pytest.mark.parametrize("words", [["ls"], ["worker"]])
+    @pytest.mark.parametrize("swallowed", [False, True])
+    def test_ctrl_c_while_modules_are_imported_is_code_130_without_a_word(
+        self, words: list[str], swallowed: bool, tmp_path: Path
+    ) -> None:
+        raising = "import signal\nsignal.raise_signal(signal.SIGINT)\n"
+        guarded = "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept BaseException: pass\n"
+        for name in ("cyclopts", "stub"):
+            (tmp_path / f"{name}.py").write_text(guarded if swallowed else raising)
+        program = (
+            "import sys; from gyoza_client._cli import main as m; m.BASE_COMMANDS.update(worker='stub');"
+            " sys.exit(m.main(sys.argv[1:]))"
+        )
+        environ = {"PYTHONPATH": f"{tmp_path}:{SOURCES}"}
+        result = finish(start(*words, program=("-c", program), environ=environ))
+        assert (result.code, result.out, result.err) == (130, "", "")
 
     def test_an_encoding_that_lacks_a_character_is_no_error(self, server: ScriptedServer) -> None:
         environ = {"PYTHONIOENCODING": "ascii", "GYOZA_URL": server.url, "GYOZA_API_KEY": KEY}
@@ -280,6 +349,24 @@ class TestTerminal:
         assert [line.split()[0] for line in lines[1:]] == [RUN_ID, RUN_ID]
         if columns >= 60:
             assert lines[1].endswith(":1")
+
+    @pytest.mark.parametrize("columns", [10, 35])
+    def test_an_id_is_whole_on_a_terminal_that_is_narrower(
+        self, columns: int, terminal: OpenTerminal, server: ScriptedServer
+    ) -> None:
+        server.replies(Reply(200, list_json(summary_json("RUNNING", image=LONG), summary_json())))
+        assert without_colours(terminal("ls", columns=columns).output())[1:] == [RUN_ID, RUN_ID]
+        server.replies(Reply(200, run_json("COMPLETED")))
+        assert without_colours(terminal("show", RUN_ID, columns=columns).output())[0] == RUN_ID
+        server.answers_with(
+            lambda asked: Reply(
+                200,
+                events_json() | {"state": "COMPLETED", "last_seq": 0}
+                if asked.path.endswith("/events")
+                else run_json("COMPLETED", last_seq=0),
+            )
+        )
+        assert RUN_ID in without_colours(terminal("wait", RUN_ID, columns=columns).output())
 
     def test_a_state_has_a_colour_unless_no_colour_is_wanted(
         self, terminal: OpenTerminal, server: ScriptedServer

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clients.python.tests.asking import ask, event, with_worker
-from clients.python.tests.command_line import Commands
+from clients.python.tests.command_line import Commands, finish
 from clients.python.tests.examples import (
     OTHER_ID,
     RUN_ID,
@@ -163,6 +163,14 @@ class TestRun:
         server.replies(Reply(201, run_json()), HANG_UP)
         result = gyoza("run", "busybox:1", "--watch", "--timeout", "1")
         assert (result.code, f"gyoza events -f {RUN_ID}" in result.err) == (124, True)
+
+    @pytest.mark.usefixtures("handlers")
+    def test_with_json_the_command_that_goes_on_prints_json_too(self, gyoza: Commands) -> None:
+        result = gyoza("run", "busybox:1", "--watch", "--timeout", "1", "--json")
+        assert "Follow it again: gyoza --json events -f " in result.err
+        run = json.loads(result.out)["id"]
+        result = gyoza("wait", run, run, "--timeout", "1", "--json")
+        assert result.err.endswith(f"Wait again: gyoza --json wait {run}\n")
 
     def test_a_creation_without_an_answer_says_how_to_find_out(self, gyoza: Commands, server: ScriptedServer) -> None:
         server.replies(HANG_UP)
@@ -493,6 +501,19 @@ class TestDefinitions:
         file.write_text("[]")
         assert gyoza("def", "put", "resize", str(file)).code == 2
 
+    def test_a_document_that_cannot_be_read_is_named_once(self, gyoza: Commands) -> None:
+        result = gyoza("def", "put", "resize", "missing.json")
+        assert (result.code, result.err) == (2, "gyoza: missing.json cannot be read: No such file or directory\n")
+
+    def test_without_a_document_on_standard_input_it_says_so(self, gyoza: Commands) -> None:
+        result = finish(gyoza.process("def", "put", "resize"))
+        assert (result.code, result.err) == (2, "gyoza: standard input: this is empty, and JSON is needed\n")
+
+    def test_a_standard_input_that_is_closed_is_named(self, gyoza: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", None)
+        result = gyoza("def", "put", "resize")
+        assert (result.code, result.err) == (2, "gyoza: standard input cannot be read: it is closed\n")
+
 
 def hostile(value: Any) -> Any:
     """The JSON with a text that would steer a terminal in the place of each text that is no instant."""
@@ -542,6 +563,18 @@ class TestErrors:
             ("run busybox:1 --priority high", "--priority"),
             ("run busybox:1 --queue-ttl-s 1w", "--queue-ttl-s"),
             ("run busybox:1 --start-at tomorrow", "--start-at"),
+            ("run busybox:1 --start-at 2020-01-01", "write 2020-01-01T00:00:00Z for UTC. See gyoza run --help"),
+            ("run busybox:1 --idempotency-key=", "--idempotency-key"),
+            ("run busybox:1 --idempotency-key é", "--idempotency-key"),
+            ("def run resize --idempotency-key=", "--idempotency-key"),
+            ("run busybox:1 --backoff-s nan", "--backoff-s: 'nan' is no number such as 3 or 0.5. See"),
+            ("run busybox:1 --backoff-factor 1e999", "--backoff-factor"),
+            ("run busybox:1 --max-backoff-s=-inf", "--max-backoff-s"),
+            ("run busybox:1 --max-backoff-s x", "--max-backoff-s"),
+            ("run busybox:1 --priority 1e999", "--priority"),
+            ("run busybox:1 -i n:=1e999", "-i n: "),
+            ('run busybox:1 -i n:="\\ud800"', "-i n: "),
+            ('run busybox:1 --topic t --attribute n:="\\ud800"', "--attribute n: "),
             ("run busybox:1 -i n:=x", "-i n: "),
             ("run busybox:1 -i", "-i"),
             ("run busybox:1 --timeout 3", "--timeout: it bounds --watch"),

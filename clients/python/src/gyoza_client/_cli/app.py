@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from threading import current_thread, main_thread
 from types import FrameType
@@ -236,7 +236,7 @@ def _run(words: Sequence[str]) -> int:
         if sys.stdout is not None:  # It is None if it was closed before the start.
             sys.stdout.flush()
     except CycloptsError as error:
-        _complain(f"{without_keys(printable(_text_of(error)))} See {_help_command(error)}")
+        _complain(f"{without_keys(printable(_sentence(error)))} See {_help_command(error)}")
         return USAGE
     except BrokenPipeError:
         _let_go_of_stdout()
@@ -245,6 +245,11 @@ def _run(words: Sequence[str]) -> int:
         return INTERRUPTED
     except (GyozaError, Misused, OSError, ValueError, TypeError) as error:
         _complain(line_of_error(error))
+        if isinstance(error, OSError) and sys.stdout is not None:
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _let_go_of_stdout()
         return code_of_error(error)
     return code
 
@@ -273,13 +278,16 @@ def _code(command: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
 
 
 def _complain(text: str) -> None:
-    print(f"gyoza: {text}", file=sys.stderr)
+    if sys.stderr is not None:  # It is None if it was closed before the start; print would take standard output then.
+        with suppress(OSError):
+            print(f"gyoza: {text}", file=sys.stderr)
 
 
-def _text_of(error: CycloptsError) -> str:
+def _sentence(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError):
         return f"Unexpected argument: {' '.join(error.unused_tokens or ())}."
-    return str(error)
+    text = str(error).rstrip()
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _help_command(error: CycloptsError) -> str:
@@ -287,5 +295,5 @@ def _help_command(error: CycloptsError) -> str:
 
 
 def _let_go_of_stdout() -> None:
-    """Keep the interpreter from flushing into the pipe that nobody reads."""
+    """Keep the interpreter from flushing, at its end, into a pipe or a file that takes nothing."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -41,7 +41,7 @@ def put(
     create: Annotated[bool, Parameter(help="Only if the version does not exist.")] = False,
     session: PassedSession,
 ) -> int:
-    if file == "-" and sys.stdin.isatty():
+    if file == "-" and sys.stdin is not None and sys.stdin.isatty():
         session.screen.hint("Reading the definition from standard input; Ctrl-D ends it")
     body = read_object(file, file if file != "-" else "standard input")
     headers = {"If-Match": if_match} if if_match is not None else {}

@@ -73,10 +73,15 @@ class Column:
     right: bool = False
     worth: int | None = None
     """If room is scarce, the column of the least worth is left out first; None is never left out."""
+    whole: bool = False
+    """Its cells are never cut, even if they are wider than the terminal. It is the first column."""
 
 
 def print_columns(console: Console, columns: Sequence[Column], *, show_heads: bool = True) -> None:
-    """Print rows that fit the terminal. The last column is cut at its beginning: the end of an image tells more."""
+    """Print rows that fit the terminal, but for a first column that is never cut.
+
+    The last column is cut at its beginning: the end of an image tells more.
+    """
     *rest, last = columns
     widths = {each.head: max(each.width, len(each.head), *(cell.cell_len for cell in each.cells)) for each in columns}
 
@@ -85,18 +90,24 @@ def print_columns(console: Console, columns: Sequence[Column], *, show_heads: bo
 
     while room() < min(widths[last.head], _ROOM_FOR_LAST) and any(each.worth is not None for each in rest):
         rest.remove(min((each for each in rest if each.worth is not None), key=lambda each: each.worth or 0))
+    edge = max(console.width, widths[columns[0].head] if columns[0].whole else 0)
+
+    def show(line: Text) -> None:
+        line.truncate(edge)
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
+
     if show_heads:
         heads = [
             each.head.rjust(widths[each.head]) if each.right else each.head.ljust(widths[each.head]) for each in rest
         ]
-        console.print(Text("  ".join([*heads, last.head]), style="dim"), no_wrap=True, crop=True)
+        show(Text("  ".join([*heads, last.head]), style="dim"))
     for number in range(len(last.cells)):
         line = Text()
         for each in rest:
             cell = each.cells[number]
             space = " " * (widths[each.head] - cell.cell_len)
             line = Text.assemble(line, *((space, cell) if each.right else (cell, space)), "  ")
-        console.print(line + _ending(last.cells[number], room()), no_wrap=True, crop=True)
+        show(line + _ending(last.cells[number], room()))
 
 
 def _ending(text: Text, width: int) -> Text:

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
-from uuid import uuid4
 
+from gyoza_client._calling import new_key
 from gyoza_client._cli.failures import INTERRUPTED, TIMED_OUT, code_of_state, line_of_error
 from gyoza_client._cli.formats import printable
 from gyoza_client._cli.inputs import Misused
@@ -51,7 +52,7 @@ def create_and_follow(
     """Create a run with a key, print it, and follow it if that is wanted. Returns the exit code."""
     if timeout_s is not None and not watch:
         raise Misused("--timeout: it bounds --watch, which is missing")
-    key, screen = idempotency_key or str(uuid4()), session.screen
+    key, screen = new_key(idempotency_key), session.screen
     try:
         run = create(key)
     except KeyboardInterrupt:
@@ -60,12 +61,18 @@ def create_and_follow(
     except _PASSING as problem:
         screen.note(_perhaps_created(key))
         raise problem from None
-    if screen.json:
-        screen.row(run.raw)
+    try:
+        if screen.json:
+            screen.row(run.raw)
+        elif not watch:
+            screen.line(printable(run.id))
+    except OSError:
+        with suppress(OSError):
+            screen.note(f"The run was created, but its id could not be printed as data: {printable(run.id)}")
+        raise
     if watch:
         return follow(session, run, timeout_s=timeout_s)
     if not screen.json:
-        screen.line(printable(run.id))
         screen.hint(f"Follow it: {session.command('events', '-f', run.id)}")
     return 0
 

@@ -18,7 +18,7 @@ _UNSAFE: Final = re.compile(
 _NAMED_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION: Final = re.compile(r"(\d+)([smhd]?)")
+_DURATION: Final = re.compile(r"(\d{1,12})([smhd]?)")
 
 
 def printable(text: str) -> str:
@@ -129,7 +129,7 @@ def _instant(text: str, make: Callable[[], datetime]) -> datetime:
     except (ValueError, OverflowError, OSError) as reason:
         raise ValueError(f"{text!r} is no instant such as 2026-03-02T20:00:01Z, and no time such as 2h") from reason
     if found.tzinfo is None:
-        raise ValueError(f"{text!r} names no zone: write {text}Z for UTC")
+        raise ValueError(f"{text!r} names no zone: write {found.isoformat()}Z for UTC")
     return found
 
 

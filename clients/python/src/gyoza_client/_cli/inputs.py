@@ -1,6 +1,7 @@
 """Reads inputs and documents from arguments, files and standard input. Each error names the argument."""
 
 import json
+import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,17 +28,19 @@ def read_inputs(arguments: Iterable[str]) -> dict[str, Any] | None:
         name, equals, value = argument.partition("=")
         if not equals or name in ("", ":"):
             raise Misused(f"-i {argument}: write name=text, name:=json or @file.json")
-        if not name.endswith(":"):
-            inputs[name] = _utf8(value, f"-i {name}")
-        elif value.startswith("@"):
-            inputs[name[:-1]] = _parse(_read(value[1:], f"-i {name[:-1]}"), f"-i {name[:-1]}: {value[1:]}")
+        if name.endswith(":") and value.startswith("@"):
+            _utf8(name, f"-i {argument}")
+            inputs[name[:-1]] = _parse(_read(value[1:], f"-i {argument}"), f"-i {argument}")
         else:
-            inputs[name[:-1]] = _parse(_utf8(value, f"-i {name[:-1]}"), f"-i {name[:-1]}")
+            inputs |= _pair(name, value, "-i")
     return inputs if given else None
 
 
 def read_object(file: str, argument: str) -> dict[str, Any]:
-    """The JSON object in a file, or on standard input for ``-``. Raises Misused."""
+    """The JSON object in a file, or on standard input for ``-``.
+
+    Raises Misused, in whose text ``argument`` names the file.
+    """
     value = _parse(_read(file, argument), argument)
     if not isinstance(value, dict):
         raise Misused(f"{argument}: a JSON object is needed, not {_kind(value)}")
@@ -51,33 +54,56 @@ def read_pairs(arguments: Iterable[str], option: str) -> dict[str, Any]:
         name, equals, value = argument.partition("=")
         if not equals or name in ("", ":"):
             raise Misused(f"{option} {argument}: write name=text or name:=json")
-        if name.endswith(":"):
-            pairs[name[:-1]] = _parse(value, f"{option} {name[:-1]}")
-        else:
-            pairs[name] = _utf8(value, f"{option} {name}")
+        pairs |= _pair(name, value, option)
     return pairs
 
 
+def _pair(name: str, value: str, option: str) -> dict[str, Any]:
+    """The name and the value of ``name=text``, or of ``name:=json``, whose name ends with a colon here."""
+    if not name.endswith(":"):
+        return {_utf8(name, f"{option} {name}"): _utf8(value, f"{option} {name}")}
+    place = f"{option} {name[:-1]}"
+    return {_utf8(name[:-1], place): _parse(_utf8(value, place), place, remedy="; text is given by name=text")}
+
+
 def _read(file: str, argument: str) -> str:
+    if file == "-" and sys.stdin is None:  # It was closed before the start.
+        raise Misused(f"{argument} cannot be read: it is closed")
     try:
         return sys.stdin.buffer.read().decode() if file == "-" else Path(file).read_bytes().decode()
     except OSError as reason:
-        raise Misused(f"{argument}: {file} cannot be read: {reason.strerror or reason}") from reason
+        raise Misused(f"{argument} cannot be read: {reason.strerror or reason}") from reason
     except UnicodeDecodeError as reason:
-        raise Misused(f"{argument}: {file} is not UTF-8 at byte {reason.start}") from reason
+        raise Misused(f"{argument} is not UTF-8 at byte {reason.start}") from reason
 
 
-def _parse(text: str, argument: str) -> Any:
-    def refuse(number: str) -> NoReturn:
-        raise ValueError(f"{number} is no JSON")
-
+def _parse(text: str, argument: str, *, remedy: str = "") -> Any:
+    """The value of a JSON text, which the API can take. Raises Misused, with the remedy if the text is no JSON."""
+    if not text.strip():
+        raise Misused(f"{argument}: this is empty, and JSON is needed{remedy}")
     try:
-        return json.loads(text, parse_constant=refuse)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as reason:
         place = f"line {reason.lineno}, column {reason.colno}"
-        raise Misused(f"{argument}: this is no JSON: {reason.msg} ({place}); text is given by name=text") from reason
+        raise Misused(f"{argument}: this is no JSON: {reason.msg} ({place}){remedy}") from reason
+    except UnicodeEncodeError as reason:
+        found = json.dumps(reason.object[reason.start])
+        raise Misused(f"{argument}: the text {found} is half a character, and cannot be sent as UTF-8") from reason
     except (ValueError, RecursionError) as reason:
         raise Misused(f"{argument}: this is no JSON: {reason}") from reason
+    return value
+
+
+def _refuse(number: str) -> NoReturn:
+    raise ValueError(f"{number} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text} is too large")
+    return number
 
 
 def _utf8(text: str, argument: str) -> str:

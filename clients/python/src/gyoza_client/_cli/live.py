@@ -60,7 +60,7 @@ class Live:
 
     def __enter__(self) -> Self:
         if self._bar is not None:
-            self._bar.note(self._run_id, style="bold")
+            self._bar.heading(self._run_id)
             self._bar.live.start()
         elif not self._screen.json and not self._only_end:
             self._screen.note(self._run_id)
@@ -105,10 +105,14 @@ class _Bar:
         if lines:
             self._print(event_line(event))
 
-    def note(self, text: str, style: str = "yellow") -> None:
+    def heading(self, text: str) -> None:
+        """Print the id of the run, which is never cut."""
+        self._console.print(text, style="bold", soft_wrap=True)
+
+    def note(self, text: str) -> None:
         from rich.text import Text  # noqa: PLC0415
 
-        self._print(Text(text, style=style))
+        self._print(Text(text, style="yellow"))
 
     def _print(self, text: "Text") -> None:
         self._console.print(text, no_wrap=True, overflow="ellipsis", crop=True)

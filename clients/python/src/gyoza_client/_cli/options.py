@@ -1,5 +1,6 @@
 """The options that commands share, and the values they are read into."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Group, Parameter, Token
 
+from gyoza_client._calling import new_key
 from gyoza_client._cli import formats
 from gyoza_client._cli.inputs import read_pairs
 from gyoza_client._cli.session import Session
@@ -15,6 +17,21 @@ from gyoza_client._models import State
 
 def _seconds(_type: Any, tokens: Sequence[Token]) -> int:
     return formats.seconds(tokens[0].value)
+
+
+def _number(_type: Any, tokens: Sequence[Token]) -> float:
+    text = tokens[0].value
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{text!r} is no number such as 3 or 0.5")
+    return number
+
+
+def _key(_type: Any, tokens: Sequence[Token]) -> str:
+    return new_key(tokens[0].value)
 
 
 def _past(_type: Any, tokens: Sequence[Token]) -> datetime:
@@ -38,6 +55,7 @@ PassedSession = Annotated[Session, Parameter(parse=False)]
 RunId = Annotated[str, Parameter(help="The id of the run.")]
 
 Seconds = Annotated[int, Parameter(converter=_seconds)]
+Number = Annotated[float, Parameter(converter=_number)]
 Past = Annotated[datetime, Parameter(converter=_past)]
 
 FIELDS = Group("Fields of the run", sort_key=2)
@@ -59,7 +77,10 @@ Timeout = Annotated[
 ]
 IdempotencyKey = Annotated[
     str | None,
-    Parameter(help="A key of your own. The same command with the same key creates one run, however often it is given."),
+    Parameter(
+        converter=_key,
+        help="A key of your own. The same command with the same key creates one run, however often it is given.",
+    ),
 ]
 
 
@@ -104,13 +125,13 @@ class ImageOptions:
     ram_mb: Annotated[int | None, Parameter(help="Memory that the worker has at least, in MiB.")] = None
     vram_mb: Annotated[int | None, Parameter(help="Memory that the worker's GPU has at least, in MiB.")] = None
     max_attempts: Annotated[int | None, Parameter(help="Attempts in all; a failed one is retried up to this.")] = None
-    backoff_s: Annotated[float | None, Parameter(help="Seconds before the first retry; each later waits longer.")] = (
+    backoff_s: Annotated[Number | None, Parameter(help="Seconds before the first retry; each later waits longer.")] = (
         None
     )
-    backoff_factor: Annotated[float | None, Parameter(help="Each pause is so many times the last; 2 if not given.")] = (
-        None
-    )
-    max_backoff_s: Annotated[float | None, Parameter(help="The longest pause, in seconds.")] = None
+    backoff_factor: Annotated[
+        Number | None, Parameter(help="Each pause is so many times the last; 2 if not given.")
+    ] = None
+    max_backoff_s: Annotated[Number | None, Parameter(help="The longest pause, in seconds.")] = None
     max_lost: Annotated[int | None, Parameter(help="Lost attempts that do not count as attempts.")] = None
     queue_ttl_s: Annotated[Seconds | None, Parameter(help="FAILED if it has waited this long: 90, 15m, 2h, 7d.")] = None
     attempt_timeout_s: Annotated[Seconds | None, Parameter(help="FAILED if an attempt takes this long.")] = None

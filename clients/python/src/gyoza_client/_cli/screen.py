@@ -2,11 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from errno import EBADF
 from functools import cached_property
-from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, TextIO
+from io import TextIOBase, TextIOWrapper
+from typing import TYPE_CHECKING, Any, Never, TextIO, cast
 
 from gyoza_client._cli.formats import json_text
 
@@ -18,12 +20,15 @@ class Screen:
     """Prints data on standard output, and whatever accompanies it on standard error.
 
     On a terminal a line is cut to its width. Elsewhere it is plain and whole. The texts that are given are printable.
+    Data that cannot be written raise an OSError that names standard output. Notes go nowhere if standard error is
+    closed.
     """
 
     def __init__(self, *, json: bool = False) -> None:
         self.json = json
-        self.stdout = _usable(sys.stdout)
-        self.stderr = _usable(sys.stderr)
+        self.stdout = cast("TextIO", _Closed()) if sys.stdout is None else _escaping(sys.stdout)
+        # The null device lives as long as the process.
+        self.stderr = open(os.devnull, "w") if sys.stderr is None else _escaping(sys.stderr)  # noqa: PTH123, SIM115
 
     @cached_property
     def out(self) -> "Console | None":
@@ -41,7 +46,8 @@ class Screen:
 
     def line(self, text: str) -> None:
         """Print a line of data."""
-        print(text, file=self.stdout, flush=True)
+        with _named():
+            print(text, file=self.stdout, flush=True)
 
     def note(self, text: str) -> None:
         """Print a line beside the data."""
@@ -70,10 +76,28 @@ class Screen:
         """Print plain rows with aligned columns; the last is as long as it is."""
         table = [list(heads), *map(list, rows)]
         widths = [max(len(row[column]) for row in table) for column in range(len(heads))]
-        for row in table if show_heads else table[1:]:
-            cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True)]
-            print("  ".join([*cells, row[-1]]).rstrip(), file=self.stdout)
-        self.stdout.flush()
+        with _named():
+            for row in table if show_heads else table[1:]:
+                cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True)]
+                print("  ".join([*cells, row[-1]]).rstrip(), file=self.stdout)
+            self.stdout.flush()
+
+
+class _Closed(TextIOBase):
+    """The place of a standard output that was closed before the start: data for it are an error, not lost."""
+
+    def write(self, _text: str) -> Never:
+        raise OSError(EBADF, "it is closed")
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Have an error of writing name standard output."""
+    try:
+        yield
+    except OSError as reason:
+        reason.filename = "standard output"
+        raise
 
 
 def _console(stream: TextIO) -> "Console | None":
@@ -84,10 +108,8 @@ def _console(stream: TextIO) -> "Console | None":
     return Console(file=stream, highlight=False, emoji=False, markup=False)
 
 
-def _usable(stream: TextIO | None) -> TextIO:
-    """The stream, which escapes characters that its encoding lacks. A null device replaces a stream that was closed."""
-    if stream is None:
-        return open(os.devnull, "w")  # noqa: PTH123 - it lives as long as the process
+def _escaping(stream: TextIO) -> TextIO:
+    """The stream, which escapes characters that its encoding lacks."""
     if isinstance(stream, TextIOWrapper) and not _writes_utf8(stream):
         stream.reconfigure(errors="backslashreplace")
     return stream

@@ -38,15 +38,12 @@ class Session:
     @property
     def options(self) -> list[str]:
         """The options of every command, as this command line gives them."""
-        return [*(["--json"] if self.screen.json else []), *self._profile_option]
+        profile = [] if self._profile is None else ["--profile", self._profile]
+        return [*(["--json"] if self.screen.json else []), *profile]
 
     def command(self, *words: str) -> str:
-        """A command line that reaches the same API as this one."""
-        return shlex.join([_own_name(), *self._profile_option, *words])
-
-    @property
-    def _profile_option(self) -> list[str]:
-        return [] if self._profile is None else ["--profile", self._profile]
+        """A command line that reaches the same API as this one, and prints as this one does."""
+        return shlex.join([_own_name(), *self.options, *words])
 
     def close(self) -> None:
         if "client" in vars(self):

@@ -79,7 +79,7 @@ def _print_runs_on(console: "Console", rows: Sequence[RunSummary], screen: Scree
 
     bars = console.width >= _WITH_BARS
     columns = [
-        Column("ID", [Text(printable(run.id)) for run in rows]),
+        Column("ID", [Text(printable(run.id)) for run in rows], whole=True),
         Column("STATE", [_state_of(run) for run in rows], width=9),
         Column("PROGRESS", [_progress_of(run, console, bars=bars) for run in rows], width=17 if bars else 8, worth=4),
         Column("AGE", [Text(age(run.created_at, screen.now)) for run in rows], width=4, right=True, worth=3),
@@ -186,7 +186,7 @@ def print_run(screen: Screen, run: Run, attempts: Sequence[Attempt]) -> None:
     head = Text.assemble(symbol(console, state), " ", (_standing(run), f"bold {STYLES.get(state, '')}"))
     if state == "RUNNING":
         head = Text.assemble(head, "  ", bar(console, run.progress, 30), f" {run.progress} %")
-    console.print(Text(printable(run.id), style="bold"), no_wrap=True, crop=True)
+    console.print(Text(printable(run.id), style="bold"), soft_wrap=True)
     console.print(head, no_wrap=True, overflow="ellipsis")
     console.print()
     print_facts(console, facts)
