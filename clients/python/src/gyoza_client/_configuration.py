@@ -123,10 +123,12 @@ def _read_stack(path: Path) -> Address | None:
     """The address in a stack's file; None if the file has gone or its address is not on loopback."""
     try:
         values = json.loads(path.read_text())
+        if not isinstance(values, dict):
+            raise ConfigurationError(f"{path} cannot be read: it holds no JSON object")
         address = _address(str(path), values.get("url"), values.get("api_key"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, AttributeError) as reason:
+    except (OSError, ValueError) as reason:
         raise ConfigurationError(f"{path} cannot be read: {reason}") from reason
     return address if address is not None and address.is_loopback else None
 
@@ -148,9 +150,7 @@ def _address(source: str, url: Any, api_key: Any) -> Address | None:
         return None
     if not url or not api_key:
         given, missing = ("the key", "the URL") if api_key else ("the URL", "the key")
-        raise ConfigurationError(
-            f"{source[0].upper()}{source[1:]} give {given} without {missing}. Both come from one source"
-        )
+        raise ConfigurationError(f"From {source} comes {given} without {missing}. Both come from one source")
     if not isinstance(url, str) or not isinstance(api_key, str):
         raise ConfigurationError(f"The URL and the key from {source} are strings")
     if not api_key.isascii() or not api_key.isprintable() or api_key != api_key.strip():
