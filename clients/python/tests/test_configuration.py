@@ -84,9 +84,9 @@ def test_the_other_name_of_the_url_is_taken(home: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "text"),
     [
-        ({"GYOZA_URL": "https://env/live"}, r"From the environment \(.*\) comes the URL without the key"),
-        ({"GYOZA_API_KEY": "e"}, r"From the environment \(.*\) comes the key without the URL"),
-        ({"GYOZA_PROFILE": "half"}, r"From the profile \[half\] in .* comes the URL without the key"),
+        ({"GYOZA_URL": "https://env/live"}, r"The environment \(.*\) gives the URL without the key"),
+        ({"GYOZA_API_KEY": "e"}, r"The environment \(.*\) gives the key without the URL"),
+        ({"GYOZA_PROFILE": "half"}, r"The profile \[half\] in .* gives the URL without the key"),
         ({"GYOZA_PROFILE": "nobody"}, r"has no profile \[nobody\]"),
         ({"GYOZA_PROFILE": "empty"}, "neither url nor api_key"),
     ],
@@ -102,7 +102,7 @@ def test_a_source_that_is_given_by_half_is_an_error_that_names_it(
 
 def test_half_of_the_arguments_is_not_completed_from_the_environment(home: Path, tmp_path: Path) -> None:
     environ = environment(home, GYOZA_URL="https://env/live", GYOZA_API_KEY="e")
-    with pytest.raises(ConfigurationError, match="From the arguments comes the URL without the key"):
+    with pytest.raises(ConfigurationError, match="The arguments give the URL without the key"):
         find_address("https://arg/live", environ=environ, folder=tmp_path)
 
 

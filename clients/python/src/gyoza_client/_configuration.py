@@ -15,6 +15,9 @@ from gyoza_client._errors import ConfigurationError
 
 _DEFAULT_PROFILE: Final = "default"
 
+_ARGUMENTS: Final = "the arguments"
+"""The name of the only source that is a plural."""
+
 _PORTS: Final = {"http": 80, "https": 443}
 
 _CONNECT_LIMIT_S: Final = 0.2
@@ -47,7 +50,7 @@ def find_address(
     """
     named = profile or environ.get("GYOZA_PROFILE")
     sources: list[Callable[[], Address | None]] = [
-        lambda: _address("the arguments", url, api_key),
+        lambda: _address(_ARGUMENTS, url, api_key),
         lambda: _from_environment(environ),
         lambda: _from_profile(named, environ) if named else None,
         lambda: _from_local_stack(folder or Path.cwd(), environ),
@@ -150,7 +153,10 @@ def _address(source: str, url: Any, api_key: Any) -> Address | None:
         return None
     if not url or not api_key:
         given, missing = ("the key", "the URL") if api_key else ("the URL", "the key")
-        raise ConfigurationError(f"From {source} comes {given} without {missing}. Both come from one source")
+        gives = "give" if source == _ARGUMENTS else "gives"
+        raise ConfigurationError(
+            f"{source[0].upper()}{source[1:]} {gives} {given} without {missing}. Both come from one source"
+        )
     if not isinstance(url, str) or not isinstance(api_key, str):
         raise ConfigurationError(f"The URL and the key from {source} are strings")
     if not api_key.isascii() or not api_key.isprintable() or api_key != api_key.strip():
