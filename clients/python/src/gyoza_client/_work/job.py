@@ -120,7 +120,7 @@ class Job:
     def check(self) -> None:
         """Raise JobCancelled if a cancel was requested, and LeaseLost if another worker may have the run."""
         self._check_open()
-        if not self.holds_lease:
+        if boottime() >= self._held_until:
             raise self._lose("no request was acknowledged while its lease lasted")
         if self.cancel_requested:
             raise JobCancelled(self.run)
