@@ -1,5 +1,6 @@
 """Tests when a request is sent again, after which pause, and how long."""
 
+import math
 import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clients.python.tests.examples import RUN_ID, claimed_json, error_json
+from clients.python.tests.examples import RUN_ID, claimed_json, error_json, run_json
 from clients.python.tests.playing import LOST, NEVER_SENT, Play, answer
 from gyoza_client import (
     ApiError,
@@ -50,6 +51,13 @@ PATCHES: list[tuple[str, Call]] = [
 def refused(status: int, code: str, **headers: str) -> Answer:
     return answer(error_json(code), status, **headers)
 
+
+NESTED: dict[str, Any] = {}
+"""Nested more deeply than Python goes."""
+for _ in range(20_000):
+    NESTED = {"x": NESTED}
+CIRCULAR: dict[str, Any] = {}
+CIRCULAR["x"] = CIRCULAR
 
 DONE = answer(claimed_json("w"))
 
@@ -226,6 +234,44 @@ def test_a_success_that_is_no_answer_of_the_api_is_an_unexpected_answer(body: by
         play.result(play.operations.get_run(RUN_ID), [Answer(200, {}, body)])
 
 
+def test_the_fields_that_an_answer_lacks_are_named() -> None:
+    play = Play()
+    with pytest.raises(UnexpectedAnswer, match=r"Run lacks id, state, priority, .*updated_at"):
+        play.result(play.operations.get_run(RUN_ID), [answer({})])
+    fields = {name: value for name, value in run_json().items() if name not in ("progress", "created_at")}
+    with pytest.raises(UnexpectedAnswer, match=r"Run lacks progress, created_at$"):
+        play.result(play.operations.get_run(RUN_ID), [answer(fields)])
+
+
+@pytest.mark.parametrize("reply", [Answer(200, {}, b"<html>"), Answer(200, {}, b""), answer({}, 202)])
+def test_only_no_content_says_that_a_definition_is_deleted(reply: Answer) -> None:
+    play = Play()
+    with pytest.raises(UnexpectedAnswer, match="deletion"):
+        play.result(play.operations.delete_definition("resize"), [reply])
+    play.result(play.operations.delete_definition("resize"), [Answer(204, {}, b"")])
+
+
+@pytest.mark.parametrize("run", [None, 7, {"id": RUN_ID}])
+def test_what_is_no_run_is_a_type_error(run: Any) -> None:
+    with pytest.raises(TypeError, match=f"not as {type(run).__name__}"):
+        Play().result(Play().operations.get_run(run), [])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda api: api.wait(RUN_ID, timeout=math.nan),
+        lambda api: api.run("busybox:1", timeout=math.nan),
+        lambda api: api.claim_run("w", wait_s=math.nan),
+    ],
+)
+def test_a_time_that_is_no_number_is_refused_before_anything_is_sent(call: Call) -> None:
+    play = Play()
+    with pytest.raises(ValueError, match="NaN"):
+        play.result(call(play.operations), [])
+    assert play.sent == []
+
+
 @pytest.mark.parametrize("run", ["", ".", ".."])
 def test_an_id_that_would_name_another_path_is_a_value_error(run: str) -> None:
     with pytest.raises(ValueError, match="is no id"):
@@ -238,10 +284,15 @@ def test_an_id_is_one_part_of_the_path() -> None:
     assert play.sent[0].path == "/runs/a%2Fb%20%3F%23%C3%A4"
 
 
-@pytest.mark.parametrize("inputs", [{"x": float("nan")}, {"x": "\ud800"}, {"x": object()}])
+@pytest.mark.parametrize("inputs", [{"x": math.nan}, {"x": "\ud800"}, {"x": object()}, NESTED, CIRCULAR])
 def test_inputs_that_json_cannot_hold_are_refused_before_they_are_sent(inputs: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):
         Play().result(Play().operations.create_run("busybox:1", inputs), [])
+
+
+def test_half_a_surrogate_pair_is_named() -> None:
+    with pytest.raises(ValueError, match=r"'\\ud800' is half a surrogate pair"):
+        Play().result(Play().operations.create_run("busybox:1", {"x": "a\ud800"}), [])
 
 
 def test_fields_that_are_not_given_are_not_sent_and_instants_need_a_zone() -> None:

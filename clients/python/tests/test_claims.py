@@ -1,5 +1,6 @@
 """Tests the claims that a worker sends one after another, against a server whose answers are scripted."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -113,6 +114,20 @@ def test_it_gives_up_once_nothing_was_found_for_so_long(client: GyozaClient, ser
     assert len(server.asked) == 1
     assert claims_of(client, Stop(), idle_s=0.2).next("w1") is None
     assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("failure", [HANG_UP, Reply(200, b"<html>"), Reply(503, error_json("unavailable"))])
+def test_the_time_of_claims_that_failed_is_no_idle_time(
+    failure: Reply, client: GyozaClient, server: ScriptedServer, stop: RecordedStop
+) -> None:
+    server.replies(failure, failure, failure, NOTHING)
+    assert claims_of(client.with_options(max_retries=0), stop, idle_s=0).next("w1") is None
+    assert len(server.asked) == 4
+
+
+def test_an_idle_time_that_is_no_number_is_refused(client: GyozaClient) -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        claims_of(client, Stop(), idle_s=math.nan)
 
 
 def test_a_run_that_comes_after_the_stop_is_given_back(client: GyozaClient, server: ScriptedServer) -> None:

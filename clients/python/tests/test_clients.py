@@ -1,6 +1,7 @@
 """Tests both clients over HTTP, against a server that answers as scripted."""
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -39,6 +40,7 @@ from gyoza_client import (
     RunFailed,
     RunNotFound,
     UnexpectedAnswer,
+    _deadlines,
 )
 
 SOURCE = str(Path(__file__).resolve().parents[1] / "src")
@@ -379,6 +381,142 @@ def test_a_used_client_sends_nothing_once_it_or_a_copy_is_closed(server: Scripte
         client.get_run(RUN_ID)
     asyncio.run(play())
     assert len(server.asked) == 2
+
+
+def test_a_client_that_is_closed_during_a_call_says_so_at_once_with_the_key(server: ScriptedServer) -> None:
+    gave_up: list[NoAnswer] = []
+    with held_back(server), GyozaClient(server.url, "key") as client:
+
+        def create(_stop: threading.Event) -> None:
+            with pytest.raises(NoAnswer, match="the client was closed") as lost:
+                client.create_run("busybox:1", idempotency_key="order 7")
+            gave_up.append(lost.value)
+
+        with in_thread(create):
+            until_asked(server)
+            begun = time.monotonic()
+            client.close()
+    assert time.monotonic() - begun < 2
+    assert [lost.idempotency_key for lost in gave_up] == ["order 7"]
+    assert len(server.asked) == 1
+
+
+def test_an_async_client_that_is_closed_during_a_call_says_so_at_once_with_the_key(server: ScriptedServer) -> None:
+    async def play() -> None:
+        client = AsyncGyozaClient(server.url, "key")
+        creation = asyncio.create_task(client.create_run("busybox:1", idempotency_key="order 7"))
+        await asyncio.to_thread(until_asked, server)
+        await client.close()
+        with pytest.raises(NoAnswer, match="the client was closed") as lost:
+            await asyncio.wait_for(creation, 2)
+        assert lost.value.idempotency_key == "order 7"
+
+    with held_back(server):
+        asyncio.run(play())
+    assert len(server.asked) == 1
+
+
+def test_a_client_that_is_closed_between_a_request_and_its_repeat_is_no_answer_with_the_key(
+    server: ScriptedServer,
+) -> None:
+    with GyozaClient(server.url, "key") as client:
+
+        def close(_asked: Asked) -> Reply:
+            client.close()
+            return HANG_UP
+
+        server.answers_with(close)
+        with pytest.raises(NoAnswer, match="the client was closed") as lost:
+            client.create_run("busybox:1", idempotency_key="order 7")
+    assert lost.value.idempotency_key == "order 7"
+
+
+@contextmanager
+def held_back(server: ScriptedServer) -> Iterator[None]:
+    """The server answers at the end of the block."""
+    answers = threading.Event()
+    server.answers_with(lambda _asked: Reply(201, run_json()) if answers.wait(20) else HANG_UP)
+    try:
+        yield
+    finally:
+        answers.set()
+
+
+def until_asked(server: ScriptedServer) -> None:
+    end = time.monotonic() + 5
+    while not server.asked:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 and later warn of a fork beside threads.
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_process_that_was_forked_uses_the_client_over_connections_of_its_own(
+    closes: bool, server: ScriptedServer
+) -> None:
+    server.answers_with(lambda asked: Reply(200, run_json(id=asked.path.removeprefix("/runs/"))))
+    with GyozaClient(server.url, "key", timeout=5, max_retries=0) as client:
+        assert client.get_run("before").id == "before"
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                code = 0 if [client.get_run(f"child-{n}").id for n in range(2)] == ["child-0", "child-1"] else 2
+                if closes:
+                    client.close()
+            finally:
+                os._exit(code)
+        assert [client.get_run(f"parent-{n}").id for n in range(20)] == [f"parent-{n}" for n in range(20)]
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert client.get_run("after").id == "after"
+    assert server.connections == 2
+
+
+def test_a_process_that_was_forked_from_a_closed_client_finds_it_closed() -> None:
+    program = (
+        "import os, gyoza_client; client = gyoza_client.GyozaClient('http://127.0.0.1:9', 'key'); client.close()\n"
+        "if os.fork() == 0:\n"
+        "    try: client.get_run('a')\n"
+        "    except RuntimeError as error: os.write(1, str(error).encode())\n"
+        "    os._exit(0)\n"
+        "os.wait()"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": SOURCE}, capture_output=True, text=True, check=False
+    )
+    assert printed.stdout == "The client is closed", printed.stderr
+
+
+class Without:
+    """An object of the HTTP library as another release may have it: without one of its private names."""
+
+    def __init__(self, whole: Any, name: str) -> None:
+        self._whole = whole
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._name:
+            raise AttributeError(name)
+        part = getattr(self._whole, name)
+        return Without(part, self._name) if name in ("_transport", "_pool") else part
+
+
+@pytest.mark.parametrize("name", ["_transport", "_mounts", "_pool", "_network_backend"])
+def test_a_release_of_the_library_without_a_private_name_serves_without_the_bound(
+    name: str, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bounded(client: Any, seconds_left: _deadlines.SecondsLeft) -> Any:
+        left: Any = Without(client, name)
+        assert whole(left, seconds_left) is left
+        return client
+
+    whole = _deadlines.bounded
+    monkeypatch.setattr(_deadlines, "bounded", bounded)
+    server.replies(Reply(200, run_json()))
+    with GyozaClient(server.url, "key", timeout=0.3, max_retries=0) as client:
+        assert client.get_run(RUN_ID).id == RUN_ID
+        with held_back(server), pytest.raises(NoAnswer, match=r"took longer than 0\.3 s"):
+            client.get_run(RUN_ID)
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_loopback(

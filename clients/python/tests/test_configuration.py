@@ -84,9 +84,9 @@ def test_the_other_name_of_the_url_is_taken(home: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "text"),
     [
-        ({"GYOZA_URL": "https://env/live"}, r"The environment .* give the URL without the key"),
-        ({"GYOZA_API_KEY": "e"}, r"The environment .* give the key without the URL"),
-        ({"GYOZA_PROFILE": "half"}, r"The profile \[half\] in .* give the URL without the key"),
+        ({"GYOZA_URL": "https://env/live"}, r"The environment \(.*\) gives the URL without the key"),
+        ({"GYOZA_API_KEY": "e"}, r"The environment \(.*\) gives the key without the URL"),
+        ({"GYOZA_PROFILE": "half"}, r"The profile \[half\] in .* gives the URL without the key"),
         ({"GYOZA_PROFILE": "nobody"}, r"has no profile \[nobody\]"),
         ({"GYOZA_PROFILE": "empty"}, "neither url nor api_key"),
     ],
@@ -166,3 +166,10 @@ def test_a_key_that_no_header_can_hold_is_refused(tmp_path: Path, key: str) -> N
 
 def test_the_text_of_an_address_does_not_show_the_key() -> None:
     assert "s3cret" not in repr(Address("https://e", "s3cret", is_loopback=False))
+
+
+def test_a_stack_whose_file_holds_no_object_is_named(home: Path, tmp_path: Path, local: str) -> None:
+    write_stack(tmp_path, 4566, local)
+    (tmp_path / ".local/stacks/4566/endpoint.json").write_text("[]")
+    with pytest.raises(ConfigurationError, match=r"endpoint\.json cannot be read: it holds no JSON object$"):
+        find_address(environ=environment(home), folder=tmp_path)

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ import pytest
 
 from clients.python.tests.handlers import answer_of
 from clients.python.tests.scripted_server import HANG_UP, Asked, Reply, ScriptedServer
-from gyoza_client import GyozaClient, Job, JobCancelled, Jobs, LeaseLost, TooLarge
+from gyoza_client import GyozaClient, Job, JobCancelled, Jobs, LeaseLost, TooLarge, ValidationFailed
 from gyoza_client._lease.boottime import boottime
 from gyoza_client._work.job import _failure
 from testing.gateway import Gateway
@@ -299,6 +301,18 @@ def test_a_job_whose_lease_is_in_doubt_may_still_complete(client: GyozaClient, h
     assert handlers.run(run_id)["state"] == "COMPLETED"
 
 
+def test_a_call_that_finds_the_lease_over_by_the_clock_ends_the_work(client: GyozaClient, handlers: Handlers) -> None:
+    run_id = handlers.create()
+    for job in jobs_of(client):
+        with job:
+            job._held_until = boottime()
+            for call in (job.check, job.complete, lambda: job.progress(1), lambda: job.info("x")):  # noqa: B023
+                with pytest.raises(LeaseLost, match="no request was acknowledged while its lease lasted"):
+                    call()
+            job.progress(1)
+    assert (handlers.run(run_id)["state"], handlers.events(run_id)) == ("RUNNING", [])
+
+
 def test_an_end_is_given_up_when_the_lease_is_over(
     client: GyozaClient, handlers: Handlers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -370,6 +384,133 @@ def test_outputs_that_are_refused_leave_the_job_to_go_on(client: GyozaClient, ha
                 job.complete({"data": "x" * 300_000})
     assert handlers.run(runs[0])["outputs"] == {"data": "x"}
     assert handlers.run(runs[1])["execution_summary"]["error_message"].startswith("gyoza_client._errors.TooLarge: 413")
+
+
+CIRCULAR: dict[str, Any] = {}
+CIRCULAR["x"] = CIRCULAR
+NESTED: dict[str, Any] = {}
+for _ in range(70):
+    NESTED = {"x": NESTED}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "refusal"),
+    [
+        (["ab", "cd"], TypeError),
+        ([], TypeError),
+        ("", TypeError),
+        (0, TypeError),
+        ({"x": math.nan}, ValueError),
+        ({"x": "\ud800"}, ValueError),
+        ({"x": 10**5000}, ValueError),
+        (CIRCULAR, ValueError),
+        (NESTED, ValidationFailed),
+    ],
+    ids=["pairs", "list", "text", "number", "nan", "surrogate", "digits", "circular", "nested"],
+)
+def test_a_block_whose_outputs_were_refused_does_not_complete_without_them(
+    outputs: Any, refusal: type[Exception], client: GyozaClient, handlers: Handlers
+) -> None:
+    runs = [handlers.create(), handlers.create()]
+    for job in jobs_of(client):
+        with job:
+            with pytest.raises(refusal):
+                job.complete(outputs)
+            if job.run.id == runs[1]:
+                job.complete({"n": 1})
+    failed, completed = map(handlers.run, runs)
+    assert failed["state"] == "FAILED"
+    assert failed["execution_summary"]["error_message"].startswith("The outputs were refused: ")
+    assert (completed["state"], completed["outputs"]) == ("COMPLETED", {"n": 1})
+
+
+def test_of_threads_that_complete_at_once_one_ends_the_job(client: GyozaClient, handlers: Handlers) -> None:
+    run_id = handlers.create()
+    together = threading.Barrier(5)
+    told: list[str] = []
+
+    def complete(job: Job, number: int) -> None:
+        together.wait(5)
+        try:
+            job.complete({"by": number})
+        except Exception as error:  # noqa: BLE001 - the test compares it
+            told.append(repr(error))
+
+    def answer_slowly(asked: Asked, act: Callable[[], Reply]) -> Reply:
+        time.sleep(0.1 if type_of(asked) == "COMPLETED" else 0)
+        return act()
+
+    handlers.hook = answer_slowly
+    for job in jobs_of(client):
+        with job:
+            threads = [threading.Thread(target=complete, args=(job, number)) for number in range(5)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    assert told == ["RuntimeError('The job has ended')"] * 4
+    assert len(handlers.posted("COMPLETED")) == 1
+    assert handlers.events(run_id) == [("COMPLETED", "")]
+
+
+def test_a_job_that_was_taken_out_of_its_loop_cannot_be_begun(client: GyozaClient, handlers: Handlers) -> None:
+    run_id = handlers.create()
+    job = next(iter(jobs_of(client)))
+    assert handlers.run(run_id)["execution_summary"]["reason"] == "interrupted"
+    assert not job.holds_lease
+    with pytest.raises(LeaseLost, match="the loop that gave the job has gone on or ended"), job:
+        pytest.fail("the block was begun")
+
+
+def test_a_job_that_has_ended_holds_no_lease(client: GyozaClient, handlers: Handlers) -> None:
+    handlers.create()
+    for job in jobs_of(client):
+        with job:
+            assert job.holds_lease
+            job.complete()
+            assert not job.holds_lease
+        assert not job.holds_lease
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 and later warn of a fork beside threads.
+@pytest.mark.parametrize("way", ["exit", "raise", "call", "go on"])
+def test_a_process_that_was_forked_in_the_block_reports_nothing(
+    way: str, client: GyozaClient, handlers: Handlers
+) -> None:
+    runs = [handlers.create(), handlers.create()]
+    parent = os.getpid()
+    ended: list[int] = []
+    try:
+        for job in jobs_of(client, max_jobs=1 if way != "go on" else 2):
+            with job:
+                child = os.fork() if job.run.id == runs[0] else None
+                if child == 0:
+                    leave(job, way)
+                if child:
+                    ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+                job.complete({"by": "parent"}) if os.getpid() == parent else None
+    except BaseException as error:
+        if os.getpid() != parent:
+            os._exit({"SystemExit": 10, "OSError": 11, "RuntimeError": 12}.get(type(error).__name__, 13))
+        raise
+    finally:
+        if os.getpid() != parent:
+            os._exit(14)
+    assert ended == [{"exit": 10, "raise": 11, "call": 12, "go on": 12}[way]]
+    assert handlers.events(runs[0]) == [("COMPLETED", "")]
+    assert handlers.run(runs[0])["outputs"] == {"by": "parent"}
+    claims = [asked for asked in handlers.server.asked if asked.path == "/runs/claim"]
+    assert len(claims) == (2 if way == "go on" else 1)
+
+
+def leave(job: Job, way: str) -> None:
+    """Leave the block of a job in a process that was forked."""
+    if way == "exit":
+        raise SystemExit(0)
+    if way == "raise":
+        raise OSError("disk full")
+    if way == "call":
+        job.complete({"by": "child"})
 
 
 def test_calls_outside_the_block_are_errors(client: GyozaClient, handlers: Handlers) -> None:

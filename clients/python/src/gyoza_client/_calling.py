@@ -88,7 +88,10 @@ class Caller:
         idempotency_key: str | None = None,
         repeats: Repeats = Repeats.FREELY,
     ) -> Operation[Answer]:
-        """Send until an answer decides. Raises ApiError, NoAnswer, and ValueError for what cannot be sent."""
+        """Send until an answer decides. Raises ApiError, NoAnswer, and TypeError or ValueError for what cannot be sent.
+
+        A client that is closed meanwhile is NoAnswer, with the key; one that was closed before is RuntimeError.
+        """
         end = self.now() + self.limits.call_timeout
         request = Send(
             method,
@@ -104,6 +107,8 @@ class Caller:
             got = yield replace(request, timeout_s=max(min(self.limits.timeout, left), 0.001))
             if isinstance(got, Answer) and got.status < 300:
                 return got
+            if isinstance(got, Lost) and got.client_is_closed and not got.maybe_done and tries == 0:
+                raise RuntimeError("The client is closed")
             problem = _problem(got, request, idempotency_key)
             pause = self._pause(tries, got)
             tries += 1
@@ -167,6 +172,8 @@ def _problem(got: Answer | Lost | None, request: Send, idempotency_key: str | No
 
 def _may_repeat(got: Answer | Lost | None, problem: ApiError | NoAnswer, repeats: Repeats) -> bool:
     if isinstance(got, Lost):
+        if got.client_is_closed:
+            return False
         return repeats is Repeats.FREELY or not got.maybe_done
     if isinstance(problem, ServerError):
         return repeats is Repeats.FREELY
@@ -204,8 +211,13 @@ def _text(value: Any) -> str:
 
 
 def _json_bytes(body: Any) -> bytes:
-    """Compact UTF-8 JSON. Raises ValueError for NaN and half a surrogate pair, TypeError for what JSON has not."""
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
+    """Compact UTF-8 JSON. Raises TypeError for what JSON has not, and ValueError for any other that cannot be sent."""
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
+    except RecursionError as reason:
+        raise ValueError("The JSON is nested too deeply to be sent") from reason
+    except UnicodeEncodeError as reason:
+        raise ValueError(f"{reason.object[reason.start]!r} is half a surrogate pair, which cannot be sent") from reason
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,9 @@ from gyoza_client._errors import ConfigurationError
 
 _DEFAULT_PROFILE: Final = "default"
 
+_ARGUMENTS: Final = "the arguments"
+"""The name of the only source that is a plural."""
+
 _PORTS: Final = {"http": 80, "https": 443}
 
 _CONNECT_LIMIT_S: Final = 0.2
@@ -47,7 +50,7 @@ def find_address(
     """
     named = profile or environ.get("GYOZA_PROFILE")
     sources: list[Callable[[], Address | None]] = [
-        lambda: _address("the arguments", url, api_key),
+        lambda: _address(_ARGUMENTS, url, api_key),
         lambda: _from_environment(environ),
         lambda: _from_profile(named, environ) if named else None,
         lambda: _from_local_stack(folder or Path.cwd(), environ),
@@ -123,10 +126,12 @@ def _read_stack(path: Path) -> Address | None:
     """The address in a stack's file; None if the file has gone or its address is not on loopback."""
     try:
         values = json.loads(path.read_text())
+        if not isinstance(values, dict):
+            raise ConfigurationError(f"{path} cannot be read: it holds no JSON object")
         address = _address(str(path), values.get("url"), values.get("api_key"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, AttributeError) as reason:
+    except (OSError, ValueError) as reason:
         raise ConfigurationError(f"{path} cannot be read: {reason}") from reason
     return address if address is not None and address.is_loopback else None
 
@@ -148,8 +153,9 @@ def _address(source: str, url: Any, api_key: Any) -> Address | None:
         return None
     if not url or not api_key:
         given, missing = ("the key", "the URL") if api_key else ("the URL", "the key")
+        gives = "give" if source == _ARGUMENTS else "gives"
         raise ConfigurationError(
-            f"{source[0].upper()}{source[1:]} give {given} without {missing}. Both come from one source"
+            f"{source[0].upper()}{source[1:]} {gives} {given} without {missing}. Both come from one source"
         )
     if not isinstance(url, str) or not isinstance(api_key, str):
         raise ConfigurationError(f"The URL and the key from {source} are strings")

@@ -1,12 +1,13 @@
 """Bounds the whole of a blocking request, on every connection of an HTTP client.
 
 httpx2 bounds each read and each write alone: https://github.com/pydantic/httpx2/issues/557. It does not pass the
-network backend on that httpcore2 takes, so `bounded` sets it.
+network backend on that httpcore2 takes, so `bounded` sets it, by names that are private to both.
 """
 
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 import httpcore2
@@ -23,11 +24,17 @@ _SHORTEST_CONNECT_S: Final = 1.0
 
 
 def bounded(client: httpx2.Client, seconds_left: SecondsLeft) -> httpx2.Client:
-    """The client, whose requests from then on raise TimeoutException when no second is left."""
+    """The client, whose requests from then on raise TimeoutException when no second is left.
+
+    It is left as it is by a release that lacks one of the private names: each read and each write is bounded there.
+    """
     internals: Any = client
-    proxies = [transport for transport in internals._mounts.values() if transport is not None]
-    for transport in (internals._transport, *proxies):
-        transport._pool._network_backend = _BoundedBackend(seconds_left)
+    with suppress(AttributeError):
+        transports = [internals._transport, *internals._mounts.values()]
+        pools = [transport._pool for transport in transports if transport is not None]
+        if all(hasattr(pool, "_network_backend") for pool in pools):
+            for pool in pools:
+                pool._network_backend = _BoundedBackend(seconds_left)
     return client
 
 
@@ -85,6 +92,11 @@ class _BoundedStream(httpcore2.NetworkStream):
         return _BoundedStream(self._stream.start_tls(ssl_context, server_hostname, left), self._seconds_left)
 
     def close(self) -> None:
+        """Close the connection. A thread that waits for bytes of it goes on at once."""
+        connection = self._stream.get_extra_info("socket")
+        if isinstance(connection, socket.socket):
+            with suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)  # The method of an SSLSocket also ends its TLS.
         self._stream.close()
 
     def get_extra_info(self, info: str) -> Any:

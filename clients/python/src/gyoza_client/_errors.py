@@ -37,7 +37,7 @@ class ConfigurationError(GyozaError):
 
 
 class NoAnswer(GyozaError):
-    """No answer came within the time of the call and of its repeats.
+    """No answer came within the time of the call and of its repeats, or before the client was closed.
 
     The server may have done what was asked. A call with the same ``idempotency_key`` finds out, and does it once at
     most.

@@ -1,14 +1,16 @@
 """Knows the HTTP library, beside ``_deadlines.py`` alone. It turns a Send into an Answer or a Lost."""
 
+import os
 import ssl
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, Generic, TypeVar
 
 import httpx2
 
-from gyoza_client._steps import Answer, Lost, Send
+from gyoza_client._steps import CLOSED, Answer, Lost, Send
 
 T = TypeVar("T")
 
@@ -17,7 +19,7 @@ _NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTim
 
 
 class HttpTransport:
-    """Sends over connections that it keeps. Threads may share it.
+    """Sends over connections that it keeps. Threads may share it; a process that was forked opens its own.
 
     The time-out of a request bounds all of it but the look-up of the host's addresses, which is the system's.
     """
@@ -29,13 +31,13 @@ class HttpTransport:
 
     def send(self, step: Send) -> Answer | Lost:
         client = self._client.get()
+        if client is None:
+            return CLOSED
         self._deadline.at = time.monotonic() + step.timeout_s
         try:
             response = client.request(**_request(self._url, step))
-        except httpx2.TimeoutException as error:
-            return _late(step, error)
-        except httpx2.HTTPError as error:
-            return _lost(error)
+        except (httpx2.HTTPError, RuntimeError) as error:
+            return _lost(step, error, is_closed=self._client.has_ended)
         return _answer(response)
 
     def close(self) -> None:
@@ -67,13 +69,14 @@ class AsyncHttpTransport:
     async def send(self, step: Send) -> Answer | Lost:
         import asyncio  # noqa: PLC0415 - a program without asyncio does not pay for it
 
+        client = self._client.get()
+        if client is None:
+            return CLOSED
         try:
             async with asyncio.timeout(step.timeout_s):
-                response = await self._client.get().request(**_request(self._url, step))
-        except (TimeoutError, httpx2.TimeoutException) as error:
-            return _late(step, error)
-        except httpx2.HTTPError as error:
-            return _lost(error)
+                response = await client.request(**_request(self._url, step))
+        except (TimeoutError, httpx2.HTTPError, RuntimeError) as error:
+            return _lost(step, error, is_closed=self._client.has_ended)
         return _answer(response)
 
     async def close(self) -> None:
@@ -82,28 +85,37 @@ class AsyncHttpTransport:
 
 
 class _MadeOnUse(Generic[T]):
-    """A value that is made when it is first asked for: the certificates of this machine take 50 ms to load."""
+    """A value that each process makes when it first asks: the certificates of this machine take 50 ms to load."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._lock = threading.Lock()
-        self._made: list[T] = []
-        self._has_ended = False
+        self._by_process: dict[int, _Made[T]] = {}
+        """A forked process neither uses nor drops what its parent made: sockets, and locks that may be held."""
+        self.has_ended = False
 
-    def get(self) -> T:
-        """The value. Raises RuntimeError after the end."""
-        with self._lock:
-            if self._has_ended:
-                raise RuntimeError("The client is closed")
-            if not self._made:
-                self._made.append(self._make())
-            return self._made[0]
+    def get(self) -> T | None:
+        """The value of this process, or None after the end."""
+        own = self._of_this_process()
+        with own.lock:
+            if own.value is None and not self.has_ended:
+                own.value = self._make()
+            return None if self.has_ended else own.value
 
     def end(self) -> T | None:
-        """The value if it was made, for its owner to close."""
-        with self._lock:
-            self._has_ended = True
-            return self._made[0] if self._made else None
+        """The value of this process if it was made, for its owner to close."""
+        own = self._of_this_process()
+        with own.lock:
+            self.has_ended = True
+            return own.value
+
+    def _of_this_process(self) -> "_Made[T]":
+        return self._by_process.setdefault(os.getpid(), _Made())  # One step, whatever the threads do.
+
+
+class _Made(Generic[T]):
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.value: T | None = None
 
 
 def _settings(url: str, api_key: str, *, is_loopback: bool) -> dict[str, Any]:
@@ -134,9 +146,13 @@ def _answer(response: httpx2.Response) -> Answer:
     return Answer(response.status_code, headers, response.content)
 
 
-def _late(step: Send, error: Exception) -> Lost:
-    return Lost(f"the answer took longer than {step.timeout_s:g} s", maybe_done=not isinstance(error, _NEVER_SENT))
-
-
-def _lost(error: httpx2.HTTPError) -> Lost:
-    return Lost(str(error) or type(error).__name__, maybe_done=not isinstance(error, _NEVER_SENT))
+def _lost(step: Send, error: Exception, *, is_closed: bool) -> Lost:
+    """The failure of a request. Raises a RuntimeError again, unless the end of the client is its cause."""
+    maybe_done = not isinstance(error, (*_NEVER_SENT, RuntimeError))
+    if is_closed:
+        return replace(CLOSED, maybe_done=maybe_done)
+    if isinstance(error, RuntimeError):
+        raise error
+    if isinstance(error, TimeoutError | httpx2.TimeoutException):
+        return Lost(f"the answer took longer than {step.timeout_s:g} s", maybe_done)
+    return Lost(str(error) or type(error).__name__, maybe_done)

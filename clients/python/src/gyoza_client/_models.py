@@ -5,7 +5,7 @@ an enumeration does not know is a plain string. Instants are datetimes in UTC.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -67,6 +67,9 @@ class Model:
         if not isinstance(raw, dict):
             raise Misread(f"{cls.__name__} is no JSON object")
         kind: Any = cls
+        missing = [name for name in _required(kind) if name not in raw]
+        if missing:
+            raise Misread(f"{cls.__name__} lacks {', '.join(missing)}")
         try:
             values = {name: read(raw[name]) for name, read in _readers(kind).items() if name in raw}
             return cls(raw=raw, **values, **from_headers)
@@ -328,6 +331,12 @@ def _readers(model: Any) -> Mapping[str, _Reader]:
     """A function for each field of the model that turns its JSON into its value."""
     hints = get_type_hints(model)
     return {each.name: _reader(hints[each.name]) for each in fields(model) if each.name not in ("raw", "etag")}
+
+
+@cache
+def _required(model: Any) -> tuple[str, ...]:
+    """The fields that each JSON object of the model has."""
+    return tuple(each.name for each in fields(model) if each.default is MISSING and each.name != "raw")
 
 
 def _reader(hint: Any) -> _Reader:

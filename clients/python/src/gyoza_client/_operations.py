@@ -314,7 +314,7 @@ class Operations:
         and while this worker has it, only by an ``idempotency_key`` of your own, kept outside the process.
         """
         key = new_key(idempotency_key)
-        end = self.caller.now() + wait_s
+        end = self._end(wait_s)
         while True:
             found = yield from self.claim_once(
                 worker_id, queues=queues, capacity=capacity, lease_s=lease_s, start=start, idempotency_key=key
@@ -439,7 +439,9 @@ class Operations:
 
     def delete_definition(self, name: str) -> Operation[None]:
         """Delete a definition with all its versions. Its runs stay as they are."""
-        yield from self.caller.call("DELETE", definition_path(name))
+        answer = yield from self.caller.call("DELETE", definition_path(name))
+        if answer.status != 204:
+            raise UnexpectedAnswer(f"The answer to a deletion has the status {answer.status} in place of 204")
 
     def create_run_from_definition(
         self,
@@ -522,6 +524,7 @@ class Operations:
         The call and its repeats create one run. After a crash of this process the same call finds that run, and waits
         for it, only by an ``idempotency_key`` of your own, kept outside the process.
         """
+        self._end(timeout)
         created = yield from self.create_run(
             image,
             inputs,
@@ -648,6 +651,9 @@ class Operations:
         return Listing(walk, lambda page: page.data)
 
     def _end(self, timeout: float | None) -> float:
+        """The instant at which the time is over. Raises ValueError for NaN."""
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("NaN is no number of seconds")
         return math.inf if timeout is None else self.caller.now() + timeout
 
     def _wait_on(self, found: Run, end: float) -> Operation[Run]:
@@ -709,7 +715,12 @@ class Operations:
 
 
 def run_id_of(run: RunRef) -> str:
-    return run if isinstance(run, str) else run.id
+    """The id of a run that is given by itself or by its id. Raises TypeError for anything else."""
+    if isinstance(run, str):
+        return run
+    if isinstance(run, Run | RunSummary | RunMinimal):
+        return run.id
+    raise TypeError(f"A run is given as its id or as the object of an answer, not as {type(run).__name__}")
 
 
 def _id_or_none(run: RunRef | None) -> str | None:

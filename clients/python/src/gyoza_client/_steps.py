@@ -3,7 +3,7 @@
 import json
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -56,6 +56,11 @@ class Lost:
     text: str
     maybe_done: bool
     """Whether the server may have got the request."""
+    client_is_closed: bool = False
+    """Whether the client was closed before the answer came."""
+
+
+CLOSED: Final = Lost("the client was closed", maybe_done=False, client_is_closed=True)
 
 
 Reply: TypeAlias = Answer | Lost | None

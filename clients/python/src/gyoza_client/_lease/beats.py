@@ -24,6 +24,9 @@ from gyoza_client._sync import GyozaClient, own_connections
 LEASE_IS_OVER: Final = (RunNotFound, StaleAttempt, NotClaimant, RunLocked, NotLeased)
 """The refusals after which no further heartbeat of the attempt is accepted."""
 
+_LONGEST_PAUSE_S: Final = 30.0
+"""A cancel that asks is learned of with a heartbeat, whatever the lease."""
+
 
 @dataclass(frozen=True)
 class Beat:
@@ -36,7 +39,7 @@ class Beat:
 
 
 class Beats:
-    """Renews a lease about each quarter of it, until it is stopped or the server refuses.
+    """Renews a lease about each quarter of it, or each 30 seconds, until it is stopped or the server refuses.
 
     The thread has connections of its own and a short time-out, so that no other request delays a heartbeat. After a
     failure it tries again soon. ``renewed`` and ``refused`` are called in the thread and must neither raise nor block.
@@ -67,7 +70,7 @@ class Beats:
         self._thread = threading.Thread(target=self._renew, name=f"gyoza-beats-{run_id}", daemon=True)
 
     def start(self) -> None:
-        """Begin, once. The first heartbeat is sent after about a quarter of the lease."""
+        """Begin, once. The first heartbeat is sent after the pause that others have between them."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -109,7 +112,7 @@ class Beats:
 def _pause_s(lease_s: int, failures: int) -> float:
     """The pause before the next heartbeat, of which up to a fifth is left out at random."""
     if failures == 0:
-        longest = lease_s / 4
+        longest = min(lease_s / 4, _LONGEST_PAUSE_S)
     else:
         longest = min(max(lease_s / 30, 0.25) * 2.0 ** min(failures - 1, 4), lease_s / 10, 10.0)
     return longest * random.uniform(0.8, 1.0)  # noqa: S311 - it spreads requests and guards nothing

@@ -69,14 +69,18 @@ class Claims:
         self._capacity = capacity
         self._lease_s = lease_s
         self._idle_s = math.inf if idle_s is None else idle_s
+        if math.isnan(self._idle_s):
+            raise ValueError("NaN is no number of seconds")
 
     def next(self, worker_id: str) -> Claim | None:
         """The next run; None after the stop, or if nothing was found for ``idle_s`` seconds.
 
-        It outlasts a server that does not answer. Raises ApiError if the server refuses the claim itself.
+        It outlasts a server that does not answer: the time of a claim that failed is no part of ``idle_s``. Raises
+        ApiError if the server refuses the claim itself.
         """
         end, failures = boottime() + self._idle_s, 0
         while not self._stop.is_set:
+            begun = boottime()
             try:
                 claim = self._ask(worker_id)
             except Stopped:
@@ -87,6 +91,9 @@ class Claims:
                 failures += 1
                 pause = random.uniform(0.5, 1.0) * min(2.0**failures, _LONGEST_PAUSE_S)  # noqa: S311
                 log.warning("A claim failed, the next follows in %.1f s: %s", pause, failure)
+                self._stop.wait(pause)
+                end += boottime() - begun
+                continue
             else:
                 if isinstance(claim, Claim):
                     return self._unless_stopped(claim)

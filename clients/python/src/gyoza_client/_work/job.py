@@ -1,6 +1,7 @@
 """A run that this process has, from its start to its end."""
 
 import logging
+import os
 import random
 import re
 import threading
@@ -59,7 +60,8 @@ class Job:
     which go on; CANCELLED by JobCancelled, or if the block is left after it has seen that a cancel was requested.
 
     A thread renews the lease. If it is lost, each call raises LeaseLost and nothing more is reported; the computation
-    itself is not stopped, since no thread of Python can stop another.
+    itself is not stopped, since no thread of Python can stop another. A process that is forked in the block has no
+    part in the job: its calls raise RuntimeError, and it reports no end.
     """
 
     def __init__(self, client: GyozaClient, claim: Claim) -> None:
@@ -73,7 +75,11 @@ class Job:
         self._lost: LeaseLost | None = None
         self._cancel_by: datetime | None = None
         self._cancel_was_seen = False
+        self._pid = os.getpid()
         self._was_entered = False
+        self._refused_outputs: Exception | None = None
+        self._end_turn = threading.RLock()
+        """Is held while an end is reported. The handler of a signal may report one in the midst of another."""
         self._is_ending = False
         self._is_over = False
         self._beats = Beats(
@@ -106,13 +112,16 @@ class Job:
     def holds_lease(self) -> bool:
         """Whether no other worker can have the run: the lease is counted from the last request that was acknowledged.
 
-        False is no end: the run may still be this worker's. Look before an effect that two workers must not have.
+        False after the job's end. Before it, the run may still be this worker's, and `complete` finds out. Look before
+        an effect that two workers must not have.
         """
-        return self._lost is None and boottime() < self._held_until
+        return not self._is_over and self._lost is None and boottime() < self._held_until
 
     def check(self) -> None:
-        """Raise JobCancelled if a cancel was requested, and LeaseLost if the run is no longer this worker's."""
+        """Raise JobCancelled if a cancel was requested, and LeaseLost if another worker may have the run."""
         self._check_open()
+        if boottime() >= self._held_until:
+            raise self._lose("no request was acknowledged while its lease lasted")
         if self.cancel_requested:
             raise JobCancelled(self.run)
 
@@ -135,15 +144,26 @@ class Job:
     def complete(self, outputs: Json | None = None) -> None:
         """End the run as COMPLETED. It does so also if a cancel was requested.
 
-        It returns once the end was acknowledged, and repeats the request while the lease lasts. Raises LeaseLost, and
-        ApiError or TypeError for outputs that the API does not take; the job then still goes on.
+        It returns once the end was acknowledged, and repeats the request while the lease lasts. Raises LeaseLost. It
+        refuses outputs that cannot be sent as a JSON object by TypeError or ValueError, and outputs that the API does
+        not take by an ApiError, such as TooLarge or ValidationFailed. The job then goes on, and may complete with
+        others; a block that is left without that ends as FAILED.
         """
         self._check_open()
-        self._end(EventType.COMPLETED, {"outputs": dict(outputs or {})})
+        with self._end_turn:
+            self._check_open()
+            try:
+                self._end(EventType.COMPLETED, {"outputs": _object(outputs)})
+            except (ApiError, TypeError, ValueError) as refusal:
+                self._refused_outputs = refusal
+                raise
 
     def __enter__(self) -> Self:
         if self._was_entered:
             raise RuntimeError("A job is begun once")
+        self._check_process()
+        if self._is_over:
+            raise LeaseLost(self.run, "the loop that gave the job has gone on or ended, and so has failed it")
         self._was_entered = True
         self._beats.start()
         return self
@@ -151,6 +171,8 @@ class Job:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        if os.getpid() != self._pid:
+            return False
         try:
             self._leave(error)
         finally:
@@ -185,6 +207,8 @@ class Job:
 
     def _abandon(self) -> None:
         """End the run, whose block was never begun or never left."""
+        if os.getpid() != self._pid:
+            return
         try:
             if not self._is_over:
                 self._leave(GeneratorExit())
@@ -201,20 +225,24 @@ class Job:
         if isinstance(error, Exception) and not isinstance(error, JobCancelled | LeaseLost):
             after_end = " after its end" if self._is_over else ""
             log.error("An exception left %s%s", name, after_end, exc_info=error)
-        if self._is_over:
-            return
-        if self._lost is not None:
-            log.warning("Nothing more is reported: %s", self._lost)
-            return
-        type_, payload = self._ending(error)
-        try:
-            self._end(type_, payload)
-        except GyozaError as failure:
-            log.warning("The end of %s, %s, was not acknowledged: %s", name, type_, failure)
+        with self._end_turn:
+            if self._is_over:
+                return
+            if self._lost is not None:
+                log.warning("Nothing more is reported: %s", self._lost)
+                return
+            type_, payload = self._ending(error)
+            try:
+                self._end(type_, payload)
+            except GyozaError as failure:
+                log.warning("The end of %s, %s, was not acknowledged: %s", name, type_, failure)
 
     def _ending(self, error: BaseException | None) -> tuple[EventType, Json | None]:
         if isinstance(error, JobCancelled) or (error is None and self._cancel_was_seen):
             return EventType.CANCELLED, None
+        if error is None and self._refused_outputs is not None:
+            log.error("The outputs of run %s were refused: %s", self.run.id, self._refused_outputs)
+            return EventType.FAILED, _failure(self._refused_outputs, "The outputs were refused: ")
         if error is None:
             return EventType.COMPLETED, {"outputs": {}}
         if isinstance(error, Exception):
@@ -286,10 +314,15 @@ class Job:
     def _check_open(self) -> None:
         if not self._was_entered:
             raise RuntimeError("A job's calls are made inside `with job:`")
+        self._check_process()
         if self._lost is not None:
             raise LeaseLost(self.run, self._lost.reason)
         if self._is_over:
             raise RuntimeError("The job has ended")
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError("A job belongs to the process that took it, not to one that was forked from it")
 
     def _acknowledged(self, sent_at: float, answer: RunMinimal) -> None:
         if answer.lease_s is not None:
@@ -310,9 +343,18 @@ class Job:
         return self._lost
 
 
-def _failure(error: Exception) -> dict[str, str]:
+def _object(outputs: Json | None) -> Json:
+    """The outputs, by default none. Raises TypeError for what is no mapping, though `dict` may take it."""
+    if outputs is None:
+        return {}
+    if not isinstance(outputs, Mapping):
+        raise TypeError(f"The outputs are a mapping or None, but no {type(outputs).__name__}")
+    return dict(outputs)
+
+
+def _failure(error: Exception, prefix: str = "") -> dict[str, str]:
     """The payload of FAILED: what the API shows as ``error_message``, and the end of the traceback beside it."""
-    message = _plain("".join(traceback.format_exception_only(error)).strip())
+    message = prefix + _plain("".join(traceback.format_exception_only(error)).strip())
     trace = _plain("".join(traceback.format_exception(error)).rstrip())
     return {"error_message": message[:_MESSAGE_CHARACTERS], "traceback": trace[-_TRACEBACK_CHARACTERS:]}
 

@@ -1,5 +1,6 @@
 """The loop of a worker: one job after another."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ class Jobs:
         self._stop.set()
 
     def __iter__(self) -> Iterator[Job]:
-        left = self._max_jobs
+        left, pid = self._max_jobs, os.getpid()
         with Sigterm(self._stop, self._grace_s, self._may_be_interrupted):
             while left is None or left > 0:
                 try:
@@ -49,6 +50,8 @@ class Jobs:
                     if job is None:
                         return
                     yield job
+                    if os.getpid() != pid:
+                        raise RuntimeError("A loop goes on in the process that began it, not in one forked from it")
                     if not job._was_entered:
                         raise RuntimeError("The loop went on without `with job:`. The run was failed as interrupted")
                 finally:
