@@ -74,6 +74,15 @@ def test_no_word_of_the_run_begins_no_command_and_is_temporary(
     assert not (tmp_path / "begun").exists()
 
 
+def test_a_run_that_stays_busy_begins_no_command_and_is_temporary(run: OneRun, start: Starter, tmp_path: Path) -> None:
+    run.replies["STARTED"] = Reply(409, error_json("run_busy"))
+    impatient = "client = wrapper.GyozaClient; wrapper.GyozaClient = lambda *address: client(*address, max_retries=1)"
+    code, _, err = start("touch", str(tmp_path / "begun"), first=impatient).ended()
+    assert (code, run.types) == (75, ["STARTED", "STARTED"])
+    assert err.startswith(b"gyoza exec: the run could not be begun: 409 run_busy")
+    assert not (tmp_path / "begun").exists()
+
+
 def test_a_server_that_does_not_answer_is_left_at_sigterm_after_the_grace(run: OneRun, start: Starter) -> None:
     run.replies["STARTED"] = HANG_UP
     execution = start("true", options=["--grace", "0.2"])
@@ -273,6 +282,33 @@ time.sleep(1.2)
     assert 3 <= len(reported) <= 6
     times = [at for kind, at in run.times if kind == "PROGRESS"]
     assert all(later - earlier > 0.9 for earlier, later in pairwise(times))
+
+
+def test_the_newest_progress_is_reported_before_the_end_and_a_second_after_the_one_before_it(
+    run: OneRun, start: Starter
+) -> None:
+    script = "echo ::gyoza progress=10; sleep 0.5; echo ::gyoza progress=50; echo ::gyoza progress=90; exit 3"
+    assert start.sh(script).ended()[0] == 3
+    assert run.types == ["STARTED", "PROGRESS", "PROGRESS", "FAILED"]
+    assert [event["msg"] for event in run.events if event["type"] == "PROGRESS"] == [10, 90]
+    first, newest = (at for kind, at in run.times if kind == "PROGRESS")
+    [end] = (at for kind, at in run.times if kind == "FAILED")
+    assert newest - first > 0.9
+    assert end - first < 2
+
+
+def test_progress_that_was_reported_is_not_reported_again_at_the_end(run: OneRun, start: Starter) -> None:
+    assert start.sh("echo ::gyoza progress=10; sleep 0.5; echo ::gyoza progress=10").ended()[0] == 0
+    assert run.types == ["STARTED", "PROGRESS", "COMPLETED"]
+
+
+def test_progress_that_nobody_answers_holds_the_end_up_for_some_seconds_only(run: OneRun, start: Starter) -> None:
+    run.replies["PROGRESS"] = HANG_UP
+    assert start.sh("echo ::gyoza progress=10; sleep 0.5; echo ::gyoza progress=90").ended()[0] == 0
+    assert run.types[-1] == "COMPLETED"
+    begun = next(at for kind, at in run.times if kind == "PROGRESS")
+    [end] = (at for kind, at in run.times if kind == "COMPLETED")
+    assert end - begun < 7
 
 
 def test_progress_that_is_refused_and_comes_from_the_error_output_delays_nothing(run: OneRun, start: Starter) -> None:

@@ -1,16 +1,19 @@
 """Tests the parts of `gyoza exec` that need no process."""
 
 import json
+import math
 import os
 import signal
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from gyoza_client._exec.command_line import _worker_id, main
 from gyoza_client._exec.documents import MAX_FILE_BYTES, BadOutputs, Documents, parse_outputs
-from gyoza_client._exec.ending import MAX_PAYLOAD_BYTES, End, Ended, cancelled, completed, failed, readable
-from gyoza_client._exec.output import TAIL_BYTES, Newest, ProgressLines, Tail
+from gyoza_client._exec.ending import MAX_PAYLOAD_BYTES, End, Ended, cancelled, completed, ends_to_try, failed, readable
+from gyoza_client._exec.output import TAIL_BYTES, Tail
+from gyoza_client._exec.progress import ProgressLines, ProgressReports
 from gyoza_client._models import EventType
 
 EXIT_3 = 3 << 8
@@ -55,10 +58,61 @@ def test_a_line_that_never_ends_is_not_kept() -> None:
     assert len(lines._unfinished) <= 64
 
 
-def test_the_newest_progress_wins_and_is_taken_once() -> None:
-    newest = Newest()
-    assert [newest.put(1), newest.put(2), newest.put(3)] == [True, False, False]
-    assert [newest.take(), newest.take()] == [3, None]
+@dataclass
+class Reports:
+    """Records what `ProgressReports` reports, and by when."""
+
+    made: list[tuple[int, float]] = field(default_factory=list)
+
+    def __call__(self, percent: int, not_before: float) -> None:
+        self.made.append((percent, not_before))
+
+
+def test_the_newest_progress_wins_and_is_reported_once() -> None:
+    reports = Reports()
+    progress = ProgressReports(reports)
+    assert [progress.put(1), progress.put(2), progress.put(3)] == [True, False, False]
+    assert progress.due_at == 0.0
+    progress.report_if_due(100.0)
+    progress.report_if_due(100.0)
+    progress.flush(100.0)
+    assert (reports.made, progress.due_at) == ([(3, 100.0)], math.inf)
+
+
+def test_progress_waits_for_the_answer_before_it_and_for_its_second() -> None:
+    reports = Reports()
+    progress = ProgressReports(reports)
+    progress.put(1)
+    progress.report_if_due(100.0)
+    progress.put(2)
+    assert progress.due_at == math.inf
+    progress.report_if_due(105.0)
+    progress.answered()
+    assert progress.due_at == 101.0
+    progress.report_if_due(100.9)
+    assert reports.made == [(1, 100.0)]
+    progress.report_if_due(105.0)
+    assert reports.made == [(1, 100.0), (2, 105.0)]
+
+
+def test_progress_that_was_reported_is_not_reported_again() -> None:
+    reports = Reports()
+    progress = ProgressReports(reports)
+    for now in (100.0, 110.0):
+        progress.put(1)
+        progress.report_if_due(now)
+        progress.answered()
+    assert reports.made == [(1, 100.0)]
+
+
+def test_a_flush_waits_for_no_answer_but_keeps_its_second() -> None:
+    reports = Reports()
+    progress = ProgressReports(reports)
+    progress.put(1)
+    progress.report_if_due(100.0)
+    progress.put(2)
+    progress.flush(100.2)
+    assert reports.made == [(1, 100.0), (2, 101.0)]
 
 
 def test_the_tail_is_the_end_of_all_that_was_added() -> None:
@@ -140,6 +194,28 @@ def test_a_failure_without_output_is_a_sentence() -> None:
 def test_the_other_ends_carry_what_they_should() -> None:
     assert completed({"a": 1}) == End(EventType.COMPLETED, {"outputs": {"a": 1}})
     assert cancelled(Ended(signal.SIGTERM)) == End(EventType.CANCELLED, {"signal": "SIGTERM"})
+
+
+@pytest.mark.parametrize(
+    ("ended", "ends"),
+    [
+        (Ended(0), ["COMPLETED", "FAILED", "FAILED"]),
+        (Ended(0, asked_to_cancel=True), ["COMPLETED", "FAILED", "FAILED"]),
+        (Ended(EXIT_3), ["FAILED", "FAILED"]),
+        (Ended(EXIT_3, told_to_stop=True), ["FAILED", "FAILED"]),
+        (Ended(EXIT_3, told_to_stop=True, asked_to_cancel=True), ["CANCELLED"]),
+    ],
+)
+def test_an_end_that_the_api_refuses_is_followed_by_a_smaller_one(ended: Ended, ends: list[str]) -> None:
+    made = [make("too large").type for make in ends_to_try(ended, b"oops", {"a": 1})]
+    assert made == ends
+
+
+def test_the_failure_after_refused_outputs_carries_the_refusal() -> None:
+    [_, second, third] = ends_to_try(Ended(0), b"oops", {"a": 1})
+    text = "The command ended with exit code 0, but the API refused its outputs"
+    assert second("too large").payload == {"exit_code": 0, "error_message": f"{text}: too large\noops"}
+    assert third("too large").payload == {"exit_code": 0, "error_message": text}
 
 
 @pytest.mark.parametrize(

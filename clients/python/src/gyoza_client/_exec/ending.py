@@ -4,10 +4,11 @@ import json
 import os
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gyoza_client._exec.documents import BadOutputs
 from gyoza_client._models import EventType
 
 MAX_PAYLOAD_BYTES: Final = 16 * 1024
@@ -24,6 +25,10 @@ class End:
 
     type: EventType
     payload: Mapping[str, Any]
+
+
+MakeEnd = Callable[[str], End]
+"""Makes an end from the API's refusal of the end before it. The first gets an empty text."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,29 @@ class Ended:
         """The code that `gyoza exec` exits with: the command's, or 128 and the number of the signal."""
         code = -signal.SIGKILL if self.status is None else os.waitstatus_to_exitcode(self.status)
         return code if code >= 0 else 128 - code
+
+
+def ends_to_try(ended: Ended, output: bytes, outputs: Mapping[str, Any] | BadOutputs) -> list[MakeEnd]:
+    """The ends by which the attempt may be reported, the best first: the API may refuse the size or shape of one.
+
+    ``output`` is the end of the output. The outputs count only if the command succeeded.
+    """
+    if ended.asked_to_cancel and not ended.succeeded:
+        return [lambda _refusal: cancelled(ended)]
+    if not ended.succeeded:
+        return _failures(ended, output, None)
+    if isinstance(outputs, BadOutputs):
+        return _failures(ended, output, f"The command ended with exit code 0, but its outputs file {outputs}")
+    text = "The command ended with exit code 0, but the API refused its outputs"
+    return [
+        lambda _refusal: completed(outputs),
+        lambda refusal: failed(ended, output, f"{text}: {refusal}"),
+        lambda _refusal: failed(ended, b"", text),
+    ]
+
+
+def _failures(ended: Ended, output: bytes, problem: str | None) -> list[MakeEnd]:
+    return [lambda _refusal: failed(ended, output, problem), lambda _refusal: failed(ended, b"", problem)]
 
 
 def completed(outputs: Mapping[str, Any]) -> End:

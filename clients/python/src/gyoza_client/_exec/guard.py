@@ -23,13 +23,13 @@ from typing import Any, Final, NoReturn
 
 from gyoza_client._exec import kernel
 from gyoza_client._exec.descendants import kill_descendants, reap
-from gyoza_client._exec.speaking import say
+from gyoza_client._exec.stderr import say
 from gyoza_client._lease.boottime import boottime
 
 CATCHABLE: Final = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
-_SLICE_S: Final = 1.0
-"""The clock of a poll may stand still while the machine sleeps: the guard looks at the deadline this often."""
+LONGEST_WAIT_S: Final = 1.0
+"""The clock of a wait may stand still while the machine sleeps: wrapper and guard look at `boottime` this often."""
 
 _CANNOT_RUN: Final = 126
 _NOT_FOUND: Final = 127
@@ -60,7 +60,7 @@ class Guard:
         """By `boottime`, when the guard kills the command. It may be moved from any thread."""
 
     def begin(self, environ: Mapping[str, str], folder: str) -> None:
-        """Start the command, with more in its environment. The guard removes the folder if it outlives the wrapper."""
+        """Starts the command, with more in its environment. The guard removes the folder if it outlives the wrapper."""
         self._tell("begin", dict(environ), folder)
 
     def pass_on(self, signum: int) -> None:
@@ -142,7 +142,7 @@ class _Guard:
         poller.register(wakes, select.POLLIN)
         while self._is_to_go_on():
             left = self._deadline.get() - boottime()
-            poller.poll(max(min(left, _SLICE_S), 0.0) * 1000)
+            poller.poll(max(min(left, LONGEST_WAIT_S), 0.0) * 1000)
             with suppress(BlockingIOError):
                 os.read(wakes, 4096)
         self.kill_all()
@@ -162,7 +162,7 @@ class _Guard:
         return False
 
     def kill_all(self) -> None:
-        """Kills whatever descends from this process, and returns when nothing does."""
+        """Kills all that descends from this process, and returns when nothing does."""
         rounds = 0
         while reap(self._reaped):
             kill_descendants()

@@ -1,4 +1,4 @@
-"""What Linux does for a process tree: `prctl`, and a number that two processes share."""
+"""Asks Linux to keep a process tree together, by `prctl`, and shares a number between two processes."""
 
 import ctypes
 import math

@@ -1,47 +1,18 @@
 """The output of the command: passed through byte for byte, its end kept, its lines of progress read."""
 
 import os
-import re
 import select
 import threading
 from collections.abc import Callable
 from typing import Final
 
+from gyoza_client._exec.progress import ProgressLines
+
 TAIL_BYTES: Final = 16 * 1024
 """The end of the output that is kept: what the API takes as an error message."""
 
 _CHUNK_BYTES: Final = 64 * 1024
-"""What a pipe holds."""
-
-_LINE_BYTES: Final = 64
-"""A line of progress is shorter."""
-
-_MARK: Final = b"::gyoza progress="
-_PROGRESS: Final = re.compile(rb"^::gyoza progress=(\d{1,3})[ \t]*\r?$", re.MULTILINE)
-
-
-class ProgressLines:
-    """Reads lines such as ``::gyoza progress=40`` from one stream that arrives in chunks."""
-
-    def __init__(self) -> None:
-        self._unfinished = b""
-        """The beginning of the last line."""
-
-    def feed(self, chunk: bytes) -> int | None:
-        """The newest progress, 0 to 100, in the lines that this chunk ends; None if there is none."""
-        end = chunk.rfind(b"\n")
-        if end < 0:
-            self._unfinished = (self._unfinished + chunk[:_LINE_BYTES])[:_LINE_BYTES]
-            return None
-        lines, self._unfinished = self._unfinished + chunk[:end], chunk[end + 1 : end + 1 + _LINE_BYTES]
-        if _MARK not in lines:
-            return None
-        found = [int(percent) for percent in _PROGRESS.findall(lines)]
-        return next((percent for percent in reversed(found) if percent <= 100), None)
-
-    def end(self) -> int | None:
-        """The progress of a last line that no line break ends."""
-        return self.feed(b"\n")
+"""The size of a pipe."""
 
 
 class Tail:
@@ -60,30 +31,6 @@ class Tail:
     def get(self) -> bytes:
         with self._lock:
             return bytes(self._kept[-TAIL_BYTES:])
-
-
-class Newest:
-    """The newest progress that has not been taken."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._percent: int | None = None
-
-    @property
-    def is_waiting(self) -> bool:
-        return self._percent is not None
-
-    def put(self, percent: int) -> bool:
-        """Whether none was waiting to be taken."""
-        with self._lock:
-            was_empty = self._percent is None
-            self._percent = percent
-            return was_empty
-
-    def take(self) -> int | None:
-        with self._lock:
-            percent, self._percent = self._percent, None
-            return percent
 
 
 class Pump:

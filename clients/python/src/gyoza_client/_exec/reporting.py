@@ -1,4 +1,4 @@
-"""What `exec` tells the API, one request after the other, in a thread: STARTED, PROGRESS, and the end."""
+"""Tells the API STARTED, PROGRESS and the end, one request after the other, in a thread."""
 
 import random
 import threading
@@ -22,13 +22,15 @@ from gyoza_client._errors import (
     TooLarge,
     ValidationFailed,
 )
-from gyoza_client._exec.ending import End
+from gyoza_client._exec.ending import End, MakeEnd
 from gyoza_client._lease.beats import LEASE_IS_OVER
 from gyoza_client._lease.boottime import boottime
 from gyoza_client._models import EventType, Run, RunMinimal, State
 from gyoza_client._sync import GyozaClient
 
-_PROGRESS_TIME_S: Final = 5.0
+_BEAT_TIME_S: Final = 5.0
+_PROGRESS_TIME_S: Final = 3.0
+"""The end waits for the answer to progress: not longer than this, repeats included."""
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 5.0
 
@@ -36,30 +38,31 @@ _OVER: Final = (*LEASE_IS_OVER, InvalidTransition, NotFound, NotYet, RunExpired)
 """The refusals of an event that say that the attempt has ended or is another's."""
 
 
-Way = Callable[[str], End]
-"""An end, made from the refusal of the way before it; the first gets an empty text."""
-
-
 @dataclass(frozen=True)
-class Ours:
+class Started:
     """The attempt is RUNNING, and this process is its worker."""
 
     run: Run
     sent_at: float
-    """When the request was begun that the lease counts from, by `boottime`."""
+    """The lease counts from this instant, by `boottime`: the request for it was begun then."""
     lease_s: int
 
 
 @dataclass(frozen=True)
-class NotOurs:
+class StartRefused:
+    """The attempt is another worker's, or has ended."""
+
     why: str
 
 
 @dataclass(frozen=True)
-class NoWord:
+class StartUnknown:
     """Nobody knows whether the attempt has begun."""
 
     why: str
+
+
+StartAnswer = Started | StartRefused | StartUnknown
 
 
 class Reporter:
@@ -80,7 +83,8 @@ class Reporter:
         # An end has repeats of its own: those of a call pause for up to eight seconds, which a short lease has not.
         self._single = client.with_options(timeout=timeout, max_retries=0)
         self._longest_pause_s = min(lease_s / 10, _LONGEST_PAUSE_S)
-        self._hurried = client.with_options(timeout=min(timeout, _PROGRESS_TIME_S), call_timeout=_PROGRESS_TIME_S)
+        self._for_beats = client.with_options(timeout=min(timeout, _BEAT_TIME_S), call_timeout=_BEAT_TIME_S)
+        self._for_progress = client.with_options(timeout=min(timeout, _PROGRESS_TIME_S), call_timeout=_PROGRESS_TIME_S)
         self._run_id = run_id
         self._attempt = attempt
         self._worker_id = worker_id
@@ -89,19 +93,22 @@ class Reporter:
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         threading.Thread(target=self._work, name="reports", daemon=True).start()
 
-    def start(self, begun: Callable[[Ours | NotOurs | NoWord], None]) -> None:
+    def start(self, begun: Callable[[StartAnswer], None]) -> None:
         self._calls.put(lambda: begun(self._start()))
 
-    def progress(self, percent: int, sent: Callable[[RunMinimal | None], None]) -> None:
-        """Report progress. Nobody misses it if it does not arrive."""
-        self._calls.put(lambda: sent(self._progress(percent)))
+    def progress(self, percent: int, not_before: float, sent: Callable[[RunMinimal | None], None]) -> None:
+        """Reports progress at an instant by `boottime`, and tries for `_PROGRESS_TIME_S` only.
 
-    def end(self, ways: Sequence[Way], reported: Callable[[End | ApiError], None]) -> None:
-        """Report the end in the first of the ways whose size and shape the API takes. It is sent until it is answered.
-
-        The result is the end that was taken, or the refusal of the last way.
+        The result is None if it did not arrive.
         """
-        self._calls.put(lambda: reported(self._end(ways)))
+        self._calls.put(lambda: sent(self._progress(percent, not_before)))
+
+    def end(self, ends: Sequence[MakeEnd], reported: Callable[[End | ApiError], None]) -> None:
+        """Reports the first of the ends that the API takes. Each is sent until it is answered.
+
+        The result is the end that was taken, or the refusal of the last.
+        """
+        self._calls.put(lambda: reported(self._end(ends)))
 
     def _work(self) -> None:
         try:
@@ -110,52 +117,53 @@ class Reporter:
         except BaseException as problem:  # noqa: BLE001 - the main thread must not wait for a report that never comes
             self._broke(problem)
 
-    def _start(self) -> Ours | NotOurs | NoWord:
+    def _start(self) -> StartAnswer:
         payload = {"worker_id": self._worker_id, "lease_s": self._lease_s}
         sent_at = boottime()
         try:
             run = self._client.add_event(self._run_id, EventType.STARTED, None, payload, attempt=self._attempt)
         except ApiError as refusal:
             is_final = isinstance(refusal, BadRequest | NotFound | Conflict) and not isinstance(refusal, RunBusy)
-            return NotOurs(str(refusal)) if is_final else NoWord(str(refusal))
+            return StartRefused(str(refusal)) if is_final else StartUnknown(str(refusal))
         except GyozaError as problem:
-            return NoWord(str(problem))
+            return StartUnknown(str(problem))
         owner = run.execution_summary.worker_id
         if (run.state, run.current_attempt, owner) != (State.RUNNING, self._attempt, self._worker_id):
-            return NotOurs(f"the run is {run.state}, attempt {run.current_attempt}, of the worker {owner!r}")
+            return StartRefused(f"the run is {run.state}, attempt {run.current_attempt}, of the worker {owner!r}")
         lease_s = run.lease_s or self._lease_s
         if boottime() - sent_at < lease_s / 3:
-            return Ours(run, sent_at, lease_s)
+            return Started(run, sent_at, lease_s)
         return self._renew(run)
 
-    def _renew(self, run: Run) -> Ours | NotOurs | NoWord:
-        """The command does not begin on what is left of an old lease."""
+    def _renew(self, run: Run) -> StartAnswer:
+        """Renews an old lease: the command does not begin on the rest of it."""
         sent_at = boottime()
         try:
-            heartbeat = self._hurried.heartbeat(self._run_id, self._attempt, self._worker_id)
+            heartbeat = self._for_beats.heartbeat(self._run_id, self._attempt, self._worker_id)
         except LEASE_IS_OVER as refusal:
-            return NotOurs(str(refusal))
+            return StartRefused(str(refusal))
         except GyozaError as problem:
-            return NoWord(str(problem))
-        return Ours(run, sent_at, heartbeat.lease_s)
+            return StartUnknown(str(problem))
+        return Started(run, sent_at, heartbeat.lease_s)
 
-    def _progress(self, percent: int) -> RunMinimal | None:
+    def _progress(self, percent: int, not_before: float) -> RunMinimal | None:
+        time.sleep(max(not_before - boottime(), 0.0))
         try:
-            return self._hurried.report_event(self._run_id, EventType.PROGRESS, percent, attempt=self._attempt)
+            return self._for_progress.report_event(self._run_id, EventType.PROGRESS, percent, attempt=self._attempt)
         except GyozaError:
             return None
 
-    def _end(self, ways: Sequence[Way]) -> End | ApiError:
-        [first, *others] = ways
-        answer = self._send_until_answered(first(""))
-        for way in others:
+    def _end(self, ends: Sequence[MakeEnd]) -> End | ApiError:
+        [make_first, *others] = ends
+        answer = self._send_until_answered(make_first(""))
+        for make_next in others:
             if isinstance(answer, (End, *_OVER)):
                 break
-            answer = self._send_until_answered(way(str(answer)))
+            answer = self._send_until_answered(make_next(str(answer)))
         return answer
 
     def _send_until_answered(self, end: End) -> End | ApiError:
-        """The end, or the refusal that no repeat changes."""
+        """Returns the end, or the refusal that no repeat changes."""
         key, pause = str(uuid4()), _FIRST_PAUSE_S
         while True:
             try:

@@ -8,12 +8,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from gyoza_client._configuration import Address
@@ -24,16 +22,17 @@ from gyoza_client._exec.documents import BadOutputs, Documents
 from gyoza_client._exec.ending import (
     End,
     Ended,
-    cancelled,
+    MakeEnd,
     cancelled_before_the_command,
-    completed,
-    failed,
+    ends_to_try,
     failed_before_the_command,
 )
-from gyoza_client._exec.guard import CATCHABLE, Command, Guard, fork_guard, read_message
-from gyoza_client._exec.output import Newest, Pump, Tail
-from gyoza_client._exec.reporting import NotOurs, NoWord, Ours, Reporter, Way
-from gyoza_client._exec.speaking import say
+from gyoza_client._exec.guard import CATCHABLE, LONGEST_WAIT_S, Command, Guard, fork_guard, read_message
+from gyoza_client._exec.inbox import Inbox
+from gyoza_client._exec.output import Pump, Tail
+from gyoza_client._exec.progress import ProgressReports
+from gyoza_client._exec.reporting import Reporter, StartAnswer, Started, StartRefused, StartUnknown
+from gyoza_client._exec.stderr import say
 from gyoza_client._lease.beats import Beat, Beats
 from gyoza_client._lease.boottime import boottime
 from gyoza_client._models import RunMinimal
@@ -48,23 +47,19 @@ LOST: Final = 137
 FENCE: Final = 0.8
 """The part of the lease after which the command is killed if no heartbeat was acknowledged."""
 
-_SLICE_S: Final = 1.0
-"""The clock of a wait may stand still while the machine sleeps: the wrapper looks at its instants this often."""
-
-_KILLING_SLICE_S: Final = 0.01
+_KILLING_PAUSE_S: Final = 0.01
 _PROMPT_ROUNDS: Final = 200
-"""How often processes are looked for and killed in short slices. What is left then is in uninterruptible sleep."""
+"""The rounds of killing with short pauses between them. Processes that outlive them are in uninterruptible sleep."""
 
 _DRAIN_S: Final = 10.0
-"""How long a reader of our output that does not read may hold up the end."""
+"""The longest time that a reader of our output that does not read holds up the end."""
 
 _LOST_S: Final = 10.0
-"""How long processes that do not die are waited for once the lease is lost."""
+"""The longest wait for processes that do not die, once the lease is lost."""
 
 _ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 """The signals that end a run before its command begins. A command that runs decides by itself, but for SIGTERM."""
 
-_PROGRESS_EACH_S: Final = 1.0
 _CANCEL_MARGIN_S: Final = 2.0
 """The time before a cancel's end that is left for the report."""
 
@@ -74,7 +69,7 @@ class Settings:
     words: list[str]
     """The command and its arguments."""
     environ: Mapping[str, str]
-    """Of the command, but for what the run adds."""
+    """The command's environment, without the variables of the run."""
     run_id: str
     attempt: int
     worker_id: str
@@ -111,7 +106,7 @@ class _Wrapper:
         self._settings = settings
         self._guard = guard
         self._output = output
-        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._inbox = Inbox()
         address = settings.address
         self._client = GyozaClient(address.url, address.api_key)
         self._reporter = Reporter(
@@ -120,10 +115,10 @@ class _Wrapper:
             settings.attempt,
             settings.worker_id,
             settings.lease_s,
-            broke=self._posting(self._broke),
+            broke=self._inbox.posting(self._broke),
         )
         self._tail = Tail()
-        self._progress = Newest()
+        self._progress = ProgressReports(self._send_progress)
         self._phase = _Phase.STARTING
         self._exit_code: int | None = None
         self._documents: Documents | None = None
@@ -131,14 +126,15 @@ class _Wrapper:
         """By `boottime`: the guard's deadline is earlier."""
 
         self._command: int | None = None
-        """The process that was begun."""
+        """The number of the process that was begun."""
         self._code_without_a_command = 1
         self._status: int | None = None
         self._all_dead = False
-        self._guard_ended_at_all = False
+        self._guard_is_gone = False
         self._guard_was_stopped = False
         self._guard_told_the_end = False
         self._guard_died = False
+        """Whether somebody else killed the guard while the command ran."""
         self._killing = False
         self._killing_rounds = 0
         self._streams = len(output)
@@ -149,18 +145,13 @@ class _Wrapper:
         self._asked_to_cancel = False
         self._kill_at: float | None = None
 
-        self._reported_percent: int | None = None
-        self._progress_at = 0.0
-        self._progress_is_under_way = False
-
     def run(self) -> int:
         self._in_thread("signals", self._wait_for_signals)
         self._in_thread("guard", self._listen_to_the_guard)
-        self._reporter.start(self._posting(self._started))
+        self._reporter.start(self._inbox.posting(self._started))
         try:
             while self._exit_code is None:
-                with suppress(Empty):
-                    self._inbox.get(timeout=self._pause_s())()
+                self._inbox.act(self._pause_s())
                 if self._exit_code is None:
                     self._look_at_the_clock()
         finally:
@@ -173,43 +164,36 @@ class _Wrapper:
     def _in_thread(self, name: str, work: Callable[[], None]) -> None:
         threading.Thread(target=work, name=name, daemon=True).start()
 
-    def _post(self, act: Callable[[], None]) -> None:
-        self._inbox.put(act)
-
-    def _posting(self, act: Callable[[Any], None]) -> Callable[[Any], None]:
-        """A function for another thread that lets the main thread act."""
-        return lambda value: self._post(partial(act, value))
-
     def _wait_for_signals(self) -> None:
         while True:
-            self._post(partial(self._signalled, signal.sigwait(CATCHABLE)))
+            self._inbox.post(self._signalled, signal.sigwait(CATCHABLE))
 
     def _listen_to_the_guard(self) -> None:
         while (message := read_message(self._guard.link)) is not None:
-            self._post(partial(self._guard_said, message))
-        self._post(self._guard_ended)
+            self._inbox.post(self._guard_said, message)
+        self._inbox.post(self._guard_ended)
 
     def _renewed(self, beat: Beat) -> None:
         """Moves the deadline at once, whatever the main thread does."""
         self._hold(beat.sent_at, beat.lease_s)
         if beat.cancel_by is not None:
-            self._post(partial(self._asked, beat.cancel_by))
+            self._inbox.post(self._asked, beat.cancel_by)
 
     def _progressed(self, percent: int) -> None:
         if self._progress.put(percent):
-            self._post(lambda: None)
+            self._inbox.wake()
 
     # The beginning
 
-    def _started(self, answer: Ours | NotOurs | NoWord) -> None:
+    def _started(self, answer: StartAnswer) -> None:
         match answer:
-            case NotOurs(why):
+            case StartRefused(why):
                 say(f"the run is not ours to begin: {why}")
                 self._exit_code = 0
-            case NoWord(why):
+            case StartUnknown(why):
                 say(f"the run could not be begun: {why}")
                 self._exit_code = UNKNOWN
-            case Ours(run, sent_at, lease_s):
+            case Started(run, sent_at, lease_s):
                 self._hold(sent_at, lease_s)
                 Beats(
                     self._client,
@@ -218,15 +202,15 @@ class _Wrapper:
                     self._settings.worker_id,
                     lease_s,
                     renewed=self._renewed,
-                    refused=self._posting(self._refused),
+                    refused=self._inbox.posting(self._refused),
                 ).start()
                 if run.cancel_by is not None:
                     self._code_without_a_command = 0
-                    self._report([lambda _why: cancelled_before_the_command()])
+                    self._report([lambda _refusal: cancelled_before_the_command()])
                 elif self._told_to_stop:
                     self._code_without_a_command = 128 + signal.SIGTERM
                     self._report_failure("The command did not begin: it was told to stop", interrupted=True)
-                elif self._guard_ended_at_all:
+                elif self._guard_is_gone:
                     self._report_failure("The command did not begin: its guard died")
                 else:
                     self._begin(run.image, run.inputs)
@@ -238,7 +222,7 @@ class _Wrapper:
             self._report_failure(f"The command did not begin: its inputs cannot be written: {problem}")
             return
         for source, target in zip(self._output, (1, 2), strict=True):
-            Pump(source, target, self._tail, self._progressed, partial(self._post, self._stream_ended)).start()
+            Pump(source, target, self._tail, self._progressed, partial(self._inbox.post, self._stream_ended)).start()
         self._phase = _Phase.RUNNING
         self._guard.begin(
             {
@@ -252,7 +236,7 @@ class _Wrapper:
             str(documents.folder),
         )
 
-    # What happens meanwhile
+    # Messages of the other threads
 
     def _signalled(self, signum: int) -> None:
         if signum == signal.SIGCHLD:
@@ -290,7 +274,7 @@ class _Wrapper:
                 self._all_dead = True
 
     def _guard_ended(self) -> None:
-        self._guard_ended_at_all = True
+        self._guard_is_gone = True
         if self._all_dead or self._phase not in (_Phase.RUNNING, _Phase.CLEARING):
             return
         # Its children are ours once it is a zombie, which the loop over our children waits for.
@@ -316,7 +300,7 @@ class _Wrapper:
         self._streams -= 1
 
     def _progress_sent(self, answer: RunMinimal | None) -> None:
-        self._progress_is_under_way = False
+        self._progress.answered()
         if answer is not None and answer.cancel_by is not None:
             self._asked(answer.cancel_by)
 
@@ -335,16 +319,16 @@ class _Wrapper:
 
     def _pause_s(self) -> float:
         if self._killing and not self._all_dead:
-            return _KILLING_SLICE_S if self._killing_rounds < _PROMPT_ROUNDS else _SLICE_S
+            return _KILLING_PAUSE_S if self._killing_rounds < _PROMPT_ROUNDS else LONGEST_WAIT_S
         now = boottime()
         is_reporting = self._phase is _Phase.REPORTING
-        instants = [self._lease_end if is_reporting else self._guard.deadline.get(), now + _SLICE_S]
+        instants = [self._lease_end if is_reporting else self._guard.deadline.get(), now + LONGEST_WAIT_S]
         if self._kill_at is not None:
             instants.append(self._kill_at)
         if self._phase is _Phase.CLEARING and self._all_dead:
             instants.append(self._drained_by)
-        if self._phase is _Phase.RUNNING and self._progress.is_waiting and not self._progress_is_under_way:
-            instants.append(self._progress_at)
+        if self._phase is _Phase.RUNNING:
+            instants.append(self._progress.due_at)
         return max(min(instants) - now, 0.001)
 
     def _look_at_the_clock(self) -> None:
@@ -364,7 +348,7 @@ class _Wrapper:
             case _Phase.RUNNING if self._all_dead:
                 self._clear()
             case _Phase.RUNNING:
-                self._report_progress(now)
+                self._progress.report_if_due(now)
             case _Phase.CLEARING if self._all_dead:
                 self._drain(now)
             case _Phase.REPORTING if now >= self._lease_end:
@@ -383,15 +367,8 @@ class _Wrapper:
         else:
             self._kill()
 
-    def _report_progress(self, now: float) -> None:
-        if self._progress_is_under_way or now < self._progress_at:
-            return
-        percent = self._progress.take()
-        if percent is None or percent == self._reported_percent:
-            return
-        self._reported_percent, self._progress_at = percent, now + _PROGRESS_EACH_S
-        self._progress_is_under_way = True
-        self._reporter.progress(percent, self._posting(self._progress_sent))
+    def _send_progress(self, percent: int, not_before: float) -> None:
+        self._reporter.progress(percent, not_before, self._inbox.posting(self._progress_sent))
 
     # The end
 
@@ -400,7 +377,7 @@ class _Wrapper:
         self._kill_at = at if self._kill_at is None else min(self._kill_at, at)
 
     def _kill(self) -> None:
-        """Kills the guard, and thereby makes its children ours; the main loop goes on until none is left."""
+        """Lets the main loop kill the guard, which makes its children ours, and then them, until none is left."""
         self._killing = True
 
     def _lose(self, why: str) -> None:
@@ -415,45 +392,40 @@ class _Wrapper:
         self._drained_by = 0.0
 
     def _drain(self, now: float) -> None:
-        """Reports the end when all output is passed on, or when its reader has had its time."""
+        """Reports the end when all output is passed on, or when its reader has had its time.
+
+        The newest progress goes before it.
+        """
         if self._drained_by == 0.0:
             self._drained_by = now + _DRAIN_S
         if self._streams == 0 or now >= self._drained_by:
             if self._streams:
                 say("the end of the output is not read; the run ends without it")
-            self._report(self._ways_to_end())
+            self._progress.flush(now)
+            self._report(self._ends())
 
-    def _ways_to_end(self) -> list[Way]:
+    def _ends(self) -> list[MakeEnd]:
         ended = Ended(
             self._status,
             told_to_stop=self._told_to_stop,
             asked_to_cancel=self._asked_to_cancel,
             guard_died=self._guard_died,
         )
-        output = self._tail.get()
-        if ended.asked_to_cancel and not ended.succeeded:
-            return [lambda _why: cancelled(ended)]
-        if not ended.succeeded or self._documents is None:
-            return [lambda _why: failed(ended, output), lambda _why: failed(ended, b"")]
-        try:
-            outputs = self._documents.read_outputs()
-        except BadOutputs as problem:
-            text = f"The command ended with exit code 0, but its outputs file {problem}"
-            return [lambda _why: failed(ended, output, text), lambda _why: failed(ended, b"", text)]
-        text = "The command ended with exit code 0, but the API refused its outputs"
-        return [
-            lambda _why: completed(outputs),
-            lambda why: failed(ended, output, f"{text}: {why}"),
-            lambda _why: failed(ended, b"", text),
-        ]
+        outputs: Mapping[str, Any] | BadOutputs = {}
+        if ended.succeeded and self._documents is not None:
+            try:
+                outputs = self._documents.read_outputs()
+            except BadOutputs as problem:
+                outputs = problem
+        return ends_to_try(ended, self._tail.get(), outputs)
 
     def _report_failure(self, problem: str, *, interrupted: bool = False) -> None:
-        self._report([lambda _why: failed_before_the_command(problem, interrupted=interrupted)])
+        self._report([lambda _refusal: failed_before_the_command(problem, interrupted=interrupted)])
 
-    def _report(self, ways: Sequence[Way]) -> None:
+    def _report(self, ends: Sequence[MakeEnd]) -> None:
         self._phase = _Phase.REPORTING
         self._kill_at = None
-        self._reporter.end(ways, self._posting(self._was_reported))
+        self._reporter.end(ends, self._inbox.posting(self._was_reported))
 
     def _was_reported(self, answer: End | ApiError) -> None:
         if isinstance(answer, ApiError):
@@ -465,7 +437,7 @@ class _Wrapper:
 
 
 def _open_standard_files() -> None:
-    """No other file may get the numbers of the standard ones."""
+    """Opens the standard files that are closed, so that no other file gets their numbers."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
