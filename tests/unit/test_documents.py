@@ -31,7 +31,7 @@ SUFFIXES = "py|md|yaml|toml|json|txt|svg|ts"
 _PATH = re.compile(rf"(?<![\w/.~<>{{}}$*@:%-])((?:[\w.-]+/)*[\w-][\w.-]*\.(?:{SUFFIXES}))(?![\w/*<{{(]|\.\w)")
 _FOLDER = re.compile(r"(?<![\w/.~<>{}$*@:%-])((?:[\w.-]+/)+[\w.-]*\w|(?:[\w.-]+/)+)(?![\w/*<{(])")
 _ADR = re.compile(r"\bADRs? (\d+)")
-_LINK = re.compile(r"\]\(([^)#:\s]+)\)")
+_LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)")
 _TARGET = re.compile(r"`make\s+((?:[A-Z_]+=\S+\s+)*)([a-z][a-z-]*)|^(?:    |\t)make ([a-z][a-z-]*)", re.MULTILINE)
 _FENCED_TARGET = re.compile(r"^make ([a-z][a-z-]*)", re.MULTILINE)
 _CODE = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -157,7 +157,14 @@ def test_a_target_that_does_not_exist_is_noticed(text: str, missing: set[str]) -
 
 
 @pytest.mark.parametrize(
-    ("link", "missing"), [("push.md", set()), ("../README.md", set()), ("README.md", {"README.md"})]
+    ("link", "missing"),
+    [
+        ("push.md", set()),
+        ("../README.md", set()),
+        ("README.md", {"README.md"}),
+        ("../README.md#next-steps", set()),
+        ("README.md#next-steps", {"README.md"}),
+    ],
 )
 def test_a_link_is_followed_from_the_folder_of_its_document(link: str, missing: set[str]) -> None:
     assert missing_links(f"see [there]({link})", ROOT / "docs") == missing

@@ -40,6 +40,7 @@ class ScriptedServer:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
+        self.connections = 0
         self._lock = threading.Lock()
         self._script: Script = lambda _asked: Reply(500, {"detail": "unscripted", "code": "internal_error"})
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -58,6 +59,10 @@ class ScriptedServer:
         with self._lock:
             self.asked.append(asked)
             return self._script(asked)
+
+    def connected(self) -> None:
+        with self._lock:
+            self.connections += 1
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -89,6 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
+        cast(_Server, self.server).owner.connected()
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
 
     def _serve(self) -> None:

@@ -5,6 +5,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, assert_type
 from uuid import UUID
@@ -109,27 +112,107 @@ def test_a_server_that_says_nothing_is_left_after_the_timeout(make_client: MakeC
             client.get_run(RUN_ID)
 
 
-def test_a_server_that_drips_is_left_after_the_timeout(make_client: MakeClient) -> None:
-    stop = threading.Event()
+HEADERS_BEGIN = b"HTTP/1.1 200 OK\r\nX-Drip: "
 
-    def drip(listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        with connection:
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-            while not stop.wait(0.02):
-                try:
-                    connection.sendall(b" ")
-                except OSError:
-                    return
 
+@contextmanager
+def dripping(start: bytes) -> Iterator[str]:
+    """The URL of a server that answers its first connection with these bytes, and then a byte each 20 ms for 2 s."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=drip, args=(listening,))
-        thread.start()
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with pytest.raises(NoAnswer, match=r"took longer than 0\.2 s"):
-            make_client(url, "key", timeout=0.2, max_retries=0).get_run(RUN_ID)
+
+        def drip(stop: threading.Event) -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):
+                connection.sendall(start)
+                for drop in HEADERS_BEGIN + b"a" * 70 if not start else b"a" * 100:
+                    if stop.wait(0.02):
+                        return
+                    connection.sendall(bytes([drop]))
+
+        with in_thread(drip):
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@contextmanager
+def in_thread(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Runs a function until the block ends, which sets the event."""
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
         stop.set()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"", HEADERS_BEGIN, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"],
+    ids=["at-once", "in-the-headers", "in-the-body"],
+)
+def test_a_server_that_drips_is_left_after_the_timeout(make_client: MakeClient, start: bytes) -> None:
+    with dripping(start) as url:
+        begun = time.monotonic()
+        with pytest.raises(NoAnswer, match=r"took longer than 0\.2 s"):
+            make_client(url, "key", timeout=0.2, max_retries=0).get_run(RUN_ID)
+        assert time.monotonic() - begun < 1
+
+
+def test_a_proxy_that_drips_is_left_after_the_timeout(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    with dripping(HEADERS_BEGIN) as url:
+        monkeypatch.setenv("http_proxy", url)
+        begun = time.monotonic()
+        with pytest.raises(NoAnswer, match=r"took longer than 0\.2 s"):
+            make_client("http://api.invalid", "key", timeout=0.2, max_retries=0).get_run(RUN_ID)
+        assert time.monotonic() - begun < 1
+
+
+def test_a_server_that_takes_a_request_slowly_is_left_after_the_timeout(make_client: MakeClient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def sip(stop: threading.Event) -> None:
+            connection, _ = listening.accept()
+            with connection:
+                while not stop.wait(0.02):
+                    connection.recv(100_000)
+
+        with in_thread(sip):
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            begun = time.monotonic()
+            with pytest.raises(NoAnswer, match=r"took longer than 0\.3 s"):
+                make_client(url, "key", timeout=0.3, max_retries=0).create_run("busybox:1", {"text": "a" * 20_000_000})
+            assert time.monotonic() - begun < 1.5
+
+
+def test_an_address_of_the_host_that_says_nothing_does_not_take_the_time_of_the_next(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gyoza_client._deadlines._SHORTEST_CONNECT_S", 0.1)
+    server.replies(Reply(200, run_json()))
+    port = int(server.url.rpartition(":")[2].partition("/")[0])
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.2", port), backlog=0))
+        for _ in range(4):  # They fill its queue.
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(silent.getsockname())
+        monkeypatch.setattr("gyoza_client._deadlines._addresses", lambda *_: ["127.0.0.3", "127.0.0.2", "127.0.0.1"])
+        client = stack.enter_context(GyozaClient(server.url, "key", timeout=1, max_retries=0))
+        begun = time.monotonic()
+        assert client.get_run(RUN_ID).id == RUN_ID
+        assert 0.2 < time.monotonic() - begun < 1
+
+
+def test_the_time_of_a_request_begins_anew_on_a_connection_that_is_kept(
+    make_client: MakeClient, server: ScriptedServer
+) -> None:
+    server.replies(Reply(200, run_json()))
+    client = make_client(server.url, "key", timeout=0.3, max_retries=0)
+    client.get_run(RUN_ID)
+    time.sleep(0.4)
+    assert client.get_run(RUN_ID).id == RUN_ID
+    assert server.connections == 1
 
 
 def test_an_html_page_is_an_unexpected_answer(client: Any, server: ScriptedServer) -> None:

@@ -153,24 +153,36 @@ class TestProcess:
 
 class TestImports:
     def test_exec_and_worker_run_before_the_extra_is_imported(self, tmp_path: Path) -> None:
-        (tmp_path / "plain.py").write_text(
-            "import os\ndef main(argv):\n    print(argv, os.environ.get('GYOZA_PROFILE'))\n    return 7"
-        )
+        (tmp_path / "stub.py").write_text("def main(argv):\n    print(*argv)\n    return 7")
         program = (
             "import json, sys; from gyoza_client._cli import main as m;"
-            " m.PLAIN_COMMANDS.update(exec='plain', worker='plain'); code = m.main(sys.argv[1:]);"
+            " m.BASE_COMMANDS.update(exec='stub', worker='stub'); code = m.main(sys.argv[1:]);"
             " print(json.dumps([code, list(sys.modules)]), file=sys.stderr)"
         )
-        for words, printed in {
-            ("exec", "--", "cmd", "--json", "--profile", "x"): "['--', 'cmd', '--json', '--profile', 'x'] None",
-            ("--profile", "lab", "worker", "--queue", "q"): "['--queue', 'q'] lab",
-            ("--profile=lab", "worker", "--help"): "['--help'] lab",
+        for words, passed_on in {
+            "exec -- cmd --json --profile x": "-- cmd --json --profile x",
+            "--profile lab exec -- cmd": "--profile lab -- cmd",
+            "--json --profile=lab worker --queue q": "--json --profile=lab --queue q",
+            "worker --json": "--json",
         }.items():
-            process = start(*words, program=("-c", program), environ={"PYTHONPATH": f"{SOURCES}:{tmp_path}"})
+            process = start(*words.split(), program=("-c", program), environ={"PYTHONPATH": f"{SOURCES}:{tmp_path}"})
             result = finish(process)
             code, modules = json.loads(result.err)
-            assert (code, result.out.strip()) == (7, printed)
+            assert (code, result.out.strip()) == (7, passed_on)
             assert not set(EXTRA) & set(modules)
+
+    def test_options_that_only_the_app_understands_reach_worker_too(
+        self, gyoza: Commands, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given: list[list[str]] = []
+
+        def run(words: list[str]) -> int:
+            given.append(words)
+            return 0
+
+        monkeypatch.setattr("gyoza_client._worker.command_line.main", run)
+        assert gyoza("--json=true", "--profile", "lab", "worker", "--queue", "q").code == 0
+        assert given == [["--json", "--profile", "lab", "--queue", "q"]]
 
     def test_off_a_terminal_a_list_does_not_import_rich(self, server: ScriptedServer) -> None:
         server.replies(Reply(200, list_json(summary_json())))

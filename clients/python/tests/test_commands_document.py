@@ -1,22 +1,24 @@
 """Plays the commands of docs/commands.md against the handlers, and compares what they print.
 
-With `UPDATE_COMMANDS=1` in the environment the test writes into the document what they print.
+The address of a stack on AWS is made up. With `UPDATE_COMMANDS=1` in the environment the test writes what they print
+into the document.
 """
 
 import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from clients.python.tests.asking import ask, event
-from clients.python.tests.command_line import KEY
+from clients.python.tests.asking import Step, ask, event
+from clients.python.tests.command_line import KEY, SOURCES
 from clients.python.tests.scripted_server import Asked, Reply, ScriptedServer
 from gyoza_client._cli.main import main
 from testing.gateway import Gateway
@@ -26,10 +28,15 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs/commands.md"
 _BLOCK = re.compile(r"^```console\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 _JSON = re.compile(r"^```json\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HOME = "/home/me"
+"""The folder of the session, as the document has it."""
+_PROCESS = re.compile(r"gyoza (?:worker|exec) ")
+"""Commands that start processes and catch signals, so that each runs in a process of its own."""
 _CHANGING = (
-    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "<instant>"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,6}Z"), "<instant>"),
     (re.compile(r"\b\d+\.\d s\b"), "<time>"),
     (re.compile(r" +(?=<time>)"), " "),
+    (re.compile(r'"worker_id":"[^"]+"'), '"worker_id":"<worker>"'),
 )
 """Whatever differs from one session to the next, apart from ids."""
 
@@ -48,44 +55,81 @@ def session(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gyoza_client._cli.stack.address_of_stack", lambda *_: ("https://host.example/live", KEY))
+    monkeypatch.setenv("PYTHONPATH", str(SOURCES))
+    program = tmp_path / "bin/gyoza"
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m gyoza_client "$@"\n')
     (tmp_path / "resize.json").write_text(_JSON.findall(DOCUMENT.read_text())[0])
     server.answers_with(with_trainer(api))
     last = 0
 
     def run(line: str) -> str:
         nonlocal last
-        program, *words = (word.replace("~/", f"{tmp_path}/") for word in shlex.split(line))
-        if program == "echo":
+        if line == "echo $?":
             return f"{last}\n"
-        printed = StringIO()
-        with redirect_stdout(printed), redirect_stderr(printed):
-            last = main(words)
-        assert KEY not in printed.getvalue()
-        return printed.getvalue()
+        last, printed = run_by_shell(line) if _PROCESS.search(line) else run_here(line.replace("~/", f"{tmp_path}/"))
+        assert KEY not in printed
+        return printed.replace(str(tmp_path), _HOME)
 
     return run
 
 
+def run_here(line: str) -> tuple[int, str]:
+    program, *words = shlex.split(line)
+    assert program == "gyoza", line
+    printed = StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        code = main(words)
+    return code, printed.getvalue()
+
+
+def run_by_shell(line: str) -> tuple[int, str]:
+    done = subprocess.run(
+        ["/bin/sh", "-c", line],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
 def with_trainer(api: Gateway) -> Callable[[Asked], Reply]:
-    """The handlers, with a worker that does one step of a run of example/train:2 whenever its events are read."""
+    """The handlers, with a worker of the runs of example/train:2: it does a step whenever the events of one are read.
+
+    The first run fails once and then completes. The second is cancelled, and completes when it is retried.
+    """
     error = "Traceback (most recent call last):\n  ...\nCUDAError: out of memory"
-    steps: list[Any] = [
-        lambda run_id: api.start(run_id, "gpu-box-3"),
-        event(api, "INFO", "reading imagenet-mini"),
-        event(api, "FAILED", error_message=error),
-        lambda run_id: api.start(run_id, "gpu-box-7"),
-        event(api, "PROGRESS", 62),
-        event(api, "INFO", "epoch 24 of 40, loss 0.183"),
-        event(api, "COMPLETED", outputs={"checkpoint": "s3://models/train-41.pt", "loss": 0.127}),
+    outputs = {"checkpoint": "s3://models/train-41.pt", "loss": 0.127}
+
+    def start(worker_id: str) -> Step:
+        return lambda run_id: api.start(run_id, worker_id)
+
+    lives = [
+        [
+            start("gpu-box-3"),
+            event(api, "INFO", "reading imagenet-mini"),
+            event(api, "FAILED", error_message=error),
+            start("gpu-box-7"),
+            event(api, "PROGRESS", 62),
+            event(api, "INFO", "epoch 24 of 40, loss 0.183"),
+            event(api, "COMPLETED", outputs=outputs),
+        ],
+        [start("gpu-box-3"), event(api, "CANCELLED"), start("gpu-box-7"), event(api, "COMPLETED", outputs=outputs)],
     ]
+    steps: dict[str, list[Step]] = {}
 
     def answer(asked: Asked) -> Reply:
-        if (
-            steps
-            and asked.path.endswith("/events")
-            and api.get(asked.path[: -len("/events")]).json["image"] == "example/train:2"
-        ):
-            steps.pop(0)(asked.path.split("/")[2])
+        if asked.method == "GET" and asked.path.endswith("/events"):
+            run_id = asked.path.split("/")[2]
+            if api.get(f"/runs/{run_id}").json["image"] == "example/train:2":
+                left = steps[run_id] if run_id in steps else steps.setdefault(run_id, lives.pop(0))
+                if left:
+                    left.pop(0)(run_id)
         return ask(api, asked)
 
     return answer

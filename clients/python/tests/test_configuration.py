@@ -1,14 +1,16 @@
 """Tests where the address and the key come from."""
 
 import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from gyoza_client import ConfigurationError
 from gyoza_client._configuration import Address, find_address
-
-LOCAL = "http://127.0.0.1:4566/_aws/execute-api/abc/live"
 
 
 @pytest.fixture
@@ -27,18 +29,30 @@ def write_profiles(home: Path, text: str, mode: int = 0o600) -> None:
     file.chmod(mode)
 
 
-def write_stack(folder: Path, port: int, url: str = LOCAL) -> None:
+def write_stack(folder: Path, port: int, url: str) -> None:
     file = folder / f".local/stacks/{port}/endpoint.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"url": url, "api_key": f"key-{port}", "region": "us-east-1"}))
 
 
+@pytest.fixture
+def stack() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+@pytest.fixture
+def local(stack: socket.socket) -> str:
+    """The URL of a local stack that runs."""
+    return f"http://127.0.0.1:{stack.getsockname()[1]}/_aws/execute-api/abc/live"
+
+
 DEFAULT = '[default]\nurl = "https://default/live"\napi_key = "d"\n[lab]\nurl = "https://lab/live/"\napi_key = "l"\n'
 
 
-def test_sources_are_asked_in_their_order(home: Path, tmp_path: Path) -> None:
+def test_sources_are_asked_in_their_order(home: Path, tmp_path: Path, local: str) -> None:
     write_profiles(home, DEFAULT)
-    write_stack(tmp_path, 4566)
+    write_stack(tmp_path, 4566, local)
     everything = environment(home, GYOZA_URL="https://env/live", GYOZA_API_KEY="e", GYOZA_PROFILE="lab")
     without_url = {name: value for name, value in everything.items() if name not in ("GYOZA_URL", "GYOZA_API_KEY")}
     found = [
@@ -54,7 +68,7 @@ def test_sources_are_asked_in_their_order(home: Path, tmp_path: Path) -> None:
         ("https://env/live", "e"),
         ("https://lab/live", "l"),
         ("https://lab/live", "l"),
-        (LOCAL, "key-4566"),
+        (local, "key-4566"),
         ("https://default/live", "d"),
     ]
     assert [address.is_loopback for address in found] == [False, False, False, False, True, False]
@@ -78,10 +92,10 @@ def test_the_other_name_of_the_url_is_taken(home: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_source_that_is_given_by_half_is_an_error_that_names_it(
-    home: Path, tmp_path: Path, variables: dict[str, str], text: str
+    home: Path, tmp_path: Path, local: str, variables: dict[str, str], text: str
 ) -> None:
     write_profiles(home, DEFAULT + '[half]\nurl = "https://half"\n[empty]\n')
-    write_stack(tmp_path, 4566)
+    write_stack(tmp_path, 4566, local)
     with pytest.raises(ConfigurationError, match=text):
         find_address(environ=environment(home, **variables), folder=tmp_path)
 
@@ -99,12 +113,34 @@ def test_a_file_of_profiles_that_others_may_read_is_refused(home: Path, tmp_path
         find_address(environ=environment(home), folder=tmp_path)
 
 
-def test_of_several_local_stacks_the_port_chooses(home: Path, tmp_path: Path) -> None:
-    write_stack(tmp_path, 4566)
-    write_stack(tmp_path, 4600)
+def test_of_several_local_stacks_the_port_chooses(home: Path, tmp_path: Path, local: str) -> None:
+    write_stack(tmp_path, 4566, local)
+    write_stack(tmp_path, 4600, local)
     assert find_address(environ=environment(home, PORT="4600"), folder=tmp_path).api_key == "key-4600"
     with pytest.raises(ConfigurationError, match="Choose one: PORT=4566 or PORT=4600"):
         find_address(environ=environment(home), folder=tmp_path)
+
+
+def test_a_stack_that_was_killed_and_left_its_file_is_passed_over(home: Path, tmp_path: Path, local: str) -> None:
+    write_profiles(home, DEFAULT)
+    with socket.create_server(("127.0.0.1", 0)) as ended:
+        write_stack(tmp_path, 4566, f"http://127.0.0.1:{ended.getsockname()[1]}/live")
+    assert find_address(environ=environment(home), folder=tmp_path).url == "https://default/live"
+    write_stack(tmp_path, 4600, local)
+    assert find_address(environ=environment(home), folder=tmp_path).api_key == "key-4600"
+
+
+def test_a_stack_that_is_too_busy_to_take_a_connection_runs(home: Path, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        busy = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # They fill its queue.
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(busy.getsockname())
+        write_stack(tmp_path, 4566, f"http://127.0.0.1:{busy.getsockname()[1]}/live")
+        begun = time.monotonic()
+        assert find_address(environ=environment(home), folder=tmp_path).api_key == "key-4566"
+        assert time.monotonic() - begun < 1
 
 
 def test_a_local_stack_that_is_not_on_loopback_or_on_another_port_is_passed_over(home: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Holds the client to docs/openapi.yaml: operations, parameters, fields, enumerations, error codes and examples."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import fields
 from enum import StrEnum
 from inspect import signature
@@ -86,12 +87,35 @@ ARGUMENT_OF = {
 } | {f"created[{bound}]": f"created_{bound}" for bound in ("gte", "gt", "lte", "lt")}
 """The arguments whose names differ from those of the API's parameters."""
 
-SAID_BY_THE_METHOD = {"fields", "status", "Prefer"}
-"""``fields=summary`` is list_run_summaries and ``Prefer`` report_event; ``status`` is another name of ``state``."""
+NO_ARGUMENTS = {
+    "fields": "it changes the type of the rows, so list_run_summaries sends it",
+    "Prefer": "it changes the type of the answer, so report_event sends it; no other answer is needed short",
+    "status": "another name of state",
+}
+"""The parameters that are no argument of any method, with the reason."""
+
+LEFT_OUT = {"list_run_summaries": {"expand": "summaries have no events"}}
+"""The arguments of one method of an operation that another does not take, with the reason."""
+
+OF_THE_METHOD = {"claim_run": {"wait_s"}}
+"""The arguments that are sent nowhere: claim_run itself asks again for so long."""
+
+MODEL_OF_MEMBER: dict[str, type[Model]] = {
+    "capacity": models.Constraints,
+    "constraints": models.Constraints,
+    "event_delivery": models.EventDelivery,
+    "input_specs": models.InputSpec,
+    "retry_policy": models.RetryPolicy,
+}
+"""The models by the member of a request that has their fields. A request takes it as a mapping."""
+
+
+BY_EVENT_TYPE = {"payload"}
+"""The objects in requests without a model: their fields depend on the type of the event, and stay a mapping."""
 
 
 def properties(schema: dict[str, Any]) -> set[str]:
-    """The fields of an object, without those that a put only takes back from a read."""
+    """The fields of an object, without those of PassedOver: a put takes them back from a read and ignores them."""
     found = resolved(schema).get("properties", {})
     return {name for name, each in found.items() if each != {"$ref": "#/components/schemas/PassedOver"}}
 
@@ -114,13 +138,49 @@ def test_each_operation_has_its_methods_and_each_method_its_operation() -> None:
 
 @pytest.mark.parametrize("operation", operations(), ids=lambda operation: operation.name)
 def test_each_parameter_and_field_of_a_request_is_an_argument(operation: Operation) -> None:
-    parameters = {parameter["name"] for parameter in operation.parameters} - SAID_BY_THE_METHOD
-    named = {ARGUMENT_OF.get(name, name) for name in parameters} | body_fields(operation)
+    parameters = {each["name"] for each in operation.parameters} - set(NO_ARGUMENTS)
+    named = {ARGUMENT_OF.get(each, each) for each in parameters} | body_fields(operation)
     for name in METHODS[operation.name]:
-        extra = {"wait_s"} if name == "claim_run" else set()
-        summaries = {"expand"} if name == "list_run_summaries" else set()
-        arguments = set(signature(getattr(GyozaClient, name)).parameters) - {"self"} - extra
-        assert arguments == named - summaries
+        arguments = set(signature(getattr(GyozaClient, name)).parameters) - {"self"}
+        left_out, own = set(LEFT_OUT.get(name, {})), OF_THE_METHOD.get(name, set())
+        assert left_out <= named
+        assert arguments == named - left_out | own
+
+
+def test_a_parameter_that_the_method_sends_is_sent() -> None:
+    summaries = Play().operations.list_run_summaries().walk().send(None)
+    event = Play().operations.report_event(RUN_ID, "INFO", "hello").send(None)
+    assert isinstance(summaries, Send)
+    assert dict(summaries.query)["fields"] == "summary"
+    assert isinstance(event, Send)
+    assert event.headers["Prefer"] == "return=minimal"
+
+
+def members(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The members of a request that are objects with fields, or hold such objects by name; each with their schema."""
+    for alternative in resolved(schema).get("oneOf", [schema]):
+        for name, member in resolved(alternative).get("properties", {}).items():
+            for each in resolved(member).get("anyOf", [member]):
+                by_name = resolved(each).get("additionalProperties")
+                found = resolved(by_name if isinstance(by_name, dict) else each)
+                if "properties" in found:
+                    yield name, found
+
+
+def test_each_object_in_a_request_has_the_fields_of_its_model() -> None:
+    found = [member for each in operations() if each.body is not None for member in members(each.body["schema"])]
+    assert {name for name, _ in found} == set(MODEL_OF_MEMBER) | BY_EVENT_TYPE
+    for name, schema in found:
+        assert name in BY_EVENT_TYPE or properties(schema) == {each.name for each in fields(MODEL_OF_MEMBER[name])} - {
+            "raw"
+        }
+
+
+def test_each_method_that_takes_a_key_says_that_only_the_callers_survives_a_crash() -> None:
+    public = [getattr(GyozaClient, name) for name in dir(GyozaClient) if not name.startswith("_")]
+    keyed = [each for each in public if callable(each) and "idempotency_key" in signature(each).parameters]
+    assert len(keyed) == 10
+    assert [each.__name__ for each in keyed if "crash of this process" not in " ".join(each.__doc__.split())] == []
 
 
 @pytest.mark.parametrize("name", METHODS)

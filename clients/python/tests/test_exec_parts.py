@@ -14,6 +14,7 @@ from gyoza_client._exec.documents import MAX_FILE_BYTES, BadOutputs, Documents, 
 from gyoza_client._exec.ending import MAX_PAYLOAD_BYTES, End, Ended, cancelled, completed, ends_to_try, failed, readable
 from gyoza_client._exec.output import TAIL_BYTES, Tail
 from gyoza_client._exec.progress import ProgressLines, ProgressReports
+from gyoza_client._exec.wrapper import Settings
 from gyoza_client._models import EventType
 
 EXIT_3 = 3 << 8
@@ -326,13 +327,13 @@ def test_the_worker_is_the_slots_or_the_jobs_or_one_that_nobody_else_is() -> Non
         (["--", "true"], {"GYOZA_ATTEMPT": "0"}, "GYOZA_ATTEMPT"),
         (["--", "true"], {"GYOZA_ATTEMPT": "one"}, "GYOZA_ATTEMPT"),
         (["--", "true"], {"GYOZA_WORKER_ID": "x" * 129}, "GYOZA_WORKER_ID"),
-        (["--", "true"], {"GYOZA_API_KEY": ""}, "without the key"),
         ([], {}, "no command"),
         (["--"], {}, "no command"),
         (["--lease", "30"], {}, "no command"),
         *[(["--lease", text, "--", "true"], {}, "--lease") for text in ("14", "3601", "20.5", "-20", "", "x", "٢٠")],
         *[(["--grace", text, "--", "true"], {}, "--grace") for text in ("-1", "3601", "nan", "inf", "x")],
         (["--fast", "--", "true"], {}, "--fast"),
+        (["--json", "--", "true"], {}, "--json"),
     ],
 )
 def test_a_wrong_use_is_named_and_exits_with_2(
@@ -352,3 +353,45 @@ def test_a_wrong_use_is_named_and_exits_with_2(
         code = exited.code
     assert code == 2
     assert named in capfd.readouterr().err
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings of each execution that is to begin. None begins."""
+    begun: list[Settings] = []
+
+    def begin(settings: Settings) -> int:
+        begun.append(settings)
+        return 0
+
+    monkeypatch.setattr("gyoza_client._exec.command_line.execute", begin)
+    for name, value in {"GYOZA_RUN_ID": "r", "GYOZA_ATTEMPT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("GYOZA_URL", "GYOZA_SERVER_URL", "GYOZA_API_KEY", "GYOZA_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    return begun
+
+
+def test_a_missing_key_is_an_error_with_code_1(
+    settings: list[Settings], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GYOZA_URL", "http://127.0.0.1:9/live")
+    assert (main(["--", "true"]), settings) == (1, [])
+    assert "without the key" in capfd.readouterr().err
+
+
+def test_a_profile_gives_the_address_unless_the_environment_does(
+    settings: list[Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gyoza/profiles.toml"
+    file.parent.mkdir()
+    file.touch(0o600)
+    file.write_text('[lab]\nurl = "http://127.0.0.1:9/lab"\napi_key = "of the lab"\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert main(["--profile", "lab", "--", "true"]) == 0
+    assert capfd.readouterr().err == ""
+    monkeypatch.setenv("GYOZA_URL", "http://127.0.0.1:9/live")
+    monkeypatch.setenv("GYOZA_API_KEY", "key")
+    assert main(["--profile", "lab", "--", "true"]) == 0
+    assert "come before --profile lab, which is passed over" in capfd.readouterr().err
+    assert [each.address.api_key for each in settings] == ["of the lab", "key"]

@@ -75,6 +75,7 @@ def worker(server: ScriptedServer, api: Gateway, notes: Notes) -> Iterator[Worke
                 "NOTES": str(notes.folder),
             }
             | environ,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=notes.folder,
@@ -247,10 +248,19 @@ def test_a_run_whose_exec_cannot_be_started_is_given_back(worker: Worker, api: G
     assert [event["type"] for event in events[:2]] == ["ASSIGNED", "RETRIED"]
 
 
-def test_claims_that_the_api_refuses_end_the_worker(worker: Worker, server: ScriptedServer) -> None:
-    server.replies(Reply(403, {"detail": "no key", "code": "forbidden", "request_id": "r-1"}))
-    code, errors = ended(worker("--command", "complete"))
-    assert (code, errors) == (1, "gyoza worker: 403 forbidden: no key (request r-1)\n")
+@pytest.mark.parametrize(
+    ("status", "code", "line"),
+    [
+        (403, 4, "gyoza worker: not authorised: no. Is the key the one of this API?\n"),
+        (400, 1, "gyoza worker: no (400 invalid_request)\n"),
+    ],
+)
+def test_claims_that_the_api_refuses_end_the_worker(
+    status: int, code: int, line: str, worker: Worker, server: ScriptedServer
+) -> None:
+    refusal = {403: "forbidden", 400: "invalid_request"}[status]
+    server.replies(Reply(status, {"detail": "no", "code": refusal, "request_id": "r-1"}))
+    assert ended(worker("--command", "complete")) == (code, line)
 
 
 def test_the_address_of_a_profile_is_passed_on(
@@ -266,6 +276,44 @@ def test_the_address_of_a_profile_is_passed_on(
     [note] = notes.all()
     assert (note["env"]["GYOZA_URL"], note["env"]["GYOZA_API_KEY"]) == (server.url, "of the lab")
     assert "--keep-key" in note["argv"]
+
+
+def test_a_profile_does_not_silently_give_way_to_the_environment(worker: Worker, server: ScriptedServer) -> None:
+    note = (
+        "gyoza worker: GYOZA_URL and GYOZA_API_KEY in the environment come before --profile lab, which is passed over\n"
+    )
+    assert ended(worker("--command", "complete", "--idle", "0", "--profile", "lab")) == (0, note)
+    assert claims(server)[0].headers["x-api-key"] == "key"
+
+
+def test_with_json_each_run_is_a_line_as_it_begins_and_as_it_ends(worker: Worker, api: Gateway, notes: Notes) -> None:
+    runs = [api.create(queue="q") for _ in range(3)]
+    process = worker("--command", "fail", "--slots", "3", "--idle", "0", "--json")
+    out, _ = process.communicate(timeout=30)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["event"] for line in lines if line["run_id"] == runs[0]["id"]] == ["begun", "ended"]
+    assert {line["run_id"] for line in lines} == {run["id"] for run in runs}
+    ids = {note["env"]["GYOZA_RUN_ID"]: note["env"]["GYOZA_WORKER_ID"] for note in notes.all()}
+    assert all(line["worker_id"] == ids[line["run_id"]] and line["attempt"] == 1 for line in lines)
+    assert [line.get("exit_code") for line in sorted(lines, key=lambda line: line["event"])] == [None] * 3 + [1] * 3
+
+
+def test_a_reader_of_json_that_leaves_does_not_end_the_worker(worker: Worker, api: Gateway) -> None:
+    runs = [api.create(queue="q") for _ in range(2)]
+    process = worker("--command", "complete", "--idle", "0", "--json")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert (process.wait(30), {state(api, run) for run in runs}) == (0, {"COMPLETED"})
+
+
+def test_with_json_the_output_of_commands_goes_to_standard_error(worker: Worker, api: Gateway) -> None:
+    api.create(queue="q")
+    process = worker("--command", "echo printed", "--idle", "0", "--json", stub=EXEC)
+    out, errors = process.communicate(timeout=30)
+    assert ([json.loads(line)["event"] for line in out.splitlines()], "printed\n" in errors) == (
+        ["begun", "ended"],
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -288,9 +336,9 @@ def test_a_wrong_use_is_named(words: list[str], named: str, capsys: pytest.Captu
     assert named in capsys.readouterr().err
 
 
-def test_without_an_address_it_ends_as_for_a_wrong_use(worker: Worker) -> None:
+def test_without_an_address_it_ends_with_an_error(worker: Worker) -> None:
     code, errors = ended(worker("--command", "true", GYOZA_API_KEY=""))
-    assert code == 2
+    assert code == 1
     assert errors.startswith("gyoza worker: The environment")
 
 

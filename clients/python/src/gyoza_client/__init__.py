@@ -152,7 +152,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Loads what only some programs need: the client for asyncio, with asyncio, and the jobs of workers."""
+    """Load what only some programs need: the client for asyncio, with asyncio, and the jobs of workers."""
     if name in ("AsyncGyozaClient", "AsyncPager"):
         from gyoza_client import _async  # noqa: PLC0415
 

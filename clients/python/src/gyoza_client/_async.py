@@ -2,15 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
-from gyoza_client._calling import Caller, Limits
-from gyoza_client._configuration import find_address
+from gyoza_client._client import Client, shown_as
+from gyoza_client._configuration import Address
 from gyoza_client._http import AsyncHttpTransport
 from gyoza_client._operations import Listing, Operations
-from gyoza_client._signatures import shown_as
 from gyoza_client._steps import Answer, Item, Lost, Operation, Reply, Send, Sleep, Stream
 
 P = ParamSpec("P")
@@ -37,7 +35,7 @@ class AsyncPager(Generic[T, G]):
                 yield row
 
     def pages(self) -> AsyncIterator[G]:
-        """Yields the pages. Lists of runs and of definitions leave empty pages out."""
+        """Yield the pages. Lists of runs and of definitions leave empty pages out."""
         return self._driver.stream(self._listing.walk())
 
 
@@ -52,7 +50,7 @@ class AsyncDriver:
         reply: Reply = None
         try:
             while True:
-                reply = await self._do(operation.send(reply))
+                reply = await self.do(operation.send(reply))
         except StopIteration as end:
             result: T = end.value
             return result
@@ -68,13 +66,13 @@ class AsyncDriver:
                     yield step.value
                     reply = None
                 else:
-                    reply = await self._do(step)
+                    reply = await self.do(step)
         except StopIteration:
             return
         finally:
             stream.close()
 
-    async def _do(self, step: Send | Sleep) -> Reply:
+    async def do(self, step: Send | Sleep) -> Reply:
         if isinstance(step, Sleep):
             await self._sleep(step.seconds)
             return None
@@ -86,7 +84,7 @@ def _call(
 ) -> "Callable[Concatenate[AsyncGyozaClient, P], Coroutine[Any, Any, T]]":
     @shown_as(operation)
     async def method(self: "AsyncGyozaClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._driver.run(operation(self._operations, *args, **kwargs))
+        return await self._core.driver.run(operation(self._core.operations, *args, **kwargs))
 
     return method
 
@@ -96,7 +94,7 @@ def _pager(
 ) -> "Callable[Concatenate[AsyncGyozaClient, P], AsyncPager[T, G]]":
     @shown_as(listing, AsyncPager)
     def method(self: "AsyncGyozaClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncPager[T, G]:
-        return AsyncPager(self._driver, listing(self._operations, *args, **kwargs))
+        return AsyncPager(self._core.driver, listing(self._core.operations, *args, **kwargs))
 
     return method
 
@@ -106,33 +104,21 @@ def _stream(
 ) -> "Callable[Concatenate[AsyncGyozaClient, P], AsyncIterator[T]]":
     @shown_as(stream, AsyncIterator)
     def method(self: "AsyncGyozaClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-        return self._driver.stream(stream(self._operations, *args, **kwargs))
+        return self._core.driver.stream(stream(self._core.operations, *args, **kwargs))
 
     return method
 
 
-class AsyncGyozaClient:
+class AsyncGyozaClient(Client[AsyncDriver]):
     """A client of one deployment, for one event loop of asyncio; its tasks may share it.
 
     Without ``url`` and ``api_key`` both come from the environment, a profile or the local stack that runs in this
     folder. ``timeout`` bounds the wait for one answer and ``call_timeout`` a call with its repeats, in seconds.
     """
 
-    def __init__(
-        self,
-        url: str | None = None,
-        api_key: str | None = None,
-        *,
-        profile: str | None = None,
-        timeout: float = Limits.timeout,
-        call_timeout: float = Limits.call_timeout,
-        max_retries: int = Limits.max_retries,
-    ) -> None:
-        limits = Limits(timeout, call_timeout, max_retries)
-        address = find_address(url, api_key, profile)
-        self.url = address.url
-        self._driver = AsyncDriver(AsyncHttpTransport(address.url, address.api_key, is_loopback=address.is_loopback))
-        self._operations = Operations(Caller(limits))
+    @staticmethod
+    def _new_driver(address: Address) -> AsyncDriver:
+        return AsyncDriver(AsyncHttpTransport(address.url, address.api_key, is_loopback=address.is_loopback))
 
     create_run = _call(Operations.create_run)
     get_run = _call(Operations.get_run)
@@ -160,24 +146,8 @@ class AsyncGyozaClient:
     as_completed = _stream(Operations.as_completed)
     request = _call(Operations.request)
 
-    def with_options(
-        self, *, timeout: float | None = None, call_timeout: float | None = None, max_retries: int | None = None
-    ) -> Self:
-        """A client with other limits on the same connections. Closing either closes both."""
-        caller = self._operations.caller
-        limits = caller.limits
-        if timeout is not None:
-            limits = replace(limits, timeout=timeout)
-        if call_timeout is not None:
-            limits = replace(limits, call_timeout=call_timeout)
-        if max_retries is not None:
-            limits = replace(limits, max_retries=max_retries)
-        other = object.__new__(type(self))
-        other.__dict__ |= self.__dict__ | {"_operations": Operations(replace(caller, limits=limits))}
-        return other
-
     async def close(self) -> None:
-        await self._driver.transport.close()
+        await self._core.driver.transport.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -186,6 +156,3 @@ class AsyncGyozaClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.url!r})"

@@ -120,10 +120,10 @@ class Caller:
         return jitter if asked is None else asked + min(jitter, 1.0)
 
 
-def read(kind: type[M], body: Any, **more: Any) -> M:
-    """The body as a model. ``more`` holds fields from elsewhere. Raises UnexpectedAnswer."""
+def read(kind: type[M], body: Any, **from_headers: Any) -> M:
+    """The body as a model, with fields that came in headers. Raises UnexpectedAnswer."""
     try:
-        return kind.parse(body, **more)
+        return kind.parse(body, **from_headers)
     except Misread as reason:
         raise UnexpectedAnswer(f"The answer cannot be read: {reason}") from reason
 

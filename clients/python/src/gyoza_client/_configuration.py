@@ -3,16 +3,21 @@
 import ipaddress
 import json
 import os
+import socket
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gyoza_client._errors import ConfigurationError
 
-_DEFAULT_PROFILE = "default"
+_DEFAULT_PROFILE: Final = "default"
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+_CONNECT_LIMIT_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -101,22 +106,41 @@ def _from_profile(name: str, environ: Mapping[str, str], *, must_exist: bool = T
 
 
 def _from_local_stack(folder: Path, environ: Mapping[str, str]) -> Address | None:
-    """The stack of ``make run`` on the port PORT, else the only one that runs in the folder."""
+    """The stack of ``make run`` on the port PORT, else the only one that runs in the folder.
+
+    A stack that was killed outright leaves its file, so a file counts only if its address takes connections.
+    """
     stacks = folder / ".local/stacks"
     port = environ.get("PORT", "")
-    found = [path for path in sorted(stacks.glob("*/endpoint.json")) if port in ("", path.parent.name)]
+    paths = [path for path in sorted(stacks.glob("*/endpoint.json")) if port in ("", path.parent.name)]
+    found = {path.parent.name: address for path in paths if (address := _read_stack(path)) and _is_served(address)}
     if len(found) > 1:
-        ports = " or PORT=".join(path.parent.name for path in found)
-        raise ConfigurationError(f"Several local stacks run here. Choose one: PORT={ports}")
-    if not found:
-        return None
-    [path] = found
+        raise ConfigurationError(f"Several local stacks run here. Choose one: PORT={' or PORT='.join(found)}")
+    return next(iter(found.values()), None)
+
+
+def _read_stack(path: Path) -> Address | None:
+    """The address in a stack's file; None if the file has gone or its address is not on loopback."""
     try:
         values = json.loads(path.read_text())
         address = _address(str(path), values.get("url"), values.get("api_key"))
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, AttributeError) as reason:
         raise ConfigurationError(f"{path} cannot be read: {reason}") from reason
     return address if address is not None and address.is_loopback else None
+
+
+def _is_served(address: Address) -> bool:
+    """Whether a process listens at an address on loopback. Its answer comes at once; a busy process may let it wait."""
+    parts = urlsplit(address.url)
+    try:
+        socket.create_connection((parts.hostname, parts.port or _PORTS[parts.scheme]), _CONNECT_LIMIT_S).close()
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _address(source: str, url: Any, api_key: Any) -> Address | None:

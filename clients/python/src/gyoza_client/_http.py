@@ -1,10 +1,10 @@
-"""The one module that knows the HTTP library. It turns a Send into an Answer or a Lost."""
+"""Knows the HTTP library, beside ``_deadlines.py`` alone. It turns a Send into an Answer or a Lost."""
 
 import ssl
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import httpx2
 
@@ -12,33 +12,49 @@ from gyoza_client._steps import Answer, Lost, Send
 
 T = TypeVar("T")
 
-_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+_NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 """The errors that are raised before the first byte of a request is written."""
 
 
 class HttpTransport:
-    """Sends over connections that it keeps. Threads may share it."""
+    """Sends over connections that it keeps. Threads may share it.
+
+    The time-out of a request bounds all of it but the look-up of the host's addresses, which is the system's.
+    """
 
     def __init__(self, url: str, api_key: str, *, is_loopback: bool) -> None:
         self._url = url
-        self._connections = _Once(lambda: httpx2.Client(**_settings(url, api_key, is_loopback=is_loopback)))
+        self._deadline = _Deadline()
+        self._client = _MadeOnUse(lambda: self._new_client(_settings(url, api_key, is_loopback=is_loopback)))
 
     def send(self, step: Send) -> Answer | Lost:
-        end = time.monotonic() + step.timeout_s
+        client = self._client.get()
+        self._deadline.at = time.monotonic() + step.timeout_s
         try:
-            with self._connections.get().stream(**_request(self._url, step)) as response:
-                body = bytearray()
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if time.monotonic() > end:
-                        return Lost(f"the answer took longer than {step.timeout_s:g} s", maybe_done=True)
-                return _answer(response, bytes(body))
+            response = client.request(**_request(self._url, step))
+        except httpx2.TimeoutException as error:
+            return _late(step, error)
         except httpx2.HTTPError as error:
             return _lost(error)
+        return _answer(response)
 
     def close(self) -> None:
-        if (made := self._connections.end()) is not None:
+        if (made := self._client.end()) is not None:
             made.close()
+
+    def _new_client(self, settings: dict[str, Any]) -> httpx2.Client:
+        from gyoza_client._deadlines import bounded  # noqa: PLC0415 - it loads what only a request needs
+
+        return bounded(httpx2.Client(**settings), self._deadline.seconds_left)
+
+
+class _Deadline(threading.local):
+    """The instant, by ``time.monotonic``, at which the request of this thread is over."""
+
+    at: float = 0.0
+
+    def seconds_left(self) -> float:
+        return self.at - time.monotonic()
 
 
 class AsyncHttpTransport:
@@ -46,26 +62,26 @@ class AsyncHttpTransport:
 
     def __init__(self, url: str, api_key: str, *, is_loopback: bool) -> None:
         self._url = url
-        self._connections = _Once(lambda: httpx2.AsyncClient(**_settings(url, api_key, is_loopback=is_loopback)))
+        self._client = _MadeOnUse(lambda: httpx2.AsyncClient(**_settings(url, api_key, is_loopback=is_loopback)))
 
     async def send(self, step: Send) -> Answer | Lost:
         import asyncio  # noqa: PLC0415 - a program without asyncio does not pay for it
 
         try:
             async with asyncio.timeout(step.timeout_s):
-                response = await self._connections.get().request(**_request(self._url, step))
-                return _answer(response, response.content)
-        except TimeoutError:
-            return Lost(f"the answer took longer than {step.timeout_s:g} s", maybe_done=True)
+                response = await self._client.get().request(**_request(self._url, step))
+        except (TimeoutError, httpx2.TimeoutException) as error:
+            return _late(step, error)
         except httpx2.HTTPError as error:
             return _lost(error)
+        return _answer(response)
 
     async def close(self) -> None:
-        if (made := self._connections.end()) is not None:
+        if (made := self._client.end()) is not None:
             await made.aclose()
 
 
-class _Once(Generic[T]):
+class _MadeOnUse(Generic[T]):
     """A value that is made when it is first asked for: the certificates of this machine take 50 ms to load."""
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -113,8 +129,13 @@ def _request(url: str, step: Send) -> dict[str, Any]:
     }
 
 
-def _answer(response: httpx2.Response, body: bytes) -> Answer:
-    return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)
+def _answer(response: httpx2.Response) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, response.content)
+
+
+def _late(step: Send, error: Exception) -> Lost:
+    return Lost(f"the answer took longer than {step.timeout_s:g} s", maybe_done=not isinstance(error, _NEVER_SENT))
 
 
 def _lost(error: httpx2.HTTPError) -> Lost:

@@ -62,14 +62,14 @@ class Model:
     """The JSON object as it came, unknown fields included."""
 
     @classmethod
-    def parse(cls, raw: Any, **more: Any) -> Self:
-        """Read a JSON object. ``more`` holds fields that the object does not have. Raises Misread."""
+    def parse(cls, raw: Any, **from_headers: Any) -> Self:
+        """Read a JSON object, and fields that came beside it in headers. Raises Misread."""
         if not isinstance(raw, dict):
             raise Misread(f"{cls.__name__} is no JSON object")
         kind: Any = cls
         try:
             values = {name: read(raw[name]) for name, read in _readers(kind).items() if name in raw}
-            return cls(raw=raw, **values, **more)
+            return cls(raw=raw, **values, **from_headers)
         except (TypeError, ValueError, AttributeError) as reason:
             raise Misread(f"{cls.__name__}: {reason}") from reason
 

@@ -89,8 +89,8 @@ class Operations:
     ) -> Operation[Run]:
         """Create a run of a container image, in PENDING.
 
-        The call and its repeats create one run, because they carry one Idempotency-Key. If a later process must find
-        the run after a crash of this one, pass an ``idempotency_key`` of your own and keep it outside the process.
+        The call and its repeats create one run, because they carry one Idempotency-Key. After a crash of this process
+        the same call finds that run only by an ``idempotency_key`` of your own, kept outside the process.
         """
         body = {
             "image": image,
@@ -175,7 +175,11 @@ class Operations:
         return read(Run, json_of(answer))
 
     def retry_run(self, run: RunRef, *, idempotency_key: str | None = None) -> Operation[Run]:
-        """Begin a new attempt, whatever the retry budget says. Refused on PENDING and COMPLETED."""
+        """Begin a new attempt, whatever the retry budget says. Refused on PENDING and COMPLETED.
+
+        The call and its repeats begin one attempt. After a crash of this process the same call begins no other only
+        with an ``idempotency_key`` of your own, kept outside the process.
+        """
         return (yield from self._post(Run, _run_path(run, "/retry"), {}, idempotency_key))
 
     def cancel_run(
@@ -186,7 +190,11 @@ class Operations:
         grace_s: int | None = None,
         idempotency_key: str | None = None,
     ) -> Operation[Run]:
-        """Cancel a run at once, or with ``mode="ask"`` ask its worker to stop within ``grace_s`` seconds."""
+        """Cancel a run at once, or with ``mode="ask"`` ask its worker to stop within ``grace_s`` seconds.
+
+        The call and its repeats cancel the run once. After a crash of this process the same call spares an attempt that
+        was begun meanwhile only with an ``idempotency_key`` of your own, kept outside the process.
+        """
         return (
             yield from self._post(Run, _run_path(run, "/cancel"), {"mode": mode, "grace_s": grace_s}, idempotency_key)
         )
@@ -203,7 +211,11 @@ class Operations:
         attempt: int | None = None,
         idempotency_key: str | None = None,
     ) -> Operation[Run]:
-        """Append an event to the current attempt. With ``attempt``, only if that attempt is the current one."""
+        """Append an event to the current attempt. With ``attempt``, only if that attempt is the current one.
+
+        The call and its repeats append one event. After a crash of this process the same call appends no other only
+        with an ``idempotency_key`` of your own, kept outside the process.
+        """
         body = {"type": type, "msg": msg, "payload": payload, "attempt": attempt}
         return (yield from self._post(Run, _run_path(run, "/events"), body, idempotency_key))
 
@@ -217,7 +229,11 @@ class Operations:
         attempt: int | None = None,
         idempotency_key: str | None = None,
     ) -> Operation[RunMinimal]:
-        """As `add_event`, with the short answer that a worker needs: the header ``Prefer: return=minimal``."""
+        """As `add_event`, with the short answer that a worker needs: the header ``Prefer: return=minimal``.
+
+        After a crash of this process the same call appends no other event only with an ``idempotency_key`` of your own,
+        kept outside the process.
+        """
         body = {"type": type, "msg": msg, "payload": payload, "attempt": attempt}
         prefer = {"Prefer": "return=minimal"}
         return (yield from self._post(RunMinimal, _run_path(run, "/events"), body, idempotency_key, prefer))
@@ -293,6 +309,9 @@ class Operations:
 
         While nothing fits, it asks again for ``wait_s`` seconds, as often as the server asks for. A claim without an
         answer is repeated within its lease only. ``worker_id`` names one worker that does one run at a time.
+
+        The call and its repeats take one run. After a crash of this process the same call returns that run, for a day
+        and while this worker has it, only by an ``idempotency_key`` of your own, kept outside the process.
         """
         key = new_key(idempotency_key)
         end = self.caller.now() + wait_s
@@ -343,7 +362,7 @@ class Operations:
 
     def get_definition(self, name: str, *, version: str | None = None) -> Operation[Definition]:
         """A version of a definition, or the one put last. A deleted definition answers only by ``version``."""
-        answer = yield from self.caller.call("GET", _definition_path(name), query={"version": version})
+        answer = yield from self.caller.call("GET", definition_path(name), query={"version": version})
         return _definition(answer)
 
     def list_definitions(
@@ -356,7 +375,7 @@ class Operations:
         self, name: str, *, limit: int | None = None, starting_after: str | None = None
     ) -> Listing[DefinitionRow, Page[DefinitionRow]]:
         """The versions of a definition; the one put last comes first."""
-        return self._listing(DefinitionRow, _definition_path(name, "/versions"), {}, limit, (starting_after, None))
+        return self._listing(DefinitionRow, definition_path(name, "/versions"), {}, limit, (starting_after, None))
 
     def upsert_definition(
         self,
@@ -383,7 +402,7 @@ class Operations:
         """
         body = _definition_body(locals())
         headers = _preconditions(if_match, if_none_match)
-        return _definition((yield from self.caller.call("PUT", _definition_path(name), body=body, headers=headers)))
+        return _definition((yield from self.caller.call("PUT", definition_path(name), body=body, headers=headers)))
 
     def create_definition(
         self,
@@ -404,7 +423,11 @@ class Operations:
         if_none_match: str | None = None,
         idempotency_key: str | None = None,
     ) -> Operation[Definition]:
-        """As `upsert_definition`, by POST: with an Idempotency-Key, which lives a day."""
+        """As `upsert_definition`, by POST: with an Idempotency-Key, which lives a day.
+
+        The call and its repeats put the version once. After a crash of this process the same call puts it no second
+        time only with an ``idempotency_key`` of your own, kept outside the process.
+        """
         answer = yield from self.caller.call(
             "POST",
             "/definitions",
@@ -416,7 +439,7 @@ class Operations:
 
     def delete_definition(self, name: str) -> Operation[None]:
         """Delete a definition with all its versions. Its runs stay as they are."""
-        yield from self.caller.call("DELETE", _definition_path(name))
+        yield from self.caller.call("DELETE", definition_path(name))
 
     def create_run_from_definition(
         self,
@@ -431,7 +454,11 @@ class Operations:
         retain_s: int | None = None,
         idempotency_key: str | None = None,
     ) -> Operation[Run]:
-        """Create a run of a definition. Raises InvalidInputs, which names every fault of the inputs."""
+        """Create a run of a definition. Raises InvalidInputs, which names every fault of the inputs.
+
+        The call and its repeats create one run. After a crash of this process the same call finds that run only by an
+        ``idempotency_key`` of your own, kept outside the process.
+        """
         body = {
             "inputs": inputs,
             "version": version,
@@ -441,7 +468,7 @@ class Operations:
             "queue": queue,
             "retain_s": retain_s,
         }
-        return (yield from self._post(Run, _definition_path(name, "/runs"), body, idempotency_key))
+        return (yield from self._post(Run, definition_path(name, "/runs"), body, idempotency_key))
 
     # Until the end
 
@@ -490,7 +517,11 @@ class Operations:
         retain_s: int | None = None,
         idempotency_key: str | None = None,
     ) -> Operation[Run]:
-        """Create a run, wait for its end and return it. Raises RunFailed, RunCancelled or WaitTimeout, with the run."""
+        """Create a run, wait for its end and return it. Raises RunFailed, RunCancelled or WaitTimeout, with the run.
+
+        The call and its repeats create one run. After a crash of this process the same call finds that run, and waits
+        for it, only by an ``idempotency_key`` of your own, kept outside the process.
+        """
         created = yield from self.create_run(
             image,
             inputs,
@@ -513,7 +544,7 @@ class Operations:
         return ended
 
     def as_completed(self, runs: Iterable[RunRef], timeout: float | None = None) -> Stream[Run]:
-        """Yields each run once it has ended. Raises WaitTimeout with one that has not, after ``timeout`` seconds.
+        """Yield each run once it has ended. Raises WaitTimeout with one that has not, after ``timeout`` seconds.
 
         It polls by pages of the list: a hundred runs that were created together cost one request a round, a run created
         long before them one more. A run that the list does not show is asked for by itself.
@@ -555,7 +586,8 @@ class Operations:
     ) -> Operation[Answer]:
         """Send what no method wraps, with the same repeats. ``path`` is percent-encoded and begins with a slash.
 
-        A POST gets an Idempotency-Key if none is given. Raises ApiError for a status of 300 and above.
+        A POST gets an Idempotency-Key if none is given; after a crash of this process the same call is known only by a
+        key of your own, kept outside the process. Raises ApiError for a status of 300 and above.
         """
         if not path.startswith("/"):
             raise ValueError("A path begins with a slash")
@@ -688,7 +720,7 @@ def _run_path(run: RunRef, rest: str = "") -> str:
     return f"/runs/{_segment(run_id_of(run))}{rest}"
 
 
-def _definition_path(name: str, rest: str = "") -> str:
+def definition_path(name: str, rest: str = "") -> str:
     return f"/definitions/{_segment(name)}{rest}"
 
 

@@ -2,15 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from gyoza_client._calling import Caller, Limits
-from gyoza_client._configuration import Address, find_address
+from gyoza_client._client import Client, Core, shown_as
+from gyoza_client._configuration import Address
 from gyoza_client._http import HttpTransport
 from gyoza_client._operations import Listing, Operations
-from gyoza_client._signatures import shown_as
 from gyoza_client._steps import Answer, Item, Lost, Operation, Reply, Send, Sleep, Stream
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Pager(Generic[T, G]):
             yield from self._listing.rows(page)
 
     def pages(self) -> Iterator[G]:
-        """Yields the pages. Lists of runs and of definitions leave empty pages out."""
+        """Yield the pages. Lists of runs and of definitions leave empty pages out."""
         return self._driver.stream(self._listing.walk())
 
 
@@ -54,7 +53,7 @@ class Driver:
         reply: Reply = None
         try:
             while True:
-                reply = self._do(operation.send(reply))
+                reply = self.do(operation.send(reply))
         except StopIteration as end:
             result: T = end.value
             return result
@@ -70,21 +69,18 @@ class Driver:
                     yield step.value
                     reply = None
                 else:
-                    reply = self._do(step)
+                    reply = self.do(step)
         except StopIteration:
             return
         finally:
             stream.close()
 
-    def _do(self, step: Send | Sleep) -> Reply:
+    def do(self, step: Send | Sleep) -> Reply:
+        """Take one step. Drivers that add something to each step override it."""
         if isinstance(step, Sleep):
             self._sleep(step.seconds)
             return None
         return self.transport.send(step)
-
-
-def _driver(address: Address) -> Driver:
-    return Driver(HttpTransport(address.url, address.api_key, is_loopback=address.is_loopback))
 
 
 def _call(
@@ -92,7 +88,7 @@ def _call(
 ) -> "Callable[Concatenate[GyozaClient, P], T]":
     @shown_as(operation)
     def method(self: "GyozaClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._driver.run(operation(self._operations, *args, **kwargs))
+        return self._core.driver.run(operation(self._core.operations, *args, **kwargs))
 
     return method
 
@@ -102,7 +98,7 @@ def _pager(
 ) -> "Callable[Concatenate[GyozaClient, P], Pager[T, G]]":
     @shown_as(listing, Pager)
     def method(self: "GyozaClient", /, *args: P.args, **kwargs: P.kwargs) -> Pager[T, G]:
-        return Pager(self._driver, listing(self._operations, *args, **kwargs))
+        return Pager(self._core.driver, listing(self._core.operations, *args, **kwargs))
 
     return method
 
@@ -112,34 +108,21 @@ def _stream(
 ) -> "Callable[Concatenate[GyozaClient, P], Iterator[T]]":
     @shown_as(stream, Iterator)
     def method(self: "GyozaClient", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return self._driver.stream(stream(self._operations, *args, **kwargs))
+        return self._core.driver.stream(stream(self._core.operations, *args, **kwargs))
 
     return method
 
 
-class GyozaClient:
+class GyozaClient(Client[Driver]):
     """A client of one deployment. Threads may share it.
 
     Without ``url`` and ``api_key`` both come from the environment, a profile or the local stack that runs in this
     folder. ``timeout`` bounds the wait for one answer and ``call_timeout`` a call with its repeats, in seconds.
     """
 
-    def __init__(
-        self,
-        url: str | None = None,
-        api_key: str | None = None,
-        *,
-        profile: str | None = None,
-        timeout: float = Limits.timeout,
-        call_timeout: float = Limits.call_timeout,
-        max_retries: int = Limits.max_retries,
-    ) -> None:
-        limits = Limits(timeout, call_timeout, max_retries)
-        address = find_address(url, api_key, profile)
-        self.url = address.url
-        self._address = address
-        self._driver = _driver(address)
-        self._operations = Operations(Caller(limits))
+    @staticmethod
+    def _new_driver(address: Address) -> Driver:
+        return Driver(HttpTransport(address.url, address.api_key, is_loopback=address.is_loopback))
 
     create_run = _call(Operations.create_run)
     get_run = _call(Operations.get_run)
@@ -202,31 +185,8 @@ class GyozaClient:
             grace_s=grace_s,
         )
 
-    def with_options(
-        self, *, timeout: float | None = None, call_timeout: float | None = None, max_retries: int | None = None
-    ) -> Self:
-        """A client with other limits on the same connections. Closing either closes both."""
-        caller = self._operations.caller
-        limits = caller.limits
-        if timeout is not None:
-            limits = replace(limits, timeout=timeout)
-        if call_timeout is not None:
-            limits = replace(limits, call_timeout=call_timeout)
-        if max_retries is not None:
-            limits = replace(limits, max_retries=max_retries)
-        return self._copy(_operations=Operations(replace(caller, limits=limits)))
-
-    def _with_own_connections(self, limits: Limits) -> Self:
-        """A client of the same address that shares nothing with this one and is closed by itself."""
-        return self._copy(_driver=_driver(self._address), _operations=Operations(Caller(limits)))
-
-    def _copy(self, **changed: object) -> Self:
-        other = object.__new__(type(self))
-        other.__dict__ |= self.__dict__ | changed
-        return other
-
     def close(self) -> None:
-        self._driver.transport.close()
+        self._core.driver.transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -236,5 +196,20 @@ class GyozaClient:
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.url!r})"
+
+def core_of(client: GyozaClient) -> Core[Driver]:
+    """The parts of a client, for the workers and the commands of this package."""
+    return client._core
+
+
+def client_of(core: Core[Driver]) -> GyozaClient:
+    """A client of these parts. It shares the connections of its driver."""
+    client = object.__new__(GyozaClient)
+    client._core = core
+    return client
+
+
+def own_connections(client: GyozaClient, limits: Limits) -> GyozaClient:
+    """A client of the same address that shares nothing with this one and is closed by itself."""
+    address = client._core.address
+    return client_of(Core(address, GyozaClient._new_driver(address), Caller(limits)))

@@ -14,10 +14,10 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from gyoza_client import __version__
 from gyoza_client._cli.failures import ERROR, INTERRUPTED, USAGE, code_of_error, line_of_error, without_keys
+from gyoza_client._cli.formats import printable
 from gyoza_client._cli.inputs import Misused
 from gyoza_client._cli.screen import Screen
 from gyoza_client._cli.session import Session
-from gyoza_client._cli.texts import printable
 from gyoza_client._errors import GyozaError
 
 _EVERYWHERE: Final = Group("Options of every command", sort_key=9)
@@ -58,7 +58,11 @@ _places = count()
 def _add(  # noqa: PLR0917 - it is a row of the table below
     parent: App, name: str, target: str, text: str, examples: str, group: Group | None = None
 ) -> None:
-    """Add a command, whose module is imported when it is used. The first paragraph of its text stands in lists."""
+    """Add a command, whose module is imported when it is used.
+
+    ``text`` is its help, whose first paragraph stands in lists. It is not the docstring of the function, so that a list
+    imports no module.
+    """
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
     epilogue = "Examples:\n\n" + "\n".join(f"    {line}" for line in examples.splitlines()) if examples else ""
     parent.command(
@@ -147,8 +151,8 @@ _add(
 gyoza retry {_ID} --watch""",
     _RUNS,
 )
-_add(app, "worker", "plain:worker", "Claim runs and start a command for each.", "gyoza worker --help", _WORK)
-_add(app, "exec", "plain:execute", "Do one run by a command, and report for it.", "gyoza exec --help", _WORK)
+_add(app, "worker", "base_commands:worker", "Claim runs from queues and run a command for each.", "", _WORK)
+_add(app, "exec", "base_commands:execute", "Run a command as one attempt of a run, and report for it.", "", _WORK)
 _add(
     definitions,
     "put",
@@ -201,7 +205,11 @@ _add(app, "--install-completion", "completion:install", "Install completion for 
 def _launch(
     *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     json: Annotated[
-        bool, Parameter(group=_EVERYWHERE, help="Print JSON; of a list or a stream, a JSON value a line.")
+        bool,
+        Parameter(
+            group=_EVERYWHERE,
+            help="Print JSON (all but exec); of a list or a stream, a JSON value a line.",
+        ),
     ] = False,
     profile: Annotated[
         str | None, Parameter(group=_EVERYWHERE, help="Use this profile of gyoza profile ls (also GYOZA_PROFILE).")

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from gyoza_client._cli.failures import COMPLETED
 from gyoza_client._cli.inputs import Misused
-from gyoza_client._cli.options import Given
+from gyoza_client._cli.options import PassedSession
 
 
 def install(
@@ -16,7 +16,7 @@ def install(
         Literal["bash", "zsh", "fish"] | None, Parameter(help="For this shell; without it, for the one that runs.")
     ] = None,
     output: Annotated[Path | None, Parameter(help="Write the script there, and leave the shell's settings.")] = None,
-    session: Given,
+    session: PassedSession,
 ) -> int:
     from cyclopts.completion.detect import ShellDetectionError  # noqa: PLC0415 - it is slow to import
 

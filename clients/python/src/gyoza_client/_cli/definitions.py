@@ -1,4 +1,4 @@
-"""The commands on definitions."""
+"""The commands on definitions. Their help is in the table of `app.py`."""
 
 import sys
 from typing import Annotated
@@ -8,12 +8,20 @@ from cyclopts import Parameter
 from gyoza_client._calling import json_of, read
 from gyoza_client._cli.failures import COMPLETED
 from gyoza_client._cli.following import create_and_follow
+from gyoza_client._cli.formats import printable
 from gyoza_client._cli.inputs import read_inputs, read_object
-from gyoza_client._cli.options import NO_PLACING, Given, IdempotencyKey, Inputs, Placing, Timeout, Watch
+from gyoza_client._cli.options import (
+    NO_COMMON_OPTIONS,
+    CommonOptions,
+    IdempotencyKey,
+    Inputs,
+    PassedSession,
+    Timeout,
+    Watch,
+)
 from gyoza_client._cli.tables import print_definition, print_definitions
-from gyoza_client._cli.texts import printable
 from gyoza_client._models import Definition
-from gyoza_client._operations import _definition_path
+from gyoza_client._operations import definition_path
 
 Name = Annotated[str, Parameter(help="The name of the definition.")]
 Version = Annotated[str | None, Parameter(help="This version; without it, the one that was put last.")]
@@ -31,19 +39,15 @@ def put(
         str | None, Parameter(help="Only if the version has this etag (gyoza def get shows it); '*': if it exists.")
     ] = None,
     create: Annotated[bool, Parameter(help="Only if the version does not exist.")] = False,
-    session: Given,
+    session: PassedSession,
 ) -> int:
-    """Put a version of a definition from a JSON file or from standard input. It replaces the version whole.
-
-    The object has version and image at least. The output of gyoza def get --json is such an object.
-    """
     if file == "-" and sys.stdin.isatty():
         session.screen.hint("Reading the definition from standard input; Ctrl-D ends it")
     body = read_object(file, file if file != "-" else "standard input")
     headers = {"If-Match": if_match} if if_match is not None else {}
     if create:
         headers["If-None-Match"] = "*"
-    answer = session.client.request("PUT", _definition_path(name), body=body, headers=headers)
+    answer = session.client.request("PUT", definition_path(name), body=body, headers=headers)
     definition = read(Definition, json_of(answer), etag=answer.headers.get("etag"))
     if session.screen.json:
         session.screen.document(definition.raw)
@@ -52,8 +56,7 @@ def put(
     return COMPLETED
 
 
-def get(name: Name, /, *, version: Version = None, session: Given) -> int:
-    """Show a definition: the version that was put last, or another."""
+def get(name: Name, /, *, version: Version = None, session: PassedSession) -> int:
     definition = session.client.get_definition(name, version=version)
     if session.screen.json:
         session.screen.document(definition.raw)
@@ -66,9 +69,8 @@ def ls(
     name: Annotated[str | None, Parameter(help="List the versions of this definition.")] = None,
     /,
     *,
-    session: Given,
+    session: PassedSession,
 ) -> int:
-    """List definitions by name, or the versions of one, the one put last first."""
     client, screen = session.client, session.screen
     rows = client.list_definitions(limit=100) if name is None else client.list_definition_versions(name, limit=100)
     if screen.json:
@@ -87,12 +89,11 @@ def run(
     inputs: Inputs = (),
     watch: Watch = False,
     timeout: Timeout = None,
-    placing: Placing = NO_PLACING,
+    common: CommonOptions = NO_COMMON_OPTIONS,
     idempotency_key: IdempotencyKey = None,
-    session: Given,
+    session: PassedSession,
 ) -> int:
-    """Create a run of a definition, and print its id. With --watch, follow it to its end and print its outputs."""
-    given, fields = read_inputs(inputs), placing.fields()
+    given, fields = read_inputs(inputs), common.fields()
     return create_and_follow(
         session,
         lambda key: session.client.create_run_from_definition(
@@ -104,7 +105,6 @@ def run(
     )
 
 
-def rm(name: Name, /, *, session: Given) -> int:
-    """Delete a definition with all its versions. Its runs stay as they are."""
+def rm(name: Name, /, *, session: PassedSession) -> int:
     session.client.delete_definition(name)
     return COMPLETED

@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+from gyoza_client._cli.formats import printable
 from gyoza_client._cli.inputs import Misused
-from gyoza_client._cli.texts import printable
 from gyoza_client._errors import ApiError, GyozaError, ServerError, WaitTimeout
 from gyoza_client._models import Misfit, State
 

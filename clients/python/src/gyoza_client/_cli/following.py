@@ -7,15 +7,15 @@ from typing import Final
 from uuid import uuid4
 
 from gyoza_client._cli.failures import INTERRUPTED, TIMED_OUT, code_of_state, line_of_error
+from gyoza_client._cli.formats import printable
 from gyoza_client._cli.inputs import Misused
 from gyoza_client._cli.interrupts import deferred_interrupts
 from gyoza_client._cli.live import Live, outcome
 from gyoza_client._cli.session import Session
-from gyoza_client._cli.texts import printable
 from gyoza_client._errors import GyozaError, NoAnswer, ServerError, Throttled, UnexpectedAnswer
 from gyoza_client._models import Event, Run, State
 from gyoza_client._steps import Answer, Lost, Send, Sleep
-from gyoza_client._sync import Driver, GyozaClient
+from gyoza_client._sync import Driver, GyozaClient, client_of, core_of
 
 _PATIENCE_S: Final = 900.0
 """A run is followed on for this long without any answer. A call of the client gives up after a minute."""
@@ -143,7 +143,7 @@ def carried_on(
 def events_to_the_end(
     session: Session, run_id: str, progress: Progress, note: Callable[[str], None], timeout_s: int | None
 ) -> Generator[Event, None, Run]:
-    """Yields each event after ``progress``, which the caller moves, and returns the run as it ended. Raises TimeIsOver.
+    """Yield each event after ``progress``, which the caller moves, and return the run as it ended. Raises TimeIsOver.
 
     It goes on after calls that gave up, until none was answered for 15 minutes. A run that is retried at its very end
     is followed through its next attempt.
@@ -170,7 +170,7 @@ def events_to_the_end(
 def runs_as_they_end(
     session: Session, run_ids: Sequence[str], note: Callable[[str], None], timeout_s: int | None
 ) -> Iterator[Run]:
-    """Yields each run once it has ended, and goes on after calls that gave up. Raises TimeIsOver."""
+    """Yield each run once it has ended, and go on after calls that gave up. Raises TimeIsOver."""
     client, pause = _within(session.client, timeout_s)
     pending = dict.fromkeys(run_ids)
     answered = time.monotonic()
@@ -213,10 +213,9 @@ def _within(client: GyozaClient, seconds: int | None) -> tuple[GyozaClient, Call
     """The client on the same connections, and a pause. Both raise TimeIsOver once ``seconds`` have passed."""
     if seconds is None:
         return client, time.sleep
-    driver = _TimedDriver(client._driver, time.monotonic() + seconds)
-    timed = client.with_options()
-    vars(timed)["_driver"] = driver
-    return timed, driver.pause
+    core = core_of(client)
+    driver = _TimedDriver(core.driver, time.monotonic() + seconds)
+    return client_of(replace(core, driver=driver)), driver.pause
 
 
 class _TimedDriver(Driver):
@@ -228,12 +227,12 @@ class _TimedDriver(Driver):
         self._end = end
 
     def pause(self, seconds: float) -> None:
-        self._do(Sleep(seconds))
+        self.do(Sleep(seconds))
 
-    def _do(self, step: Send | Sleep) -> Answer | Lost | None:
+    def do(self, step: Send | Sleep) -> Answer | Lost | None:
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeIsOver
         if isinstance(step, Sleep):
-            return self._driver._do(Sleep(min(step.seconds, left)))
-        return self._driver._do(replace(step, timeout_s=min(step.timeout_s, max(left, _SHORTEST_REQUEST_S))))
+            return self._driver.do(Sleep(min(step.seconds, left)))
+        return self._driver.do(replace(step, timeout_s=min(step.timeout_s, max(left, _SHORTEST_REQUEST_S))))

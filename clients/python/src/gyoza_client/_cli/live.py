@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from gyoza_client._cli.formats import clock, duration, event_text, instant, printable, printable_lines
 from gyoza_client._cli.screen import Screen
-from gyoza_client._cli.texts import clock, duration, event_text, instant, printable, printable_lines
 from gyoza_client._models import Event, EventType, Run, State
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _ERROR_LINES: Final = 20
-"""As many lines of an error are shown, the last ones."""
+"""The number of lines of an error, the last ones, that are shown."""
 
 _STATE_AFTER: Final = {
     "ASSIGNED": State.ASSIGNED,
@@ -116,7 +116,7 @@ class _Bar:
     def _render(self) -> Any:
         from rich.text import Text  # noqa: PLC0415
 
-        from gyoza_client._cli.looks import bar, pulse, spinner, state_text  # noqa: PLC0415
+        from gyoza_client._cli.drawing import bar, pulse, spinner, state_text  # noqa: PLC0415
 
         passed = time.time() - self._began
         head = Text.assemble(spinner(self._console, passed), " ", state_text(str(self._state), 9))
@@ -143,7 +143,7 @@ def event_line(event: Event) -> "Text":
     """An event below the heading of its run: its time, type and text."""
     from rich.text import Text  # noqa: PLC0415
 
-    from gyoza_client._cli.looks import STYLES  # noqa: PLC0415
+    from gyoza_client._cli.drawing import STYLES  # noqa: PLC0415
 
     return Text.assemble(
         (f"  {clock(event.t, datetime.now(UTC))}  ", "dim"),
@@ -169,7 +169,7 @@ def outcome(screen: Screen, run: Run) -> None:
         return
     from rich.text import Text  # noqa: PLC0415
 
-    from gyoza_client._cli.looks import STYLES, symbol  # noqa: PLC0415
+    from gyoza_client._cli.drawing import STYLES, symbol  # noqa: PLC0415
 
     head = Text.assemble(symbol(console, state), " ", (state, f"bold {STYLES.get(state, '')}"), took, attempts, reason)
     console.print(head)

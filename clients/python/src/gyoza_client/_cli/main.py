@@ -1,6 +1,5 @@
-"""The entry point of ``gyoza``. It sends ``exec`` and ``worker`` on before cyclopts or rich are imported."""
+"""The entry point of ``gyoza``. It runs ``exec`` and ``worker`` without an import of cyclopts or rich."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -8,7 +7,7 @@ from typing import Final
 
 from gyoza_client import __version__
 
-PLAIN_COMMANDS: Final = {
+BASE_COMMANDS: Final = {
     "exec": "gyoza_client._exec.command_line",
     "worker": "gyoza_client._worker.command_line",
 }
@@ -23,9 +22,10 @@ _INTERRUPTED: Final = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line without its first word, by default that of the process, and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    profile, rest = _after_options(words)
-    if rest and rest[0] in PLAIN_COMMANDS:
-        return _run_plain(rest[0], rest[1:], profile)
+    options, rest = _parted(words)
+    if rest and rest[0] in BASE_COMMANDS:
+        run: Callable[[list[str]], int] = import_module(BASE_COMMANDS[rest[0]]).main
+        return run([*options, *rest[1:]])
     if words == ["--version"]:
         print(f"gyoza {__version__}")
         return 0
@@ -40,40 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_app(words)
 
 
-def passed_over(profile: str | None) -> str | None:
-    """The sentence that tells that the environment gives the address, and a profile that was asked for does not."""
-    there = [name for name in ("GYOZA_URL", "GYOZA_SERVER_URL", "GYOZA_API_KEY") if os.environ.get(name)]
-    if profile is None or not there:
-        return None
-    return (
-        f"{' and '.join(there)} in the environment {'come' if len(there) > 1 else 'comes'} before --profile {profile},"
-        " which is passed over"
-    )
-
-
-def _after_options(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The value of ``--profile`` before the command, and the words from the command on."""
-    profile, rest = None, list(words)
-    while rest:
-        if rest[0] == "--profile" and len(rest) > 1:
-            profile, rest = rest[1], rest[2:]
-        elif rest[0].startswith("--profile="):
-            profile, rest = rest[0].removeprefix("--profile="), rest[1:]
-        elif rest[0] == "--json":
-            rest = rest[1:]
+def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options before the command, which are those of every command, and the words from the command on."""
+    place = 0
+    while place < len(words):
+        if words[place] == "--profile" and place + 1 < len(words):
+            place += 2
+        elif words[place] == "--json" or words[place].startswith("--profile="):
+            place += 1
         else:
             break
-    return profile, rest
-
-
-def _run_plain(command: str, arguments: list[str], profile: str | None) -> int:
-    note = passed_over(profile)
-    if note is not None:
-        print(f"gyoza: {note}", file=sys.stderr)
-    if profile is not None:
-        os.environ["GYOZA_PROFILE"] = profile
-    run: Callable[[list[str]], int] = import_module(PLAIN_COMMANDS[command]).main
-    return run(arguments)
+    return list(words[:place]), list(words[place:])
 
 
 def _without_extra(words: Sequence[str]) -> int:

@@ -7,22 +7,22 @@ from typing import Annotated, Any, Final, Literal
 
 from cyclopts import Group, Parameter, Token
 
-from gyoza_client._cli import texts
+from gyoza_client._cli import formats
 from gyoza_client._cli.inputs import read_pairs
 from gyoza_client._cli.session import Session
 from gyoza_client._models import State
 
 
 def _seconds(_type: Any, tokens: Sequence[Token]) -> int:
-    return texts.seconds(tokens[0].value)
+    return formats.seconds(tokens[0].value)
 
 
 def _past(_type: Any, tokens: Sequence[Token]) -> datetime:
-    return texts.past(tokens[0].value, datetime.now(UTC))
+    return formats.past(tokens[0].value, datetime.now(UTC))
 
 
 def _future(_type: Any, tokens: Sequence[Token]) -> datetime:
-    return texts.future(tokens[0].value, datetime.now(UTC))
+    return formats.future(tokens[0].value, datetime.now(UTC))
 
 
 def _state(_type: Any, tokens: Sequence[Token]) -> str:
@@ -32,15 +32,15 @@ def _state(_type: Any, tokens: Sequence[Token]) -> str:
     return state
 
 
-Given = Annotated[Session, Parameter(parse=False)]
-"""The session, which no option gives."""
+PassedSession = Annotated[Session, Parameter(parse=False)]
+"""The session, which the app passes to a command. No option gives it."""
 
 RunId = Annotated[str, Parameter(help="The id of the run.")]
 
 Seconds = Annotated[int, Parameter(converter=_seconds)]
 Past = Annotated[datetime, Parameter(converter=_past)]
 
-TERMS = Group("Terms of the run", sort_key=2)
+FIELDS = Group("Fields of the run", sort_key=2)
 EVENTS = Group("Push of events", sort_key=3)
 
 Inputs = Annotated[
@@ -63,10 +63,10 @@ IdempotencyKey = Annotated[
 ]
 
 
-@Parameter(name="*", group=TERMS)
+@Parameter(name="*", group=FIELDS)
 @dataclass(frozen=True)
-class Placing:
-    """The options that a run of an image and a run of a definition have in common."""
+class CommonOptions:
+    """The fields of a run of an image and of a run of a definition."""
 
     queue: Annotated[str | None, Parameter(name=["--queue", "-q"], help="The queue that workers claim it from.")] = None
     priority: Annotated[int | None, Parameter(help="0 to 9999; the higher goes first.")] = None
@@ -85,20 +85,20 @@ class Placing:
 
     def fields(self) -> dict[str, Any]:
         """The fields of the request, without those that are not given."""
-        return given(
+        return without_none(
             queue=self.queue,
             priority=self.priority,
             start_at=self.start_at,
             retain_s=self.retain_s,
-            event_delivery=given(topic=self.topic, attributes=read_pairs(self.attribute, "--attribute") or None)
+            event_delivery=without_none(topic=self.topic, attributes=read_pairs(self.attribute, "--attribute") or None)
             or None,
         )
 
 
-@Parameter(name="*", group=TERMS)
+@Parameter(name="*", group=FIELDS)
 @dataclass(frozen=True)
-class Terms:
-    """The options that only a run of an image has."""
+class ImageOptions:
+    """The fields of a run that only an image leaves open. A definition holds them itself."""
 
     cpu: Annotated[int | None, Parameter(help="Cores that the worker has at least.")] = None
     ram_mb: Annotated[int | None, Parameter(help="Memory that the worker has at least, in MiB.")] = None
@@ -107,7 +107,9 @@ class Terms:
     backoff_s: Annotated[float | None, Parameter(help="Seconds before the first retry; each later waits longer.")] = (
         None
     )
-    backoff_factor: Annotated[float | None, Parameter(help="How much longer; 2 if not given.")] = None
+    backoff_factor: Annotated[float | None, Parameter(help="Each pause is so many times the last; 2 if not given.")] = (
+        None
+    )
     max_backoff_s: Annotated[float | None, Parameter(help="The longest pause, in seconds.")] = None
     max_lost: Annotated[int | None, Parameter(help="Lost attempts that do not count as attempts.")] = None
     queue_ttl_s: Annotated[Seconds | None, Parameter(help="FAILED if it has waited this long: 90, 15m, 2h, 7d.")] = None
@@ -115,9 +117,9 @@ class Terms:
 
     def fields(self) -> dict[str, Any]:
         """The fields of the request, without those that are not given."""
-        return given(
-            constraints=given(cpu=self.cpu, ram_mb=self.ram_mb, vram_mb=self.vram_mb) or None,
-            retry_policy=given(
+        return without_none(
+            constraints=without_none(cpu=self.cpu, ram_mb=self.ram_mb, vram_mb=self.vram_mb) or None,
+            retry_policy=without_none(
                 max_attempts=self.max_attempts,
                 backoff_s=self.backoff_s,
                 backoff_factor=self.backoff_factor,
@@ -154,13 +156,15 @@ class Filters:
     ending_before: Annotated[str | None, Parameter(help="The runs right before this one, which are newer.")] = None
 
     def arguments(self) -> dict[str, Any]:
-        return given(**vars(self))
+        """The arguments of the client's method, without those that are not given."""
+        return without_none(**vars(self))
 
 
-NO_PLACING: Final = Placing()
-NO_TERMS: Final = Terms()
+NO_COMMON_OPTIONS: Final = CommonOptions()
+NO_IMAGE_OPTIONS: Final = ImageOptions()
 NO_FILTERS: Final = Filters()
 
 
-def given(**fields: Any) -> dict[str, Any]:
+def without_none(**fields: Any) -> dict[str, Any]:
+    """The fields that have a value."""
     return {name: value for name, value in fields.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The commands on profiles."""
+"""The commands on profiles. Their help is in the table of `app.py`."""
 
 import os
 import sys
@@ -8,10 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gyoza_client._cli.failures import COMPLETED
+from gyoza_client._cli.formats import printable
 from gyoza_client._cli.inputs import Misused
-from gyoza_client._cli.options import Given
+from gyoza_client._cli.options import PassedSession
 from gyoza_client._cli.profile_file import check_name, read_profiles, write_profile
-from gyoza_client._cli.texts import printable
 from gyoza_client._configuration import check_address, profiles_path
 
 
@@ -32,13 +32,8 @@ def add(
     region: Annotated[str | None, Parameter(help="The stack's region, if AWS's own settings do not say.")] = None,
     aws_profile: Annotated[str | None, Parameter(help="The profile of AWS's own settings.")] = None,
     replace: Annotated[bool, Parameter(help="Write a profile that exists anew.")] = False,
-    session: Given,
+    session: PassedSession,
 ) -> int:
-    """Write a profile: an address and its key.
-
-    It asks for the URL and the key unless options give them. The key is never an argument, because other users of the
-    machine see those. The file is of mode 0600.
-    """
     check_name(name)
     screen = session.screen
     if stack is not None:
@@ -63,8 +58,7 @@ def add(
     return COMPLETED
 
 
-def ls(*, session: Given) -> int:
-    """List the profiles, without their keys."""
+def ls(*, session: PassedSession) -> int:
     screen = session.screen
     rows = [
         (printable(name), printable(str(values.get("url", "-"))))

@@ -1,4 +1,4 @@
-"""The commands on runs."""
+"""The commands on runs. Their help is in the table of `app.py`."""
 
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -27,29 +27,29 @@ from gyoza_client._cli.following import (
     runs_as_they_end,
     wait_again,
 )
+from gyoza_client._cli.formats import instant, json_text, printable
 from gyoza_client._cli.inputs import Misused, read_inputs
 from gyoza_client._cli.options import (
+    NO_COMMON_OPTIONS,
     NO_FILTERS,
-    NO_PLACING,
-    NO_TERMS,
+    NO_IMAGE_OPTIONS,
+    CommonOptions,
     Filters,
-    Given,
     IdempotencyKey,
+    ImageOptions,
     Inputs,
-    Placing,
+    PassedSession,
     RunId,
-    Terms,
     Timeout,
     Watch,
 )
 from gyoza_client._cli.session import Session
 from gyoza_client._cli.tables import EventPrinter, print_run, print_runs
-from gyoza_client._cli.texts import instant, json_text, printable
 from gyoza_client._errors import GyozaError
 from gyoza_client._models import Run
 
 _ROWS: Final = 20
-"""As many runs are listed if the command does not say."""
+"""The number of runs that `ls` lists without ``--limit``."""
 
 _PAGE: Final = 100
 
@@ -61,17 +61,12 @@ def run(
     inputs: Inputs = (),
     watch: Watch = False,
     timeout: Timeout = None,
-    placing: Placing = NO_PLACING,
-    terms: Terms = NO_TERMS,
+    common: CommonOptions = NO_COMMON_OPTIONS,
+    of_image: ImageOptions = NO_IMAGE_OPTIONS,
     idempotency_key: IdempotencyKey = None,
-    session: Given,
+    session: PassedSession,
 ) -> int:
-    """Create a run of a container image, and print its id.
-
-    With --watch, follow it to its end and print its outputs. With --json it prints the run; with both the run, each
-    event, and the run as it ended, a line each.
-    """
-    read, fields = read_inputs(inputs), placing.fields() | terms.fields()
+    read, fields = read_inputs(inputs), common.fields() | of_image.fields()
     return create_and_follow(
         session,
         lambda key: session.client.create_run(image, read, **fields, idempotency_key=key),
@@ -87,9 +82,8 @@ def ls(
     limit: Annotated[int, Parameter(name=["--limit", "-n"], help="List at most so many runs.")] = _ROWS,
     all: Annotated[bool, Parameter(name=["--all", "-a"], help="List all that match.")] = False,  # noqa: A002
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], help="Print ids only.")] = False,
-    session: Given,
+    session: PassedSession,
 ) -> int:
-    """List runs, newest first. With --json, each is a whole run on a line."""
     if limit < 1:
         raise Misused("--limit: it is at least 1")
     screen, wanted = session.screen, filters.arguments()
@@ -110,8 +104,7 @@ def ls(
     return COMPLETED
 
 
-def show(run: RunId, /, *, session: Given) -> int:
-    """Show a run: its state, documents, attempts and newest events."""
+def show(run: RunId, /, *, session: PassedSession) -> int:
     found = session.client.get_run(run)
     if session.screen.json:
         session.screen.document(found.raw)
@@ -129,12 +122,8 @@ def events(
     after_seq: Annotated[int, Parameter(help="Begin after the event with this number.")] = -1,
     attempt: Annotated[int | None, Parameter(help="The events of this attempt only.")] = None,
     timeout: Timeout = None,
-    session: Given,
+    session: PassedSession,
 ) -> int:
-    """Print the events of a run, of all its attempts. With -f, follow it to its end.
-
-    With -f the exit code is that of the run: 0 completed, 3 failed, 5 cancelled.
-    """
     printer = EventPrinter(session.screen)
     if not follow:
         if timeout is not None:
@@ -162,18 +151,14 @@ def events(
 def wait(
     run: RunId,
     /,
-    *more: Annotated[str, Parameter(help="Further runs. Each is then a line with its id and state.")],
+    *others: Annotated[str, Parameter(help="Further runs. Each is then a line with its id and state.")],
     timeout: Timeout = None,
-    session: Given,
+    session: PassedSession,
 ) -> int:
-    """Wait until a run has ended, and print its outputs. With several runs, print each as it ends.
-
-    The exit code is that of the run: 0 completed, 3 failed, 5 cancelled; of several, 3 if one failed.
-    """
-    if not more:
+    if not others:
         found = session.client.get_run(run)
         return _wait_follow(session, found, timeout)
-    return _wait_for_all(session, [run, *more], timeout)
+    return _wait_for_all(session, [run, *others], timeout)
 
 
 def cancel(
@@ -182,29 +167,26 @@ def cancel(
         int | None,
         Parameter(help="Ask the worker to stop within so many seconds, and cancel the run if it does not."),
     ] = None,
-    session: Given,
+    session: PassedSession,
 ) -> int:
-    """Cancel runs at once. With --ask 30, ask their workers to stop within 30 seconds."""
-
     def cancel_one(run_id: str) -> Run:
         if ask is None:
             return session.client.cancel_run(run_id)
         return session.client.cancel_run(run_id, mode="ask", grace_s=ask)
 
-    return _each(session, runs, cancel_one)
+    return _change_each(session, runs, cancel_one)
 
 
 def retry(
     *runs: Annotated[str, Parameter(name="RUN", help="The ids of runs.")],
     watch: Watch = False,
     timeout: Timeout = None,
-    session: Given,
+    session: PassedSession,
 ) -> int:
-    """Begin a new attempt of runs, whatever their retry budgets say. With --watch, follow one to its end."""
     if not watch:
         if timeout is not None:
             raise Misused("--timeout: it bounds --watch, which is missing")
-        return _each(session, runs, session.client.retry_run)
+        return _change_each(session, runs, session.client.retry_run)
     if len(runs) != 1:
         raise Misused("--watch: it follows one run")
     found = session.client.retry_run(runs[0])
@@ -246,13 +228,13 @@ def _result(run: Run) -> str:
     return json_text(run.outputs) if run.outputs else printable(summary.error_message or summary.reason or "")
 
 
-def _each(session: Session, run_ids: Iterable[str], act: Callable[[str], Run]) -> int:
-    """Do something to each run, print how each then stands, and go on past those that are refused."""
+def _change_each(session: Session, run_ids: Iterable[str], change: Callable[[str], Run]) -> int:
+    """Change each run, print how it then stands, and go on past those whose change is refused."""
     screen, code, any_given = session.screen, COMPLETED, False
     for run_id in run_ids:
         any_given = True
         try:
-            run = act(run_id)
+            run = change(run_id)
         except GyozaError as error:
             screen.note(f"gyoza: {printable(run_id)}: {line_of_error(error)}")
             code = code_of_error(error)

@@ -8,12 +8,10 @@ from functools import cached_property
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
-from gyoza_client._cli.texts import json_text
+from gyoza_client._cli.formats import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-Cell = str
 
 
 class Screen:
@@ -68,7 +66,7 @@ class Screen:
 
             console.print(JSONHighlighter()(json_text(value, indent=2)), soft_wrap=True)
 
-    def columns(self, heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, show_heads: bool = True) -> None:
+    def columns(self, heads: Sequence[str], rows: Iterable[Sequence[str]], *, show_heads: bool = True) -> None:
         """Print plain rows with aligned columns; the last is as long as it is."""
         table = [list(heads), *map(list, rows)]
         widths = [max(len(row[column]) for row in table) for column in range(len(heads))]

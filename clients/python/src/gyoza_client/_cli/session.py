@@ -4,18 +4,19 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from gyoza_client._cli.main import passed_over
+from gyoza_client._cli.formats import printable
+from gyoza_client._cli.profile_note import profile_note
 from gyoza_client._cli.screen import Screen
-from gyoza_client._cli.texts import printable
 from gyoza_client._steps import Answer, Lost, Send, Sleep
-from gyoza_client._sync import Driver, GyozaClient, Transport
+from gyoza_client._sync import Driver, GyozaClient, Transport, client_of, core_of
 
 _LOST_BEFORE_TELLING: Final = 3
-"""After so many lost answers in a row; fewer are made up for within a second or two."""
+"""Lost answers in a row before a line tells of them. Fewer are made up for within a second or two."""
 
 _NAME = "gyoza"
 
@@ -27,17 +28,25 @@ class Session:
 
     @cached_property
     def client(self) -> GyozaClient:
-        note = passed_over(self._profile)
+        note = profile_note(self._profile)
         if note is not None:
             self.screen.note(printable(f"gyoza: {note}"))
         client = GyozaClient(profile=self._profile)
-        vars(client)["_driver"] = _TellingDriver(client._driver.transport, self.screen.hint)
-        return client
+        core = core_of(client)
+        return client_of(replace(core, driver=_TellingDriver(core.driver.transport, self.screen.hint)))
+
+    @property
+    def options(self) -> list[str]:
+        """The options of every command, as this command line gives them."""
+        return [*(["--json"] if self.screen.json else []), *self._profile_option]
 
     def command(self, *words: str) -> str:
         """A command line that reaches the same API as this one."""
-        profile = [] if self._profile is None else ["--profile", self._profile]
-        return shlex.join([_own_name(), *profile, *words])
+        return shlex.join([_own_name(), *self._profile_option, *words])
+
+    @property
+    def _profile_option(self) -> list[str]:
+        return [] if self._profile is None else ["--profile", self._profile]
 
     def close(self) -> None:
         if "client" in vars(self):
@@ -59,8 +68,8 @@ class _TellingDriver(Driver):
         self._tell = tell
         self._lost = 0
 
-    def _do(self, step: Send | Sleep) -> Answer | Lost | None:
-        got = super()._do(step)
+    def do(self, step: Send | Sleep) -> Answer | Lost | None:
+        got = super().do(step)
         if isinstance(got, Lost):
             self._lost += 1
             if self._lost == _LOST_BEFORE_TELLING:

@@ -6,8 +6,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from gyoza_client._cli.screen import Screen
-from gyoza_client._cli.texts import (
+from gyoza_client._cli.formats import (
     age,
     clock,
     duration,
@@ -18,6 +17,7 @@ from gyoza_client._cli.texts import (
     printable,
     printable_lines,
 )
+from gyoza_client._cli.screen import Screen
 from gyoza_client._models import Attempt, Definition, DefinitionRow, Event, InputSpec, Run, RunSummary, State
 
 if TYPE_CHECKING:
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _AT_ONCE: Final = 100
-"""As many rows are laid out together, so that a long list is shown while it is read."""
+"""The number of rows that are laid out together, so that a long list is shown while it is read."""
 
 _WITH_BARS: Final = 110
 """The width of a terminal from which on progress is drawn."""
 
 _DOCUMENT_LINES: Final = 24
-"""As many lines of inputs or outputs are shown on a terminal."""
+"""The number of lines of inputs, of outputs or of an error that a terminal shows."""
 
 _STATE_OR_TYPE: Final = re.compile(r" {2}[\d:. -]+ ([A-Z]+)(?= |$)")
 """The state of an attempt, or the type of an event, behind numbers and times."""
 
 _EVENTS: Final = 10
-"""As many of the newest events are shown with a run."""
+"""The number of events, the newest, that are shown with a run."""
 
 
 def print_runs(screen: Screen, rows: Iterable[RunSummary]) -> bool:
@@ -75,7 +75,7 @@ def _definition_of(run: RunSummary | Run) -> str:
 def _print_runs_on(console: "Console", rows: Sequence[RunSummary], screen: Screen, *, show_heads: bool) -> None:
     from rich.text import Text  # noqa: PLC0415 - only on a terminal
 
-    from gyoza_client._cli.looks import Column, print_columns  # noqa: PLC0415
+    from gyoza_client._cli.drawing import Column, print_columns  # noqa: PLC0415
 
     bars = console.width >= _WITH_BARS
     columns = [
@@ -92,7 +92,7 @@ def _print_runs_on(console: "Console", rows: Sequence[RunSummary], screen: Scree
 
 
 def _state_of(run: RunSummary) -> "Text":
-    from gyoza_client._cli.looks import state_text  # noqa: PLC0415 - only on a terminal
+    from gyoza_client._cli.drawing import state_text  # noqa: PLC0415 - only on a terminal
 
     word = state_text(str(run.state))
     return word.append(" asked to stop", style="magenta") if run.cancel_by else word
@@ -101,7 +101,7 @@ def _state_of(run: RunSummary) -> "Text":
 def _progress_of(run: RunSummary, console: "Console", *, bars: bool) -> "Text":
     from rich.text import Text  # noqa: PLC0415 - only on a terminal
 
-    from gyoza_client._cli.looks import STYLES, bar  # noqa: PLC0415
+    from gyoza_client._cli.drawing import STYLES, bar  # noqa: PLC0415
 
     if not run.progress and run.state != State.RUNNING:
         return Text()
@@ -156,7 +156,7 @@ class EventPrinter:
 def _event_text(event: Event, screen: Screen) -> "Text":
     from rich.text import Text  # noqa: PLC0415 - only on a terminal
 
-    from gyoza_client._cli.looks import STYLES  # noqa: PLC0415
+    from gyoza_client._cli.drawing import STYLES  # noqa: PLC0415
 
     kind = printable(str(event.type))
     return Text.assemble(
@@ -180,7 +180,7 @@ def print_run(screen: Screen, run: Run, attempts: Sequence[Attempt]) -> None:
         return
     from rich.text import Text  # noqa: PLC0415 - only on a terminal
 
-    from gyoza_client._cli.looks import STYLES, bar, symbol  # noqa: PLC0415
+    from gyoza_client._cli.drawing import STYLES, bar, symbol  # noqa: PLC0415
 
     state = printable(str(run.state))
     head = Text.assemble(symbol(console, state), " ", (_standing(run), f"bold {STYLES.get(state, '')}"))
@@ -227,7 +227,7 @@ def print_section(console: "Console", title: str, lines: Sequence[str]) -> None:
 
 
 def _colour_words(text: "Text") -> None:
-    from gyoza_client._cli.looks import STYLES  # noqa: PLC0415 - only on a terminal
+    from gyoza_client._cli.drawing import STYLES  # noqa: PLC0415 - only on a terminal
 
     # The first such word only, and in the first columns: a message may hold one too.
     found = _STATE_OR_TYPE.match(text.plain)
@@ -330,7 +330,7 @@ def print_definitions(screen: Screen, rows: Iterable[DefinitionRow]) -> None:
         return
     from rich.text import Text  # noqa: PLC0415 - only on a terminal
 
-    from gyoza_client._cli.looks import Column, print_columns  # noqa: PLC0415
+    from gyoza_client._cli.drawing import Column, print_columns  # noqa: PLC0415
 
     shown = list(rows)
     if shown:

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from gyoza_client._cli.failures import ERROR, USAGE
+from gyoza_client._cli.profile_note import profile_note
 from gyoza_client._configuration import find_address
 from gyoza_client._errors import ConfigurationError
 from gyoza_client._exec.descendants import proc_is_ours
 from gyoza_client._exec.wrapper import Settings, execute
 from gyoza_client._lease import options
 from gyoza_client._lease.worker_ids import new_worker_id
-
-USAGE: Final = 2
 
 _KEY: Final = "GYOZA_API_KEY"
 _MAX_WORKER_ID: Final = 128
@@ -24,18 +24,22 @@ its inputs in the JSON file GYOZA_INPUTS, writes its outputs as a JSON object to
 progress by lines such as "::gyoza progress=40".
 
 exit codes: the command's, or 128 + its signal; 0 also if the run is not ours to begin; 75 if the API did not answer;
-137 if the lease was lost; 2 for a wrong use.
+137 if the lease was lost; 1 if there is no address of the API; 2 for a wrong command line. There is no --json: the
+output is the command's.
 """
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs a command as one attempt of a run. Returns the exit code of the process."""
     given = _parser().parse_args(argv)
+    note = profile_note(given.profile)
+    if note is not None:
+        print(f"gyoza exec: {note}", file=sys.stderr)
     try:
         settings = _settings(given, os.environ)
     except (_WrongUse, ConfigurationError) as problem:
         print(f"gyoza exec: {problem}", file=sys.stderr)
-        return USAGE
+        return USAGE if isinstance(problem, _WrongUse) else ERROR
     return execute(settings)
 
 
@@ -46,7 +50,7 @@ class _WrongUse(Exception):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gyoza exec",
-        usage="gyoza exec [--lease S] [--grace S] [--keep-key] -- COMMAND [ARGUMENT ...]",
+        usage="gyoza exec [--lease S] [--grace S] [--keep-key] [--profile NAME] -- COMMAND [ARGUMENT ...]",
         description="Run a command as one attempt of a run, report it, and end it before its lease does.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -63,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds from SIGTERM to SIGKILL, 0 to 3600 (default: 20)",
     )
     parser.add_argument("--keep-key", action="store_true", help=f"leave {_KEY} in the environment of the command")
+    parser.add_argument("--profile", metavar="NAME", help="the profile with the API's address and key")
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
@@ -91,7 +96,7 @@ def _settings(given: argparse.Namespace, environ: Mapping[str, str]) -> Settings
         worker_id=worker_id,
         lease_s=given.lease,
         grace_s=given.grace,
-        address=find_address(),
+        address=find_address(profile=given.profile),
     )
 
 

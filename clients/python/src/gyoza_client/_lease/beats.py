@@ -17,15 +17,12 @@ from gyoza_client._errors import (
     RunNotFound,
     StaleAttempt,
 )
-from gyoza_client._lease.boottime import boottime
+from gyoza_client._lease.boottime import SLICE_S, boottime
 from gyoza_client._models import Heartbeat
-from gyoza_client._sync import GyozaClient
+from gyoza_client._sync import GyozaClient, own_connections
 
 LEASE_IS_OVER: Final = (RunNotFound, StaleAttempt, NotClaimant, RunLocked, NotLeased)
 """The refusals after which no further heartbeat of the attempt is accepted."""
-
-_SLICE_S: Final = 1.0
-"""The clock of a wait may stand still while the machine sleeps: the thread looks at `boottime` this often."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Beats:
         refused: Callable[[ApiError], None],
     ) -> None:
         self._timeout_s = min(max(lease_s / 15, 1.0), 10.0)
-        self._client = client._with_own_connections(Limits(self._timeout_s, self._timeout_s, max_retries=0))
+        self._client = own_connections(client, Limits(self._timeout_s, self._timeout_s, max_retries=0))
         self._run_id = run_id
         self._attempt = attempt
         self._worker_id = worker_id
@@ -101,10 +98,10 @@ class Beats:
         self._renewed(Beat(sent_at, heartbeat.lease_s, heartbeat.cancel_by))
 
     def _waited(self, seconds: float) -> bool:
-        """Waits, and returns whether the thread is to go on."""
+        """Wait, and return whether the thread is to go on."""
         end = boottime() + seconds
         while (left := end - boottime()) > 0:
-            if self._stopped.wait(min(left, _SLICE_S)):
+            if self._stopped.wait(min(left, SLICE_S)):
                 return False
         return not self._stopped.is_set()
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gyoza_client._calling import Caller
 from gyoza_client._errors import (
     GyozaError,
     NoAnswer,
@@ -21,15 +20,14 @@ from gyoza_client._errors import (
 from gyoza_client._lease.boottime import boottime
 from gyoza_client._lease.stop import Stop
 from gyoza_client._models import EventType, Run
-from gyoza_client._operations import Operations
-from gyoza_client._sync import Driver, GyozaClient
+from gyoza_client._sync import Driver, GyozaClient, core_of
 
 log = logging.getLogger("gyoza_client")
 
 _TIMEOUT_S: Final = 10.0
 """The longest wait for an answer: a worker that is told to stop has little time."""
 _LAST_TRIES_S: Final = 5.0
-"""For so long after a stop, a claim without an answer is repeated, so that its run can be given back."""
+"""A claim without an answer is repeated for this long after a stop, so that its run can be given back."""
 _LONGEST_PAUSE_S: Final = 30.0
 
 
@@ -61,11 +59,11 @@ class Claims:
         lease_s: int,
         idle_s: float | None,
     ) -> None:
-        caller = client._operations.caller
-        limits = replace(caller.limits, timeout=min(caller.limits.timeout, _TIMEOUT_S))
-        self._operations = Operations(Caller(limits))
-        self._last_operations = Operations(Caller(replace(limits, call_timeout=_LAST_TRIES_S)))
-        self._transport = client._driver.transport
+        core = core_of(client)
+        limits = replace(core.limits, timeout=min(core.limits.timeout, _TIMEOUT_S))
+        self._operations = core.limited(limits).operations
+        self._last_operations = core.limited(replace(limits, call_timeout=_LAST_TRIES_S)).operations
+        self._transport = core.driver.transport
         self._stop = stop
         self._queues = queues
         self._capacity = capacity

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from uuid import uuid4
 
-from gyoza_client._calling import Caller
 from gyoza_client._errors import (
     ApiError,
     GyozaError,
@@ -32,7 +31,7 @@ from gyoza_client._lease.claims import Claim
 from gyoza_client._models import EventType, Run, RunMinimal, State
 from gyoza_client._operations import Operations
 from gyoza_client._steps import Operation
-from gyoza_client._sync import GyozaClient
+from gyoza_client._sync import GyozaClient, core_of
 from gyoza_client._work.progress import Progress
 
 T = TypeVar("T")
@@ -68,7 +67,7 @@ class Job:
         """The run as it was claimed."""
         self.attempt: Final = claim.run.current_attempt
         self.worker_id: Final = claim.worker_id
-        self._client = client
+        self._core = core_of(client)
         self._lock = threading.Lock()
         self._held_until = claim.sent_at + claim.lease_s
         self._lost: LeaseLost | None = None
@@ -112,7 +111,7 @@ class Job:
         return self._lost is None and boottime() < self._held_until
 
     def check(self) -> None:
-        """Raises JobCancelled if a cancel was requested, and LeaseLost if the run is no longer this worker's."""
+        """Raise JobCancelled if a cancel was requested, and LeaseLost if the run is no longer this worker's."""
         self._check_open()
         if self.cancel_requested:
             raise JobCancelled(self.run)
@@ -279,10 +278,10 @@ class Job:
             self._acknowledged(sent_at, answer)
 
     def _call(self, operation: Callable[[Operations], Operation[T]], *, call_timeout_s: float) -> T:
-        limits = self._client._operations.caller.limits
+        limits = self._core.limits
         timeout_s = min(limits.timeout, _TIMEOUT_S)
         limits = replace(limits, timeout=timeout_s, call_timeout=max(call_timeout_s, 1.0))
-        return self._client._driver.run(operation(Operations(Caller(limits))))
+        return self._core.driver.run(operation(self._core.limited(limits).operations))
 
     def _check_open(self) -> None:
         if not self._was_entered:

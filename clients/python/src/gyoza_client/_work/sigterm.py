@@ -12,7 +12,7 @@ from typing import Final, Self
 from gyoza_client._lease.stop import Stop
 
 _AGAIN_S: Final = 1.0
-"""After the grace it tries so often, for as long as the job may not be interrupted."""
+"""The pause between two tries after the grace, while the job may not be interrupted."""
 
 
 class _Phase(Enum):

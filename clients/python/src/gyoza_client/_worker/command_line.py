@@ -10,37 +10,46 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, Final
 
+from gyoza_client._cli.failures import COMPLETED, ERROR, code_of_error, line_of_error
+from gyoza_client._cli.profile_note import profile_note
 from gyoza_client._errors import ConfigurationError, GyozaError
 from gyoza_client._lease import options
 from gyoza_client._lease.claims import Claim, Claims
 from gyoza_client._lease.stop import Stop
-from gyoza_client._sync import GyozaClient
+from gyoza_client._sync import GyozaClient, core_of
+from gyoza_client._worker.json_lines import JsonLines
 from gyoza_client._worker.slots import Slots
 
 EXEC: Final = (sys.executable, "-P", "-m", "gyoza_client", "exec")
 """Python's option -P keeps files of the current folder from being imported."""
 
-_FAILED: Final = 1
-_USAGE: Final = 2
+_STDERR: Final = 2
 
 _EPILOG: Final = """\
-A claim takes whatever its queues hold, so give each kind of work a queue of its own. The command is run by /bin/sh, as
-`gyoza exec` describes: it reads the JSON file GYOZA_INPUTS and writes the JSON file GYOZA_OUTPUTS. The first of SIGTERM
-and SIGINT ends the worker: it claims no more and passes SIGTERM to its commands.
+The command is run by /bin/sh, as `gyoza exec --help` describes: it reads the JSON file GYOZA_INPUTS and writes the JSON
+file GYOZA_OUTPUTS. The first of SIGTERM, SIGINT and SIGHUP ends the worker: it claims no more and passes SIGTERM to its
+commands. It needs Linux.
 
-exit codes: 0 after a signal or --idle; 1 if the API refuses the worker; 2 for a wrong use.
+With --json, a run that begins or ends is a line on standard output, with t, event (begun or ended), run_id, attempt,
+worker_id and, at the end, exit_code. The output of the commands then goes to standard error.
+
+exit codes: 0 after a signal or --idle; 1 for an error, also if there is no address of the API; 2 for a wrong command
+line; 4 if the API does not authorise the worker.
 """
 
 
 def main(argv: Sequence[str]) -> int:
-    """Claims runs and runs the command for each, until a signal comes. Returns the exit code of the process."""
+    """Claim runs and run the command for each, until a signal comes. Returns the exit code of the process."""
     given = _parser().parse_args(argv)
     _log_to_stderr()
+    note = profile_note(given.profile)
+    if note is not None:
+        _say(note)
     try:
         client = GyozaClient(profile=given.profile)
     except ConfigurationError as problem:
-        print(f"gyoza worker: {problem}", file=sys.stderr)
-        return _USAGE
+        _say(line_of_error(problem))
+        return ERROR
     with client:
         return _work(client, given)
 
@@ -51,7 +60,7 @@ def _work(client: GyozaClient, given: argparse.Namespace) -> int:
     words = [*EXEC, "--lease", str(given.lease), "--grace", f"{given.grace:g}"]
     words += ["--keep-key"] if given.keep_key else []
     words += ["--", "/bin/sh", "-c", given.command]
-    address = client._address
+    address = core_of(client).address
 
     def start(claim: Claim) -> "subprocess.Popen[bytes]":
         environ = {name: value for name, value in os.environ.items() if name != "GYOZA_SERVER_URL"} | {
@@ -63,17 +72,25 @@ def _work(client: GyozaClient, given: argparse.Namespace) -> int:
         }
         # In a session of its own, it does not get the signals of the terminal, but only those that are passed on.
         return subprocess.Popen(  # noqa: S603 - the operator's own command
-            words, env=environ, stdin=subprocess.DEVNULL, start_new_session=True
+            words,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=_STDERR if given.json else None,
+            start_new_session=True,
         )
 
-    slots = Slots(claims, stop, start, given.slots)
+    slots = Slots(claims, stop, start, given.slots, json_lines=JsonLines() if given.json else None)
     _on_signals(slots)
     try:
         slots.work()
     except GyozaError as problem:
-        print(f"gyoza worker: {problem}", file=sys.stderr)
-        return _FAILED
-    return 0
+        _say(line_of_error(problem))
+        return code_of_error(problem)
+    return COMPLETED
+
+
+def _say(text: str) -> None:
+    print(f"gyoza worker: {text}", file=sys.stderr)
 
 
 def _on_signals(slots: Slots) -> None:
@@ -112,12 +129,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--command", type=_command, required=True, metavar="TEXT", help="what to run for each run")
     add("--slots", type=_slots, default=1, metavar="N", help="how many runs at once (default: 1)")
     add("--lease", type=options.lease, default=300, metavar="S", help="the seconds of the lease (default: 300)")
-    add("--grace", type=options.seconds, default=20.0, metavar="S", help="from SIGTERM to SIGKILL (default: 20)")
+    add("--grace", type=options.seconds, default=20.0, metavar="S", help="the seconds to SIGKILL (default: 20)")
     add("--capacity-cpu", type=options.count, metavar="N", help="take runs that need at most so many cores")
     add("--capacity-ram-mb", type=options.count, metavar="N", help="take runs that need at most so many MiB")
     add("--capacity-vram-mb", type=options.count, metavar="N", help="the same of the GPU; 0 without one")
-    add("--idle", type=options.seconds, metavar="S", help="end once nothing was found for so long")
+    add("--idle", type=options.seconds, metavar="S", help="end once nothing was found for this many seconds")
     add("--keep-key", action="store_true", help="leave GYOZA_API_KEY in the environment of the command")
+    add("--json", action="store_true", help="print a JSON line for each run that begins or ends")
     add("--profile", metavar="NAME", help="the profile with the API's address and key")
     return parser
 

@@ -12,6 +12,7 @@ from typing import Final
 from gyoza_client._lease.claims import Claim, Claims
 from gyoza_client._lease.stop import Stop
 from gyoza_client._lease.worker_ids import new_worker_id
+from gyoza_client._worker.json_lines import JsonLines
 
 log = logging.getLogger("gyoza_client")
 
@@ -36,13 +37,16 @@ class Slots:
     """Claims runs for slots that are free, one claim at a time, and starts a process for each.
 
     While there is no work, one slot alone asks for it. ``start`` may raise OSError. `work` runs in the main thread, and
-    `stop` in handlers of signals.
+    `stop` in handlers of signals. ``json_lines`` gets each run that begins or ends.
     """
 
-    def __init__(self, claims: Claims, stop: Stop, start: Start, number: int) -> None:
+    def __init__(
+        self, claims: Claims, stop: Stop, start: Start, number: int, *, json_lines: JsonLines | None = None
+    ) -> None:
         self._claims = claims
         self._stop = stop
         self._start = start
+        self._json_lines = json_lines
         self._free = deque(_Slot() for _ in range(number))
         self._busy: set[_Slot] = set()
         self._ended: SimpleQueue[_Slot | None] = SimpleQueue()
@@ -90,14 +94,19 @@ class Slots:
             slot.terminate()
         name = f"attempt {claim.run.current_attempt} of run {claim.run.id}"
         log.info("Begins %s", name)
-        threading.Thread(target=self._wait_for, args=(slot, slot.process, name), daemon=True).start()
+        if self._json_lines is not None:
+            self._json_lines.begun(claim)
+        threading.Thread(target=self._wait_for, args=(slot, slot.process, claim, name), daemon=True).start()
 
-    def _wait_for(self, slot: _Slot, process: "subprocess.Popen[bytes]", name: str) -> None:
+    def _wait_for(self, slot: _Slot, process: "subprocess.Popen[bytes]", claim: Claim, name: str) -> None:
         begun = time.monotonic()
-        code = process.wait()
+        returned = process.wait()
+        code = returned if returned >= 0 else 128 - returned
         failed_quickly = code != 0 and time.monotonic() - begun < _QUICK_S
         self._failures = self._failures + 1 if failed_quickly else 0
         log.info("Ended %s with the exit code %d", name, code)
+        if self._json_lines is not None:
+            self._json_lines.ended(claim, code)
         self._ended.put(slot)
 
     def _collect(self, *, wait: bool) -> None:
@@ -113,7 +122,7 @@ class Slots:
             pass
 
     def _pause_s(self) -> float:
-        """A machine on which every command fails at once shall not fail all runs of the queue at full speed."""
+        """The pause before a claim: a machine on which each command fails at once shall not soon fail a whole queue."""
         over = self._failures - _FAILURES_FREE
         if over < 0:
             return 0.0

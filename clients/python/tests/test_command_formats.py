@@ -9,8 +9,7 @@ import pytest
 
 from clients.python.tests.examples import event_json
 from gyoza_client import Event
-from gyoza_client._cli.inputs import Misused, read_inputs, read_object
-from gyoza_client._cli.texts import (
+from gyoza_client._cli.formats import (
     age,
     duration,
     event_text,
@@ -22,6 +21,7 @@ from gyoza_client._cli.texts import (
     printable_lines,
     seconds,
 )
+from gyoza_client._cli.inputs import Misused, read_inputs, read_object
 
 NOW = datetime(2026, 3, 2, 20, 0, 1, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from gyoza_client._cli.texts import printable
+from gyoza_client._cli.formats import printable
 
 STYLES: Final = {
     "PENDING": "yellow",
