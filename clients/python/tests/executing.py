@@ -189,7 +189,7 @@ def start(server: ScriptedServer, bytecode: Path, tmp_path: Path) -> Iterator[St
 
 
 def eventually(look: Callable[[], Any], timeout_s: float = 10.0) -> Any:
-    """What the function returns, once that is true."""
+    """Returns the first value of the function that is true."""
     end = time.monotonic() + timeout_s
     while not (found := look()):
         assert time.monotonic() < end, "it did not happen in time"

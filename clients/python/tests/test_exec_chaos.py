@@ -1,17 +1,20 @@
 """Tests `gyoza exec` against the handlers while its processes are killed, frozen and cut off, and requests are lost.
 
-Whenever a run waits for an attempt, `gyoza exec` is started for it, as a container would be. The command, and a daemon
-that it leaves, write the time each 50 ms into a file of their attempt.
+In the first two tests, whenever a run waits for an attempt, `gyoza exec` is started for it, as a container would be. In
+the last, `gyoza worker` starts it, and is killed and frozen. The command, and a daemon that it leaves, write the time
+each 50 ms into a file of their attempt.
 """
 
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,8 +22,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.python.tests.executing import Execution, Starter, bytecode, descendants, starter
-from gyoza_client import GyozaClient, NoAnswer, Run, State
+from clients.python.tests.executing import SOURCE, Execution, Starter, bytecode, descendants, eventually, starter
+from gyoza_client import GyozaClient, Run, State
 from testing.http_api import ServedApi
 from testing.lossy_proxy import LossyProxy
 
@@ -64,6 +67,8 @@ class Job:
     thawed: dict[int, float] = field(default_factory=dict)
     """When the frozen whole of an attempt went on."""
     executions: list[Execution] = field(default_factory=list)
+    hits: list[str] = field(default_factory=list)
+    """The attacks that met a process that ran."""
     attempt: int = 0
     """The one that was started last."""
 
@@ -84,17 +89,19 @@ def kill_the_guard(_job: Job, execution: Execution) -> None:
     os.kill(execution.guard, signal.SIGKILL)
 
 
+def _freeze(pid: int, seconds: float) -> None:
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    with suppress(ProcessLookupError):  # it was killed meanwhile
+        os.kill(pid, signal.SIGCONT)
+
+
 def stop_the_wrapper(job: Job, execution: Execution) -> None:
-    os.kill(execution.process.pid, signal.SIGSTOP)
-    time.sleep(job.freeze_s())
-    os.kill(execution.process.pid, signal.SIGCONT)
+    _freeze(execution.process.pid, job.freeze_s())
 
 
 def stop_the_guard(job: Job, execution: Execution) -> None:
-    guard = execution.guard
-    os.kill(guard, signal.SIGSTOP)
-    time.sleep(job.freeze_s())
-    os.kill(guard, signal.SIGCONT)
+    _freeze(execution.guard, job.freeze_s())
 
 
 def stop_the_guard_and_cut_it_off(job: Job, execution: Execution) -> None:
@@ -156,7 +163,6 @@ FREEZERS = [stop_the_wrapper, stop_the_guard_and_cut_it_off, stop_all, cut_off, 
 def test_no_command_is_alive_after_another_attempt_began_whatever_is_killed_frozen_and_cut_off(
     jobs: int, at_once: int, served_api: ServedApi, bytecode: Path, tmp_path: Path
 ) -> None:
-    counts: Counter[str] = Counter()
     with (
         GyozaClient(served_api.url, served_api.api_key) as client,
         starter(served_api.url, bytecode, tmp_path) as start,
@@ -172,7 +178,6 @@ def test_no_command_is_alive_after_another_attempt_began_whatever_is_killed_froz
                 job = Job(run.id, proxy, folder, dice)
                 # Two attempts of each job are attacked.
                 attacks = [KILLERS[number % len(KILLERS)], dice.choice(KILLERS)]
-                counts.update(each.__name__ for each in attacks)
                 _run_to_its_end(job, client, start, attacks)
                 return job
 
@@ -183,10 +188,12 @@ def test_no_command_is_alive_after_another_attempt_began_whatever_is_killed_froz
             assert (run.state, run.outputs) == (State.COMPLETED, {"attempt": run.current_attempt})
             for execution in job.executions:
                 execution.wait(LONGEST_FREEZE_S + LEASE_S)
-            _assert_attempts_apart(job)
+            _assert_attempts_apart(job.run_id, job.folder, job.thawed)
         attempts = Counter(run.current_attempt for run in ended)
-    print(f"\n{jobs} jobs; attacks: {dict(counts)}; jobs by their attempts: {dict(sorted(attempts.items()))}")
+    hits = Counter(hit for job in done for hit in job.hits)
+    print(f"\n{jobs} jobs; attacks that hit: {dict(hits)}; jobs by their attempts: {dict(sorted(attempts.items()))}")
     assert sum(number * many for number, many in attempts.items()) > jobs
+    assert set(hits) == {each.__name__ for each in KILLERS}
 
 
 def _run_to_its_end(job: Job, client: GyozaClient, start: Starter, attacks: list[Killer]) -> None:
@@ -234,14 +241,16 @@ def _attack(attack: Killer, job: Job, execution: Execution, seconds: float) -> N
         while not job.has_begun and execution.process.poll() is None:
             time.sleep(0.05)
         time.sleep(job.dice.uniform(0, min(0.9 * seconds, 8.0)))
-    with suppress(ProcessLookupError, AssertionError):  # it has ended
-        attack(job, execution)
+    if execution.process.poll() is None:
+        with suppress(ProcessLookupError, AssertionError):  # the guard has ended
+            attack(job, execution)
+            job.hits.append(attack.__name__)
     job.proxy.up()
 
 
-def _assert_attempts_apart(job: Job) -> None:
+def _assert_attempts_apart(run_id: str, folder: Path, thawed_at: Mapping[int, float]) -> None:
     logs: dict[int, list[float]] = {}
-    for path in job.folder.glob("[0-9]*-[0-9]*"):
+    for path in folder.glob("[0-9]*-[0-9]*"):
         times = [float(line.split()[0]) for line in path.read_text().splitlines()]
         logs.setdefault(int(path.name.split("-")[0]), []).extend(times)
     for attempt, times in logs.items():
@@ -249,10 +258,10 @@ def _assert_attempts_apart(job: Job) -> None:
         if not others:
             continue
         late = [at for at in times if at >= min(others)]
-        thawed = job.thawed.get(attempt)
+        thawed = thawed_at.get(attempt)
         if thawed is not None:
             late = [at for at in late if not thawed <= at <= thawed + THAW_S]
-        assert late == [], f"attempt {attempt} of {job.run_id} was alive after another began"
+        assert late == [], f"attempt {attempt} of {run_id} was alive after another began"
 
 
 def _events_in_order(client: GyozaClient, run: Run) -> list[str]:
@@ -276,10 +285,7 @@ def test_two_hundred_jobs_end_once_each_though_two_in_five_requests_are_lost(
             environ = {"GYOZA_RUN_ID": run.id, "GYOZA_API_KEY": served_api.api_key}
             script = "cp $GYOZA_INPUTS $GYOZA_OUTPUTS; echo ::gyoza progress=50; sleep 0.5"
             execution = start.sh(script, environ=environ)
-            try:
-                return execution.ended(120)[0]
-            except NoAnswer:
-                return -1
+            return execution.ended(120)[0]
 
         with ThreadPoolExecutor(8) as pool:
             codes = Counter(pool.map(whole_job, runs))
@@ -293,3 +299,103 @@ def test_two_hundred_jobs_end_once_each_though_two_in_five_requests_are_lost(
         assert codes == {0: jobs}
         print(f"\n{jobs} jobs; {proxy.counts}; {dict(timelines)}")
         assert 0.3 < proxy.counts.closed / proxy.counts.requests < 0.5
+
+
+_WORKER_COMMAND = f"""
+import json, os
+folder = os.environ["LOG"] + "/" + os.environ["GYOZA_RUN_ID"]
+os.makedirs(folder, exist_ok=True)
+os.environ["LOG"] = folder
+import sys
+sys.argv[1:] = [str(json.load(open(os.environ["GYOZA_INPUTS"]))["seconds"])]
+{_COMMAND}"""
+
+
+@dataclass
+class Workers:
+    """Keeps a `gyoza worker` running, whatever becomes of it, and kills or freezes it at random moments."""
+
+    environ: Mapping[str, str]
+    words: list[str]
+    stderr: Path
+    dice: random.Random
+    hits: list[str] = field(default_factory=list)
+
+    def work_until(self, is_done: threading.Event) -> None:
+        process = self._start()
+        try:
+            while not is_done.wait(self.dice.uniform(0.3, 4.0)):
+                if process.poll() is not None:
+                    process = self._start()
+                elif self.dice.random() < 0.7:
+                    process.kill()
+                    self.hits.append("kill")
+                else:
+                    process.send_signal(signal.SIGSTOP)
+                    self.hits.append("freeze")
+                    is_done.wait(self.dice.uniform(0.5, LONGEST_FREEZE_S))
+                    process.send_signal(signal.SIGCONT)
+        finally:
+            process.kill()
+            process.wait()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        with self.stderr.open("ab") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-m", "gyoza_client", "worker", *self.words],
+                env=self.environ,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
+
+
+def test_every_run_completes_and_no_two_attempts_overlap_though_its_workers_are_killed_and_frozen(
+    served_api: ServedApi, bytecode: Path, tmp_path: Path
+) -> None:
+    jobs, dice = 120, random.Random(16)
+    (log := tmp_path / "log").mkdir()
+    (temporary := tmp_path / "tmp").mkdir()
+    (tmp_path / "command.py").write_text(_WORKER_COMMAND)
+    command = shlex.join([sys.executable, "-S", "-E", str(tmp_path / "command.py")])
+    words = ["--queue", "worker-chaos", "--command", command, "--slots", "3", "--lease", str(LEASE_S), "--grace", "2"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GYOZA_", "AWS_"))}
+    with (
+        GyozaClient(served_api.url, served_api.api_key) as client,
+        LossyProxy(served_api.url, loss=0.1, seed=16) as proxy,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        environ = kept | {
+            "GYOZA_URL": proxy.url,
+            "GYOZA_API_KEY": served_api.api_key,
+            "PYTHONPATH": SOURCE,
+            "PYTHONPYCACHEPREFIX": str(bytecode),
+            "LOG": str(log),
+            "TMPDIR": str(temporary),
+        }
+        policy = {"max_attempts": 20, "max_lost": 20}
+        runs = [
+            client.create_run(
+                "busybox:1", {"seconds": dice.uniform(0.1, 2.0)}, queue="worker-chaos", retry_policy=policy
+            )
+            for _ in range(jobs)
+        ]
+        workers = [Workers(environ, words, tmp_path / f"worker-{n}", random.Random(n)) for n in range(4)]
+        is_done = threading.Event()
+        try:
+            under_way = [pool.submit(each.work_until, is_done) for each in workers]
+            eventually(lambda: all(client.get_run(run).is_terminal for run in runs), 400)
+        finally:
+            is_done.set()
+        for each in under_way:
+            each.result()
+        eventually(lambda: not list(temporary.iterdir()), LONGEST_FREEZE_S)
+        ended = [client.get_run(run) for run in runs]
+        timelines = [_events_in_order(client, run) for run in runs]
+    for run, timeline in zip(ended, timelines, strict=True):
+        assert (run.state, run.outputs) == (State.COMPLETED, {"attempt": run.current_attempt})
+        assert timeline.count("COMPLETED") == 1
+        _assert_attempts_apart(run.id, log / run.id, {})
+    hits = Counter(hit for each in workers for hit in each.hits)
+    attempts = Counter(run.current_attempt for run in ended)
+    print(f"\n{jobs} runs; workers were hit: {dict(hits)}; runs by their attempts: {dict(sorted(attempts.items()))}")
+    assert min(hits["kill"], hits["freeze"]) >= 5

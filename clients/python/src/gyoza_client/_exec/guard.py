@@ -122,7 +122,7 @@ class _Guard:
         self._deadline = deadline
         self._command = command
         self._pid: int | None = None
-        """Of the command while it runs or is not reaped."""
+        """The number of the command's process, until it is reaped."""
         self._has_ended = False
         self._folder: str | None = None
 

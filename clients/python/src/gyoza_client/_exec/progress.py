@@ -64,7 +64,7 @@ class ProgressReports:
 
     @property
     def due_at(self) -> float:
-        """When `report_if_due` has something to do, by `boottime`; infinity if it has nothing to do."""
+        """The instant, by `boottime`, at which `report_if_due` has something to do; infinity if never."""
         return math.inf if self._newest is None or self._is_under_way else self._not_before
 
     def report_if_due(self, now: float) -> None:

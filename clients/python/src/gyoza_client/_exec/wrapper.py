@@ -82,7 +82,7 @@ class _Phase(Enum):
     STARTING = auto()
     RUNNING = auto()
     CLEARING = auto()
-    """The command has ended. What descends from it is being killed, and its output drained."""
+    """The command has ended. Its descendants are being killed, and its output drained."""
     REPORTING = auto()
     LOST = auto()
     """The lease is over. All is being killed, and nothing is reported."""
