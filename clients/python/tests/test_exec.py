@@ -522,6 +522,105 @@ def test_a_command_that_does_not_stop_is_killed_after_the_grace(run: OneRun, sta
     assert run.end["payload"].items() >= {"signal": "SIGKILL", "reason": "interrupted"}.items()
 
 
+SAVER = """
+import signal, sys, time
+def save(*_):
+    time.sleep(0.3)
+    print("saved", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def saver(tmp_path: Path) -> str:
+    """Words for a shell, which run a program that takes a while to stop."""
+    (tmp_path / "saver.py").write_text(SAVER)
+    return f"{sys.executable} {tmp_path}/saver.py"
+
+
+def test_a_program_that_a_shell_waits_for_is_told_to_stop_too_and_has_the_grace(
+    saver: str, run: OneRun, start: Starter
+) -> None:
+    execution = start.sh(f"{saver} && true")
+    assert execution.line() == b"ready\n"
+    execution.process.terminate()
+    assert execution.ended() == (143, b"saved\n", b"")
+    assert run.end["payload"].items() >= {"signal": "SIGTERM", "reason": "interrupted"}.items()
+
+
+def test_a_cancel_that_asks_reaches_a_program_that_a_shell_waits_for(saver: str, run: OneRun, start: Starter) -> None:
+    run.lease_s = 2
+    execution = start.sh(f"{saver} && true")
+    assert execution.line() == b"ready\n"
+    run.cancel_by = in_seconds(30)
+    assert execution.ended() == (143, b"saved\n", b"")
+    assert run.end == {"type": "CANCELLED", "payload": {"signal": "SIGTERM"}}
+
+
+def test_a_shell_that_exits_with_0_leaves_its_program_the_grace_and_has_completed(
+    saver: str, run: OneRun, start: Starter
+) -> None:
+    # A signal cuts `wait` short; a trap runs only after any other command.
+    execution = start.sh(f"trap 'exit 0' TERM; {saver} & wait")
+    assert execution.line() == b"ready\n"
+    execution.process.terminate()
+    assert execution.ended() == (0, b"saved\n", b"")
+    assert run.types == ["STARTED", "COMPLETED"]
+
+
+def test_the_rest_of_a_group_that_does_not_stop_is_killed_after_the_grace(run: OneRun, start: Starter) -> None:
+    script = "(trap '' TERM; echo ready; sleep 60) && true"
+    execution = start.sh(script, options=["--grace", "1"])
+    execution.line()
+    begun = time.monotonic()
+    execution.process.terminate()
+    assert execution.ended() == (143, b"", b"")
+    assert 1 <= time.monotonic() - begun < 5
+    assert run.end["payload"].items() >= {"signal": "SIGTERM", "reason": "interrupted"}.items()
+
+
+def test_the_rest_of_a_group_that_was_told_to_stop_dies_when_the_lease_is_refused(
+    run: OneRun, start: Starter, tmp_path: Path
+) -> None:
+    run.lease_s = 2
+    script = f"(trap '' TERM; sh -c 'echo $PPID > {tmp_path}/pid'; echo ready; sleep 60; true) && true"
+    execution = start.sh(script, options=["--grace", "60"])
+    execution.line()
+    execution.process.terminate()
+    time.sleep(0.3)
+    run.replies["heartbeat"] = Reply(409, error_json("stale_attempt"))
+    assert execution.wait() == 137
+    assert not is_alive(int((tmp_path / "pid").read_text()))
+    assert run.types == ["STARTED"]
+
+
+def test_the_guard_kills_the_rest_of_a_group_of_a_wrapper_that_stands_still(
+    run: OneRun, start: Starter, tmp_path: Path
+) -> None:
+    run.lease_s = 2
+    script = f"(trap '' TERM; sh -c 'echo $PPID > {tmp_path}/pid'; echo ready; sleep 60; true) && true"
+    execution = start.sh(script, options=["--grace", "60"])
+    execution.line()
+    [shell] = children(execution.guard)
+    execution.process.terminate()
+    eventually(lambda: not is_alive(shell))
+    os.kill(execution.process.pid, signal.SIGSTOP)
+    eventually(lambda: not is_alive(int((tmp_path / "pid").read_text())), 2.6)
+    os.kill(execution.process.pid, signal.SIGCONT)
+    assert execution.wait() == 137
+
+
+def test_the_rest_of_the_group_of_a_command_that_nobody_told_to_stop_is_killed_at_once(
+    saver: str, run: OneRun, start: Starter
+) -> None:
+    code, out, _ = start.sh(f"{saver} & sleep 0.5; exit 0").ended()
+    assert (code, b"saved" in out) == (0, False)
+    assert run.types == ["STARTED", "COMPLETED"]
+
+
 def test_sigterm_before_the_answer_begins_no_command(run: OneRun, start: Starter, tmp_path: Path) -> None:
     original = run.server._script
 

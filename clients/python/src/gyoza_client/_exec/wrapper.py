@@ -249,10 +249,11 @@ class _Wrapper:
             self._kill_within(self._settings.grace_s)
 
     def _asked(self, cancel_by: datetime) -> None:
-        if self._phase is _Phase.RUNNING:
-            if not self._asked_to_cancel:
-                self._guard.pass_on(signal.SIGTERM)
+        if self._phase is _Phase.RUNNING and not self._asked_to_cancel:
             self._asked_to_cancel = True
+            self._guard.pass_on(signal.SIGTERM)
+        # A command that was told to stop may have ended, while the rest of its process group has the grace.
+        if self._phase in (_Phase.RUNNING, _Phase.CLEARING):
             left = (cancel_by - datetime.now(UTC)).total_seconds() - _CANCEL_MARGIN_S
             self._kill_within(min(self._settings.grace_s, max(left, 0.0)))
 
@@ -265,6 +266,8 @@ class _Wrapper:
         match message:
             case ["begun", pid]:
                 self._command = pid
+            case ["not begun", why]:
+                self._report_failure(f"The command did not begin: no process can be started: {why}")
             case ["ended", status]:
                 self._guard_told_the_end = True
                 self._ended(status)
