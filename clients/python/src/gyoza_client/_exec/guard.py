@@ -28,12 +28,9 @@ from typing import Any, Final, NoReturn
 from gyoza_client._exec import kernel
 from gyoza_client._exec.descendants import kill_descendants, reap
 from gyoza_client._exec.stderr import say
-from gyoza_client._lease.boottime import boottime
+from gyoza_client._lease.boottime import SLICE_S, boottime
 
 CATCHABLE: Final = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
-
-LONGEST_WAIT_S: Final = 1.0
-"""The clock of a wait may stand still while the machine sleeps: wrapper and guard look at `boottime` this often."""
 
 _CANNOT_RUN: Final = 126
 _NOT_FOUND: Final = 127
@@ -149,7 +146,7 @@ class _Guard:
         poller.register(wakes, select.POLLIN)
         while self._is_to_go_on():
             left = self._deadline.get() - boottime()
-            poller.poll(max(min(left, LONGEST_WAIT_S), 0.0) * 1000)
+            poller.poll(max(min(left, SLICE_S), 0.0) * 1000)
             with suppress(BlockingIOError):
                 os.read(wakes, 4096)
         self.kill_all()

@@ -27,14 +27,14 @@ from gyoza_client._exec.ending import (
     ends_to_try,
     failed_before_the_command,
 )
-from gyoza_client._exec.guard import CATCHABLE, LONGEST_WAIT_S, Command, Guard, fork_guard, read_message
+from gyoza_client._exec.guard import CATCHABLE, Command, Guard, fork_guard, read_message
 from gyoza_client._exec.inbox import Inbox
 from gyoza_client._exec.output import Pump, Tail
 from gyoza_client._exec.progress import ProgressReports
 from gyoza_client._exec.reporting import Reporter, StartAnswer, Started, StartRefused, StartUnknown
 from gyoza_client._exec.stderr import say
 from gyoza_client._lease.beats import Beat, Beats
-from gyoza_client._lease.boottime import boottime
+from gyoza_client._lease.boottime import SLICE_S, boottime
 from gyoza_client._models import RunMinimal
 from gyoza_client._sync import GyozaClient
 
@@ -349,10 +349,10 @@ class _Wrapper:
 
     def _pause_s(self) -> float:
         if self._killing and not self._all_dead:
-            return _KILLING_PAUSE_S if self._killing_rounds < _PROMPT_ROUNDS else LONGEST_WAIT_S
+            return _KILLING_PAUSE_S if self._killing_rounds < _PROMPT_ROUNDS else SLICE_S
         now = boottime()
         is_reporting = self._phase is _Phase.REPORTING
-        instants = [self._lease_end if is_reporting else self._guard.deadline.get(), now + LONGEST_WAIT_S]
+        instants = [self._lease_end if is_reporting else self._guard.deadline.get(), now + SLICE_S]
         if self._kill_at is not None:
             instants.append(self._kill_at)
         if self._phase is _Phase.CLEARING and self._all_dead:
