@@ -62,6 +62,10 @@ def test_a_run_that_is_not_ours_to_begin_begins_no_command(
         pytest.param(Reply(403, error_json("forbidden")), id="403"),
         pytest.param(Reply(422, error_json("validation_error")), id="422"),
         pytest.param(Reply(200, b"<html>"), id="another server"),
+        pytest.param(Reply(400, b"<html>"), id="400 of another server"),
+        pytest.param(Reply(404, {"message": "Not Found"}), id="404 of another server"),
+        pytest.param(Reply(404, error_json("not_found")), id="404 of a path"),
+        pytest.param(Reply(409), id="409 of another server"),
     ],
 )
 def test_no_word_of_the_run_begins_no_command_and_is_temporary(
@@ -263,6 +267,78 @@ def test_an_end_that_is_too_late_is_not_sent_again(run: OneRun, start: Starter) 
     code, _, err = start("true").ended()
     assert (code, run.types) == (0, ["STARTED", "COMPLETED"])
     assert err.startswith(b"gyoza exec: the end was refused: 409 stale_attempt")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [Reply(404, b"<html>"), Reply(400, {"message": "Bad"}), Reply(409), Reply(422, {"detail": "no"}), Reply(410)],
+    ids=lambda reply: str(reply.status),
+)
+def test_an_end_that_something_else_than_the_api_refuses_is_sent_again(
+    reply: Reply, run: OneRun, start: Starter
+) -> None:
+    run.replies["COMPLETED"] = reply
+    execution = start("true")
+    eventually(lambda: run.types.count("COMPLETED") >= 2)
+    del run.replies["COMPLETED"]
+    assert execution.ended() == (0, b"", b"")
+    assert set(run.types) == {"STARTED", "COMPLETED"}
+
+
+def test_a_line_of_its_own_shows_control_characters_as_escapes(run: OneRun, start: Starter) -> None:
+    run.replies["STARTED"] = Reply(404, error_json("run_not_found", "no\nrun\x1b[2J"))
+    code, _, err = start("true").ended()
+    assert (code, err.count(b"\n")) == (0, 1)
+    assert b"no\\nrun\\x1b[2J" in err
+
+
+@pytest.mark.parametrize("image", ["a\0b", "\ud800"])
+def test_an_image_that_no_variable_can_hold_is_a_failure(image: str, run: OneRun, start: Starter) -> None:
+    run.fields = {"image": image}
+    assert start("true").ended() == (1, b"", b"")
+    assert run.types == ["STARTED", "FAILED"]
+    assert f"its image {image!a} cannot be" in run.end["payload"]["error_message"]
+
+
+def test_a_command_that_cannot_be_forked_is_a_failure_that_says_so(run: OneRun, start: Starter) -> None:
+    first = """
+import os
+fork, forks = os.fork, []
+def fork_once():
+    if os.getpid() != wrapper_pid: raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+wrapper_pid = os.getpid()
+os.fork = fork_once
+"""
+    assert start("true", first=first).ended() == (1, b"", b"")
+    message = "The command did not begin: no process can be started: Resource temporarily unavailable"
+    assert run.end == {"type": "FAILED", "payload": {"error_message": message}}
+
+
+def _few_threads(number: int) -> str:
+    return f"""
+import threading
+begin, begun = threading.Thread.start, []
+def start(thread):
+    if len(begun) == {number}: raise RuntimeError("can't start new thread")
+    begun.append(thread)
+    begin(thread)
+threading.Thread.start = start
+"""
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_without_threads_nothing_is_sent(number: int, run: OneRun, start: Starter) -> None:
+    ended = start("true", first=_few_threads(number)).ended()
+    assert ended == (75, b"", b"gyoza exec: the run could not be begun: can't start new thread\n")
+    assert run.types == []
+
+
+@pytest.mark.parametrize("number", [3, 4, 5])
+def test_without_threads_for_the_command_the_run_fails(number: int, run: OneRun, start: Starter) -> None:
+    assert start("true", first=_few_threads(number)).ended() == (1, b"", b"")
+    message = "The command did not begin: can't start new thread"
+    assert run.end == {"type": "FAILED", "payload": {"error_message": message}}
 
 
 def test_progress_is_reported_once_a_second_at_most_and_the_newest_wins(run: OneRun, start: Starter) -> None:
@@ -520,6 +596,105 @@ def test_a_command_that_does_not_stop_is_killed_after_the_grace(run: OneRun, sta
     assert execution.wait() == 137
     assert 0.5 <= time.monotonic() - begun < 5
     assert run.end["payload"].items() >= {"signal": "SIGKILL", "reason": "interrupted"}.items()
+
+
+SAVER = """
+import signal, sys, time
+def save(*_):
+    time.sleep(0.3)
+    print("saved", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def saver(tmp_path: Path) -> str:
+    """Words for a shell, which run a program that takes a while to stop."""
+    (tmp_path / "saver.py").write_text(SAVER)
+    return f"{sys.executable} {tmp_path}/saver.py"
+
+
+def test_a_program_that_a_shell_waits_for_is_told_to_stop_too_and_has_the_grace(
+    saver: str, run: OneRun, start: Starter
+) -> None:
+    execution = start.sh(f"{saver} && true")
+    assert execution.line() == b"ready\n"
+    execution.process.terminate()
+    assert execution.ended() == (143, b"saved\n", b"")
+    assert run.end["payload"].items() >= {"signal": "SIGTERM", "reason": "interrupted"}.items()
+
+
+def test_a_cancel_that_asks_reaches_a_program_that_a_shell_waits_for(saver: str, run: OneRun, start: Starter) -> None:
+    run.lease_s = 2
+    execution = start.sh(f"{saver} && true")
+    assert execution.line() == b"ready\n"
+    run.cancel_by = in_seconds(30)
+    assert execution.ended() == (143, b"saved\n", b"")
+    assert run.end == {"type": "CANCELLED", "payload": {"signal": "SIGTERM"}}
+
+
+def test_a_shell_that_exits_with_0_leaves_its_program_the_grace_and_has_completed(
+    saver: str, run: OneRun, start: Starter
+) -> None:
+    # A signal cuts `wait` short; a trap runs only after any other command.
+    execution = start.sh(f"trap 'exit 0' TERM; {saver} & wait")
+    assert execution.line() == b"ready\n"
+    execution.process.terminate()
+    assert execution.ended() == (0, b"saved\n", b"")
+    assert run.types == ["STARTED", "COMPLETED"]
+
+
+def test_the_rest_of_a_group_that_does_not_stop_is_killed_after_the_grace(run: OneRun, start: Starter) -> None:
+    script = "(trap '' TERM; echo ready; sleep 60) && true"
+    execution = start.sh(script, options=["--grace", "1"])
+    execution.line()
+    begun = time.monotonic()
+    execution.process.terminate()
+    assert execution.ended() == (143, b"", b"")
+    assert 1 <= time.monotonic() - begun < 5
+    assert run.end["payload"].items() >= {"signal": "SIGTERM", "reason": "interrupted"}.items()
+
+
+def test_the_rest_of_a_group_that_was_told_to_stop_dies_when_the_lease_is_refused(
+    run: OneRun, start: Starter, tmp_path: Path
+) -> None:
+    run.lease_s = 2
+    script = f"(trap '' TERM; sh -c 'echo $PPID > {tmp_path}/pid'; echo ready; sleep 60; true) && true"
+    execution = start.sh(script, options=["--grace", "60"])
+    execution.line()
+    execution.process.terminate()
+    time.sleep(0.3)
+    run.replies["heartbeat"] = Reply(409, error_json("stale_attempt"))
+    assert execution.wait() == 137
+    assert not is_alive(int((tmp_path / "pid").read_text()))
+    assert run.types == ["STARTED"]
+
+
+def test_the_guard_kills_the_rest_of_a_group_of_a_wrapper_that_stands_still(
+    run: OneRun, start: Starter, tmp_path: Path
+) -> None:
+    run.lease_s = 2
+    script = f"(trap '' TERM; sh -c 'echo $PPID > {tmp_path}/pid'; echo ready; sleep 60; true) && true"
+    execution = start.sh(script, options=["--grace", "60"])
+    execution.line()
+    [shell] = children(execution.guard)
+    execution.process.terminate()
+    eventually(lambda: not is_alive(shell))
+    os.kill(execution.process.pid, signal.SIGSTOP)
+    eventually(lambda: not is_alive(int((tmp_path / "pid").read_text())), 2.6)
+    os.kill(execution.process.pid, signal.SIGCONT)
+    assert execution.wait() == 137
+
+
+def test_the_rest_of_the_group_of_a_command_that_nobody_told_to_stop_is_killed_at_once(
+    saver: str, run: OneRun, start: Starter
+) -> None:
+    code, out, _ = start.sh(f"{saver} & sleep 0.5; exit 0").ended()
+    assert (code, b"saved" in out) == (0, False)
+    assert run.types == ["STARTED", "COMPLETED"]
 
 
 def test_sigterm_before_the_answer_begins_no_command(run: OneRun, start: Starter, tmp_path: Path) -> None:

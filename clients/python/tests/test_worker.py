@@ -16,6 +16,7 @@ import pytest
 from clients.python.tests.handlers import answer_of
 from clients.python.tests.scripted_server import Asked, Reply, ScriptedServer
 from gyoza_client._worker.command_line import EXEC, main
+from gyoza_client._worker.words import words_to_run
 from testing.gateway import Gateway
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -114,7 +115,7 @@ def test_each_run_is_given_to_an_exec_of_its_own(
     found = notes.all()
     assert {note["env"]["GYOZA_RUN_ID"] for note in found} == {run["id"] for run in runs}
     for note in found:
-        assert note["argv"] == ["--lease", "60", "--grace", "7.5", "--", "/bin/sh", "-c", "complete"]
+        assert note["argv"] == ["--lease", "60", "--grace", "7.5", "--", "complete"]
         assert (note["env"]["GYOZA_URL"], note["env"]["GYOZA_API_KEY"]) == (server.url, "key")
         assert note["sid"] == note["pid"]
         run = api.get(f"/runs/{note['env']['GYOZA_RUN_ID']}").json
@@ -234,6 +235,89 @@ def test_commands_that_fail_at_once_slow_the_claims_down(worker: Worker, api: Ga
     code, errors = ended(process)
     assert code == 0
     assert "3 commands in a row failed within 10 s, the next claim waits 1 s" in errors
+
+
+def test_a_program_that_needs_no_shell_gets_sigterm_and_its_exit_code_is_the_runs(
+    worker: Worker, api: Gateway, notes: Notes
+) -> None:
+    run = api.create(queue="q")
+    (notes.folder / "saver.py").write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), sys.exit(7)))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    process = worker("--command", f"{sys.executable} 'saver.py'", "--idle", "0", stub=EXEC)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
+    code, errors = ended(process)
+    assert (code, state(api, run)) == (0, "FAILED")
+    assert "Waits for the command of 1 run\n" in errors
+    event = api.get(f"/runs/{run['id']}/events", after_seq=-1).json["events"][-1]
+    assert event["payload"].items() >= {"exit_code": 7, "reason": "interrupted"}.items()
+
+
+def test_a_run_whose_exec_a_signal_ends_before_it_begins_is_given_back(
+    worker: Worker, api: Gateway, server: ScriptedServer
+) -> None:
+    run = api.create(queue="q")
+    dies = (sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
+    process = worker("--command", "complete", stub=dies)
+    until(lambda: len(claims(server)) >= 2)
+    process.terminate()
+    assert ended(process)[0] == 0
+    assert state(api, run) == "PENDING"
+    assert api.get(f"/runs/{run['id']}").json["current_attempt"] >= 2
+
+
+def test_a_run_whose_exec_was_killed_is_left_to_its_lease(worker: Worker, api: Gateway) -> None:
+    """It may have begun, and may have been cancelled meanwhile: a cancelled run would begin again."""
+    run = api.create(queue="q")
+    dies = (sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert ended(worker("--command", "complete", "--idle", "0", stub=dies))[0] == 0
+    assert state(api, run) == "ASSIGNED"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("python3 saver.py", ["python3", "saver.py"]),
+        (" ./a\t-x  --y=1,2:3@4%5+6 ", ["./a", "-x", "--y=1,2:3@4%5+6"]),
+        ("python3 -c 'print(\"$HOME\"); exit()'", ["python3", "-c", 'print("$HOME"); exit()']),
+        ('a "b; c" d"e f"\'g\'', ["a", "b; c", "de fg"]),
+        ("größe ''", ["größe", ""]),
+        ("cargo run -- -x", ["cargo", "run", "--", "-x"]),
+    ],
+)
+def test_words_and_quotes_need_no_shell(text: str, words: list[str]) -> None:
+    assert words_to_run(text) == words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *[
+            "a $B",
+            'a "$B"',
+            "a `b`",
+            'a "`b`"',
+            "a | b",
+            "a; b",
+            "a & b",
+            "a\nb",
+            "a > b",
+            "a < b",
+            "a *",
+            "a ?",
+            "a [b]",
+        ],
+        *["a ~", "a #b", "a {b,c}", "a (b)", "a \\ b", 'a "\\""', "a 'b", 'a "b', "! a", "a !b"],
+        *["A=1 b", "A='1 2' b", "exec a", "cd a", "true", "'exit' 3", "echo -n a", "if a", "''", "'' a"],
+    ],
+)
+def test_whatever_else_a_shell_reads_is_left_to_the_shell(text: str) -> None:
+    assert words_to_run(text) == ["/bin/sh", "-c", text]
 
 
 def test_a_run_whose_exec_cannot_be_started_is_given_back(worker: Worker, api: Gateway) -> None:

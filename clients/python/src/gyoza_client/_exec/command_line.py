@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -17,6 +18,7 @@ from gyoza_client._lease.worker_ids import new_worker_id
 
 _KEY: Final = "GYOZA_API_KEY"
 _MAX_WORKER_ID: Final = 128
+_ATTEMPT: Final = re.compile(r"0*[1-9][0-9]{0,8}")
 
 _EPILOG: Final = """\
 The environment names the run (GYOZA_RUN_ID, GYOZA_ATTEMPT) and the API (GYOZA_URL, GYOZA_API_KEY). The command finds
@@ -79,12 +81,13 @@ def _settings(given: argparse.Namespace, environ: Mapping[str, str]) -> Settings
     run_id = environ.get("GYOZA_RUN_ID", "")
     if not run_id:
         raise _WrongUse("GYOZA_RUN_ID is not set: the id of the run")
+    if not run_id.isprintable():
+        raise _WrongUse("GYOZA_RUN_ID holds a character that is not UTF-8 or cannot be printed")
     attempt = environ.get("GYOZA_ATTEMPT", "")
-    if not attempt.isascii() or not attempt.isdecimal() or not int(attempt):
-        raise _WrongUse(f"GYOZA_ATTEMPT is the number of the attempt, 1 or more, and not {attempt!r}")
-    worker_id = _worker_id(environ)
-    if len(worker_id) > _MAX_WORKER_ID:
-        raise _WrongUse(f"GYOZA_WORKER_ID has more than {_MAX_WORKER_ID} characters")
+    if not attempt:
+        raise _WrongUse("GYOZA_ATTEMPT is not set: the number of the attempt")
+    if not _ATTEMPT.fullmatch(attempt):
+        raise _WrongUse(f"GYOZA_ATTEMPT is the number of the attempt, 1 or more, and not {attempt[:40]!r}")
     if not proc_is_ours():
         raise _WrongUse("it needs Linux and a /proc of its own PID namespace, to kill whatever the command starts")
     kept = {name: value for name, value in environ.items() if name != _KEY or given.keep_key}
@@ -93,7 +96,7 @@ def _settings(given: argparse.Namespace, environ: Mapping[str, str]) -> Settings
         environ=kept,
         run_id=run_id,
         attempt=int(attempt),
-        worker_id=worker_id,
+        worker_id=_worker_id(environ),
         lease_s=given.lease,
         grace_s=given.grace,
         address=find_address(profile=given.profile),
@@ -102,4 +105,12 @@ def _settings(given: argparse.Namespace, environ: Mapping[str, str]) -> Settings
 
 def _worker_id(environ: Mapping[str, str]) -> str:
     """The slot's of `gyoza worker`, or the job's of AWS Batch, or one that this process makes up."""
-    return environ.get("GYOZA_WORKER_ID") or environ.get("AWS_BATCH_JOB_ID") or new_worker_id()
+    for name in ("GYOZA_WORKER_ID", "AWS_BATCH_JOB_ID"):
+        worker_id = environ.get(name, "")
+        if len(worker_id) > _MAX_WORKER_ID:
+            raise _WrongUse(f"{name} has more than {_MAX_WORKER_ID} characters")
+        if not worker_id.isprintable():
+            raise _WrongUse(f"{name} holds a character that is not UTF-8 or cannot be printed")
+        if worker_id:
+            return worker_id
+    return new_worker_id()

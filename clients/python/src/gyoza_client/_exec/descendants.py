@@ -52,16 +52,24 @@ def kill_descendants() -> None:
         _kill_pinned(process)
 
 
-def reap(ended: Callable[[int, int], None]) -> bool:
-    """Calls ``ended`` with the number and the wait status of each child that has ended. False if no child is left."""
+def reap(ended: Callable[[int, int], None], dead: Callable[[int], None] = lambda _pid: None) -> bool:
+    """Calls ``ended`` with the number and the wait status of each child that has ended. False if no child is left.
+
+    ``dead`` is called before it, while the number of the child is still the child's, and so is its process group.
+    A child that was stopped counts too: its status tells.
+    """
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+            if found is None:
+                return True
+            if found.si_code not in (os.CLD_STOPPED, os.CLD_TRAPPED):
+                dead(found.si_pid)
+            pid, status = os.waitpid(found.si_pid, os.WNOHANG | os.WUNTRACED)
         except ChildProcessError:
             return False
-        if pid == 0:
-            return True
-        ended(pid, status)
+        if pid != 0:
+            ended(pid, status)
 
 
 def _processes() -> list[Process]:

@@ -76,7 +76,7 @@ def parse_outputs(text: bytes) -> dict[str, Any]:
     if not text.strip():
         raise BadOutputs("is empty")
     try:
-        value = json.loads(text.decode(), parse_constant=_no_constant)
+        value = json.loads(text.decode(), parse_constant=_no_constant, parse_int=_integer)
         if isinstance(value, dict):
             _json(value)
             return value
@@ -110,6 +110,13 @@ def _read_up_to(file: int, limit: int) -> bytes:
     while chunk := os.read(file, limit - len(text)):
         text += chunk
     return text
+
+
+def _integer(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError as problem:
+        raise ValueError(f"a number of {len(digits)} digits is too long") from problem
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -4,6 +4,10 @@ It is forked before the wrapper has a thread or a connection, and it does no I/O
 child, and each descendant of the command that loses its parent becomes its child. It kills all of them when the
 command has ended, when the wrapper dies, and when the deadline has passed that the wrapper keeps moving.
 
+A command that was told to stop may be a shell, which dies of the signal and leaves the program that it waited for.
+So the guard tells the rest of the command's process group to stop too, and kills nothing before that is done. The
+wrapper bounds the time.
+
     wrapper          the API, the output, the lease
     └── guard        in a session of its own, all signals blocked
         └── command  in a session of its own; the kernel kills it when the guard dies
@@ -121,6 +125,9 @@ class _Guard:
         self._pid: int | None = None
         """The number of the command's process, until it is reaped."""
         self._has_ended = False
+        self._is_told_to_stop = False
+        self._stopping_group: int | None = None
+        """The process group of a command that has ended, while the rest of it was told to stop."""
         self._folder: str | None = None
 
     def watch(self) -> None:
@@ -148,15 +155,26 @@ class _Guard:
     def _is_to_go_on(self) -> bool:
         """Looks at everything that may end the guard's watch: the wrapper's death, the command's end, the deadline."""
         is_alone = not self._hear()
-        reap(self._reaped)
+        reap(self._reaped, self._dead)
+        has_ended = self._has_ended and not self._group_stops()
         if is_alone:
             self._outlive()
-        elif boottime() >= self._deadline.get() and not self._has_ended:
+        elif boottime() >= self._deadline.get() and not has_ended:
             kill_descendants()
             _tell(self._link, "fenced")
         else:
-            return not self._has_ended
+            return not has_ended
         return False
+
+    def _group_stops(self) -> bool:
+        """Whether processes are left that were told to stop after the command."""
+        if self._stopping_group is not None:
+            with suppress(PermissionError):  # a process of another user is one all the same
+                try:
+                    os.killpg(self._stopping_group, 0)
+                except ProcessLookupError:
+                    self._stopping_group = None
+        return self._stopping_group is not None
 
     def kill_all(self) -> None:
         """Kills all that descends from this process, and returns when nothing does."""
@@ -187,18 +205,30 @@ class _Guard:
                     self._folder = folder
                     self._begin(environ)
                 case ["signal", signum] if self._pid is not None:
+                    self._is_told_to_stop |= signum == signal.SIGTERM
                     with suppress(PermissionError):
                         os.kill(self._pid, signum)
 
     def _begin(self, more: Mapping[str, str]) -> None:
         guard = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as problem:
+            self._has_ended = True
+            _tell(self._link, "not begun", problem.strerror)
+            return
         if pid == 0:
             _be_command(self._command, guard, more)
         self._pid = pid
         os.close(self._command.stdout)
         os.close(self._command.stderr)
         _tell(self._link, "begun", pid)
+
+    def _dead(self, pid: int) -> None:
+        if pid == self._pid and self._is_told_to_stop:
+            self._stopping_group = pid
+            with suppress(PermissionError):
+                os.killpg(pid, signal.SIGTERM)
 
     def _reaped(self, pid: int, status: int) -> None:
         if pid == self._pid and not os.WIFSTOPPED(status):

@@ -10,15 +10,16 @@ from typing import Final
 from uuid import uuid4
 
 from gyoza_client._errors import (
+    ERRORS_BY_CODE,
     ApiError,
     BadRequest,
     Conflict,
     GyozaError,
     InvalidTransition,
-    NotFound,
     NotYet,
     RunBusy,
     RunExpired,
+    RunNotFound,
     TooLarge,
     ValidationFailed,
 )
@@ -34,7 +35,7 @@ _PROGRESS_TIME_S: Final = 3.0
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 5.0
 
-_OVER: Final = (*LEASE_IS_OVER, InvalidTransition, NotFound, NotYet, RunExpired)
+_OVER: Final = (*LEASE_IS_OVER, InvalidTransition, NotYet, RunExpired)
 """The refusals of an event that say that the attempt has ended or is another's."""
 
 
@@ -123,8 +124,8 @@ class Reporter:
         try:
             run = self._client.add_event(self._run_id, EventType.STARTED, None, payload, attempt=self._attempt)
         except ApiError as refusal:
-            is_final = isinstance(refusal, BadRequest | NotFound | Conflict) and not isinstance(refusal, RunBusy)
-            return StartRefused(str(refusal)) if is_final else StartUnknown(str(refusal))
+            is_final = isinstance(refusal, BadRequest | RunNotFound | Conflict) and not isinstance(refusal, RunBusy)
+            return (StartRefused if is_final and _is_the_apis(refusal) else StartUnknown)(str(refusal))
         except GyozaError as problem:
             return StartUnknown(str(problem))
         owner = run.execution_summary.worker_id
@@ -170,10 +171,17 @@ class Reporter:
                 self._single.report_event(
                     self._run_id, end.type, None, end.payload, attempt=self._attempt, idempotency_key=key
                 )
-            except (*_OVER, BadRequest, TooLarge, ValidationFailed) as refusal:
-                return refusal
-            except GyozaError:
+            except GyozaError as problem:
+                if isinstance(problem, TooLarge):
+                    return problem
+                if isinstance(problem, (*_OVER, BadRequest, ValidationFailed)) and _is_the_apis(problem):
+                    return problem
                 time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads requests and guards nothing
                 pause = min(pause * 2, self._longest_pause_s)
             else:
                 return end
+
+
+def _is_the_apis(refusal: ApiError) -> bool:
+    """Whether it has a code of the API. Whatever stands before the API knows nothing of the run."""
+    return refusal.code in ERRORS_BY_CODE

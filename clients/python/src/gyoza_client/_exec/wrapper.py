@@ -98,7 +98,14 @@ def execute(settings: Settings) -> int:
     kernel.hide_memory()
     stdout, stderr = os.pipe(), os.pipe()
     command = Command(settings.words, settings.environ, stdout[1], stderr[1], frozenset(int(signum) for signum in mask))
-    return _Wrapper(settings, fork_guard(command), (stdout[0], stderr[0])).run()
+    try:
+        wrapper = _Wrapper(settings, fork_guard(command), (stdout[0], stderr[0]))
+        wrapper.start()
+    except (OSError, RuntimeError) as problem:
+        # A limit of processes, which bounds threads too. Nothing was sent yet.
+        say(f"the run could not be begun: {problem}")
+        return UNKNOWN
+    return wrapper.run()
 
 
 class _Wrapper:
@@ -145,10 +152,13 @@ class _Wrapper:
         self._asked_to_cancel = False
         self._kill_at: float | None = None
 
-    def run(self) -> int:
+    def start(self) -> None:
+        """Starts the threads and sends STARTED. Raises RuntimeError if a thread cannot be started."""
         self._in_thread("signals", self._wait_for_signals)
         self._in_thread("guard", self._listen_to_the_guard)
         self._reporter.start(self._inbox.posting(self._started))
+
+    def run(self) -> int:
         try:
             while self._exit_code is None:
                 self._inbox.act(self._pause_s())
@@ -195,15 +205,11 @@ class _Wrapper:
                 self._exit_code = UNKNOWN
             case Started(run, sent_at, lease_s):
                 self._hold(sent_at, lease_s)
-                Beats(
-                    self._client,
-                    self._settings.run_id,
-                    self._settings.attempt,
-                    self._settings.worker_id,
-                    lease_s,
-                    renewed=self._renewed,
-                    refused=self._inbox.posting(self._refused),
-                ).start()
+                try:
+                    self._start_beats(lease_s)
+                except RuntimeError as problem:
+                    self._report_failure(f"The command did not begin: {problem}")
+                    return
                 if run.cancel_by is not None:
                     self._code_without_a_command = 0
                     self._report([lambda _refusal: cancelled_before_the_command()])
@@ -215,14 +221,35 @@ class _Wrapper:
                 else:
                     self._begin(run.image, run.inputs)
 
+    def _start_beats(self, lease_s: int) -> None:
+        Beats(
+            self._client,
+            self._settings.run_id,
+            self._settings.attempt,
+            self._settings.worker_id,
+            lease_s,
+            renewed=self._renewed,
+            refused=self._inbox.posting(self._refused),
+        ).start()
+
     def _begin(self, image: str, inputs: Mapping[str, Any]) -> None:
+        if not _can_be_a_variable(image):
+            self._report_failure(
+                f"The command did not begin: its image {image[:200]!a} cannot be an environment variable"
+            )
+            return
         try:
             documents = self._documents = Documents(inputs)
         except (OSError, ValueError) as problem:
             self._report_failure(f"The command did not begin: its inputs cannot be written: {problem}")
             return
-        for source, target in zip(self._output, (1, 2), strict=True):
-            Pump(source, target, self._tail, self._progressed, partial(self._inbox.post, self._stream_ended)).start()
+        try:
+            for source, target in zip(self._output, (1, 2), strict=True):
+                stream_ended = partial(self._inbox.post, self._stream_ended)
+                Pump(source, target, self._tail, self._progressed, stream_ended).start()
+        except RuntimeError as problem:
+            self._report_failure(f"The command did not begin: {problem}")
+            return
         self._phase = _Phase.RUNNING
         self._guard.begin(
             {
@@ -249,10 +276,11 @@ class _Wrapper:
             self._kill_within(self._settings.grace_s)
 
     def _asked(self, cancel_by: datetime) -> None:
-        if self._phase is _Phase.RUNNING:
-            if not self._asked_to_cancel:
-                self._guard.pass_on(signal.SIGTERM)
+        if self._phase is _Phase.RUNNING and not self._asked_to_cancel:
             self._asked_to_cancel = True
+            self._guard.pass_on(signal.SIGTERM)
+        # A command that was told to stop may have ended, while the rest of its process group has the grace.
+        if self._phase in (_Phase.RUNNING, _Phase.CLEARING):
             left = (cancel_by - datetime.now(UTC)).total_seconds() - _CANCEL_MARGIN_S
             self._kill_within(min(self._settings.grace_s, max(left, 0.0)))
 
@@ -265,6 +293,8 @@ class _Wrapper:
         match message:
             case ["begun", pid]:
                 self._command = pid
+            case ["not begun", why]:
+                self._report_failure(f"The command did not begin: no process can be started: {why}")
             case ["ended", status]:
                 self._guard_told_the_end = True
                 self._ended(status)
@@ -434,6 +464,13 @@ class _Wrapper:
             self._exit_code = self._code_without_a_command
         else:
             self._exit_code = Ended(self._status).exit_code
+
+
+def _can_be_a_variable(value: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def _open_standard_files() -> None:

@@ -19,6 +19,7 @@ from gyoza_client._lease.stop import Stop
 from gyoza_client._sync import GyozaClient, core_of
 from gyoza_client._worker.json_lines import JsonLines
 from gyoza_client._worker.slots import Slots
+from gyoza_client._worker.words import words_to_run
 
 EXEC: Final = (sys.executable, "-P", "-m", "gyoza_client", "exec")
 """Python's option -P keeps files of the current folder from being imported."""
@@ -26,8 +27,9 @@ EXEC: Final = (sys.executable, "-P", "-m", "gyoza_client", "exec")
 _STDERR: Final = 2
 
 _EPILOG: Final = """\
-The command is run by /bin/sh, as `gyoza exec --help` describes: it reads the JSON file GYOZA_INPUTS and writes the JSON
-file GYOZA_OUTPUTS. The first of SIGTERM, SIGINT and SIGHUP ends the worker: it claims no more and passes SIGTERM to its
+The command runs as `gyoza exec --help` describes: it reads the JSON file GYOZA_INPUTS and writes the JSON file
+GYOZA_OUTPUTS. A program with its arguments is run directly, and whatever needs a shell, such as a variable or a pipe,
+by /bin/sh. The first of SIGTERM, SIGINT and SIGHUP ends the worker: it claims no more and passes SIGTERM to its
 commands. It needs Linux.
 
 With --json, a run that begins or ends is a line on standard output, with t, event (begun or ended), run_id, attempt,
@@ -59,7 +61,7 @@ def _work(client: GyozaClient, given: argparse.Namespace) -> int:
     claims = Claims(client, stop, queues=given.queue, capacity=_capacity(given), lease_s=given.lease, idle_s=given.idle)
     words = [*EXEC, "--lease", str(given.lease), "--grace", f"{given.grace:g}"]
     words += ["--keep-key"] if given.keep_key else []
-    words += ["--", "/bin/sh", "-c", given.command]
+    words += ["--", *words_to_run(given.command)]
     address = core_of(client).address
 
     def start(claim: Claim) -> "subprocess.Popen[bytes]":

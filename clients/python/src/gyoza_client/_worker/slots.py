@@ -1,6 +1,7 @@
 """Keeps a number of commands running, each for a run that was claimed for it."""
 
 import logging
+import signal
 import subprocess
 import threading
 import time
@@ -105,6 +106,10 @@ class Slots:
         failed_quickly = code != 0 and time.monotonic() - begun < _QUICK_S
         self._failures = self._failures + 1 if failed_quickly else 0
         log.info("Ended %s with the exit code %d", name, code)
+        if returned < 0 and -returned != signal.SIGKILL:
+            # `gyoza exec` blocks each signal that can be caught before it says STARTED: the run has not begun. One that
+            # was killed by SIGKILL may have begun it, and a run that was cancelled meanwhile must not begin again.
+            self._claims.give_back(claim)
         if self._json_lines is not None:
             self._json_lines.ended(claim, code)
         self._ended.put(slot)
@@ -135,6 +140,7 @@ class Slots:
     def _wait_for_all(self) -> None:
         self._collect(wait=False)
         if self._busy:
-            log.info("Waits for the commands of %d runs", len(self._busy))
+            number = len(self._busy)
+            log.info("Waits for the commands of %d runs" if number > 1 else "Waits for the command of %d run", number)
         while self._busy:
             self._collect(wait=True)
