@@ -17,7 +17,7 @@ class Turns:
     def __init__(self, path: Path) -> None:
         self._room = path
         self._door = path.with_name(f"{path.name}.door")
-        """Who waits for the room holds the door, so that nobody waits for ever."""
+        """A process that waits for the room holds the door, so that nobody waits for ever."""
 
     @contextmanager
     def beside_others(self) -> Iterator[None]:

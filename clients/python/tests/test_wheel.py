@@ -58,7 +58,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *command: str) -> str:
-    """What the command prints. It finds nothing of the checkout."""
+    """Run a command, which finds nothing of the checkout, and return its output."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GYOZA_"))}
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
