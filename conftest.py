@@ -4,12 +4,17 @@ pytest asks every conftest that it has read to run a test, whatever folder the t
 here alone.
 """
 
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from tests.support.turns import Turns
+
+# A shell lets a command in the background ignore SIGINT, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TURNS = Turns(Path(__file__).resolve().parent / ".local/tests.lock")
 

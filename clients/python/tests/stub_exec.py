@@ -21,8 +21,8 @@ def main() -> int:
     what = sys.argv[-1]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with GyozaClient() as client:
-        client.report_event(run_id, "STARTED", payload={"worker_id": worker_id}, attempt=attempt)
         try:
+            client.report_event(run_id, "STARTED", payload={"worker_id": worker_id}, attempt=attempt)
             while what == "sleep":
                 time.sleep(0.05)
         except SystemExit:

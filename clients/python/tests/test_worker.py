@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,12 @@ def worker(server: ScriptedServer, api: Gateway, notes: Notes) -> Iterator[Worke
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+    # A stub that outlives its worker holds the worker's pipes open.
+    for note in notes.all():
+        with suppress(ProcessLookupError):
+            os.kill(note["pid"], signal.SIGKILL)
+    for process in started:
+        process.communicate(timeout=30)
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
