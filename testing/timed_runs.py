@@ -89,12 +89,6 @@ class TimedRuns:
             except ChangedMeanwhile:
                 continue
 
-    def held_beat(self, run_id: str, attempt: int, worker_id: str = "worker-1") -> Callable[[], Lease]:
-        """A heartbeat up to its write, and the write, which raises ChangedMeanwhile if the lease has ended."""
-        loaded = self.store.load(run_id, Extent.SMALL)
-        lease = transitions.heartbeat(loaded.run, attempt, worker_id, self.clock.now())
-        return lambda: self.store.renew(loaded, lease)
-
     def get(self, run_id: str) -> OpRun:
         return self.store.load(run_id, Extent.SMALL).run
 

@@ -14,9 +14,9 @@ from select import select
 
 import pytest
 
-from clients.python.tests.asking import event, with_worker
 from clients.python.tests.command_line import KEY, SOURCES, Commands, finish, start
 from clients.python.tests.examples import RUN_ID, events_json, list_json, run_json, summary_json
+from clients.python.tests.handlers import event, with_worker
 from clients.python.tests.scripted_server import HANG_UP, Asked, Reply, ScriptedServer
 from gyoza_client._cli import main as entry
 from gyoza_client._cli.screen import Screen

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from clients.python.tests.asking import ask, event, with_worker
 from clients.python.tests.command_line import Commands, finish
 from clients.python.tests.examples import (
     OTHER_ID,
@@ -23,6 +22,7 @@ from clients.python.tests.examples import (
     run_json,
     summary_json,
 )
+from clients.python.tests.handlers import answer_of, event, with_worker
 from clients.python.tests.scripted_server import HANG_UP, Asked, Reply, ScriptedServer
 from gyoza_client import Event, State
 from gyoza_client._cli import following
@@ -48,7 +48,7 @@ def gyoza(server: ScriptedServer, capsys: pytest.CaptureFixture[str], monkeypatc
 
 @pytest.fixture
 def handlers(server: ScriptedServer, api: Gateway) -> Gateway:
-    server.answers_with(lambda asked: ask(api, asked))
+    server.answers_with(lambda asked: answer_of(api, asked))
     return api
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.python.tests.asking import Step, ask, event
 from clients.python.tests.command_line import KEY, SOURCES
+from clients.python.tests.handlers import Step, answer_of, event
 from clients.python.tests.scripted_server import Asked, Reply, ScriptedServer
 from gyoza_client._cli.main import main
 from testing.gateway import Gateway
@@ -130,7 +130,7 @@ def with_trainer(api: Gateway) -> Callable[[Asked], Reply]:
                 left = steps[run_id] if run_id in steps else steps.setdefault(run_id, lives.pop(0))
                 if left:
                     left.pop(0)(run_id)
-        return ask(api, asked)
+        return answer_of(api, asked)
 
     return answer
 

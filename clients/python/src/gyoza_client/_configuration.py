@@ -15,6 +15,10 @@ from gyoza_client._errors import ConfigurationError
 
 _DEFAULT_PROFILE: Final = "default"
 
+_URL_VARIABLES: Final = ("GYOZA_URL", "GYOZA_SERVER_URL")
+ADDRESS_VARIABLES: Final = (*_URL_VARIABLES, "GYOZA_API_KEY")
+"""The variables of the environment that come before any profile."""
+
 _ARGUMENTS: Final = "the arguments"
 """The name of the only source that is a plural."""
 
@@ -75,7 +79,7 @@ def check_address(source: str, url: str, api_key: str) -> Address:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Address | None:
-    urls = {name: environ[name] for name in ("GYOZA_URL", "GYOZA_SERVER_URL") if environ.get(name)}
+    urls = {name: environ[name] for name in _URL_VARIABLES if environ.get(name)}
     if len(set(urls.values())) > 1:
         raise ConfigurationError("GYOZA_URL and GYOZA_SERVER_URL differ. Set one of them")
     return _address(

@@ -1,7 +1,7 @@
 """Bounds the whole of a blocking request, on every connection of an HTTP client.
 
-httpx2 bounds each read and each write alone: https://github.com/pydantic/httpx2/issues/557. It does not pass the
-network backend on that httpcore2 takes, so `bounded` sets it, by names that are private to both.
+httpx2 bounds each read and each write alone. It does not pass the network backend on that httpcore2 takes, so `bounded`
+sets it, by names that are private to both.
 """
 
 import socket

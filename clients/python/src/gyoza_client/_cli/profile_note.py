@@ -2,10 +2,12 @@
 
 import os
 
+from gyoza_client._configuration import ADDRESS_VARIABLES
+
 
 def profile_note(profile: str | None) -> str | None:
     """The sentence to print if ``--profile`` was given and the environment, which comes first, has the address."""
-    there = [name for name in ("GYOZA_URL", "GYOZA_SERVER_URL", "GYOZA_API_KEY") if os.environ.get(name)]
+    there = [name for name in ADDRESS_VARIABLES if os.environ.get(name)]
     if profile is None or not there:
         return None
     return (
