@@ -10,28 +10,12 @@ _PLAIN: Final = re.compile(r"""(?:[\w \t%+,./:=@^-]|'[^'\0]*'|"[^"$`\\\0]*")+"""
 _ASSIGNMENT: Final = re.compile(r"\w+\+?=")
 
 _WORDS_OF_A_SHELL: Final = frozenset(
-    {
-        "!",
-        ".",
-        ":",
-        "[",
-        "[[",
-        "alias",
-        "bg",
-        "break",
-        "builtin",
-        "case",
-        "cd",
-        "chdir",
-        "command",
-        "continue",
-        "coproc",
-    }
-    | {"declare", "do", "done", "echo", "elif", "else", "enable", "esac", "eval", "exec", "exit", "export", "false"}
-    | {"fg", "fi", "for", "function", "getopts", "hash", "if", "in", "jobs", "kill", "let", "local", "mapfile", "popd"}
-    | {"printf", "pushd", "pwd", "read", "readarray", "readonly", "return", "select", "set", "shift", "shopt", "source"}
-    | {"test", "then", "time", "times", "trap", "true", "type", "typeset", "ulimit", "umask", "unalias", "unset"}
-    | {"until", "wait", "while"}
+    {"!", ".", ":", "[", "[[", "alias", "bg", "break", "builtin", "case", "cd", "chdir", "command", "continue"}
+    | {"coproc", "declare", "do", "done", "echo", "elif", "else", "enable", "esac", "eval", "exec", "exit", "export"}
+    | {"false", "fg", "fi", "for", "function", "getopts", "hash", "if", "in", "jobs", "kill", "let", "local"}
+    | {"mapfile", "popd", "printf", "pushd", "pwd", "read", "readarray", "readonly", "return", "select", "set", "shift"}
+    | {"shopt", "source", "test", "then", "time", "times", "trap", "true", "type", "typeset", "ulimit", "umask"}
+    | {"unalias", "unset", "until", "wait", "while"}
 )
 """Reserved words and built-in commands of the shells that are installed as /bin/sh, as scripts use them."""
 
